@@ -1,0 +1,138 @@
+import { z } from 'zod'
+import { Artifact, ArtifactFilter, ArtifactId, Sidecar } from './artifact.ts'
+import { Batch, BatchId, BatchPlan, BatchPreview, RowFault, Table, Values } from './batch.ts'
+import { JsonRecord, Prompt } from './comfyui.ts'
+import { Job, JobDetail, JobFilter, JobId, JobProgress, JobSelection, Page, PauseState, QueueState } from './job.ts'
+import { command, event, query } from './procedure.ts'
+import { Settings } from './settings.ts'
+import { WorkerAddress, WorkerHealth, WorkerId, WorkerView } from './worker.ts'
+import { Inspection, ParameterChoice, Problem, Workflow, WorkflowId, WorkflowSummary } from './workflow.ts'
+
+const nothing = z.object({})
+const changed = z.object({ changed: z.int() })
+const FileBytes = z.object({ name: z.string(), base64: z.base64() })
+const Text = z.object({ name: z.string(), mediaType: z.string(), base64: z.base64() })
+
+/** A file kept for LoadImage and its relatives; `ref` is the value to give such a parameter. */
+export const InputFile = z.object({
+  ref: z.string(),
+  name: z.string(),
+  sizeBytes: z.int(),
+  sha256: z.string(),
+})
+
+/** renderer and command line ⇄ host */
+export const app = {
+  'app.info': query(
+    nothing,
+    z.object({
+      version: z.string(),
+      platform: z.string(),
+      door: z.enum(['desktop', 'headless', 'cli']),
+      locale: z.string(),
+      outputDir: z.string(),
+      /** Free bytes where pictures go; null: unknown. */
+      freeBytes: z.number().nullable(),
+    }),
+  ),
+  'settings.get': query(nothing, Settings),
+  'settings.set': command(Settings.partial(), Settings),
+
+  'workflow.import': command(FileBytes, WorkflowSummary),
+  'workflow.sample': command(nothing, WorkflowSummary),
+  'workflow.list': query(
+    Page.extend({ search: z.string().default('') }),
+    z.object({ rows: z.array(WorkflowSummary), total: z.int() }),
+  ),
+  /** Against one worker's definitions, or the best known ones. */
+  'workflow.get': query(z.object({ id: WorkflowId, workerId: WorkerId.optional() }), Workflow),
+  'workflow.rename': command(z.object({ id: WorkflowId, name: z.string().min(1).max(200) }), WorkflowSummary),
+  /** Removed workflows can be put back; their batches and pictures stay. */
+  'workflow.remove': command(z.object({ id: WorkflowId }), changed),
+  'workflow.restore': command(z.object({ id: WorkflowId }), changed),
+  'workflow.arrange': command(z.object({ id: WorkflowId, parameters: z.array(ParameterChoice) }), changed),
+  /** The file as dropped, or its prompt in API format. */
+  'workflow.export': query(z.object({ id: WorkflowId, as: z.enum(['original', 'prompt']) }), Text),
+  /** Looks without keeping; `definitions` is an object_info to use instead of a worker's. */
+  'workflow.inspect': query(
+    FileBytes.extend({ worker: z.string().optional(), definitions: JsonRecord.optional() }),
+    Inspection,
+  ),
+  'workflow.convert': query(
+    FileBytes.extend({ worker: z.string().optional(), definitions: JsonRecord.optional() }),
+    z.object({ prompt: Prompt, losses: z.array(Problem) }),
+  ),
+
+  'input.add': command(FileBytes, InputFile),
+  'input.addPath': command(z.object({ path: z.string() }), InputFile, 'local'),
+  /** Every media file directly in a folder, in the order people expect (2 before 10). */
+  'input.addFolder': command(z.object({ path: z.string() }), z.object({ files: z.array(InputFile) }), 'local'),
+
+  'table.read': query(FileBytes.extend({ sheet: z.string().optional() }), Table),
+  /** Which parameter each column most likely means; null: none. */
+  'table.map': query(
+    z.object({ workflowId: WorkflowId, columns: z.array(z.string()), sample: z.array(z.array(z.string())).max(50) }),
+    z.object({ parameters: z.record(z.string(), z.string().nullable()) }),
+  ),
+  'batch.preview': query(BatchPlan, BatchPreview),
+  'batch.submit': command(
+    BatchPlan,
+    z.object({ batchId: BatchId, jobs: z.int(), faults: z.array(RowFault), continued: z.boolean() }),
+  ),
+  'batch.list': query(Page, z.object({ rows: z.array(Batch), total: z.int() })),
+  'batch.get': query(z.object({ id: BatchId }), Batch),
+  'batch.pause': command(z.object({ id: BatchId, how: z.enum(['after-current', 'now']) }), changed),
+  'batch.resume': command(z.object({ id: BatchId }), changed),
+  'batch.window': command(
+    z.object({ id: BatchId, startAt: BatchPlan.shape.startAt, stopAt: BatchPlan.shape.stopAt }),
+    changed,
+  ),
+  'batch.report': query(z.object({ id: BatchId, as: z.enum(['csv', 'json']) }), Text),
+  /** One PNG with a thumbnail, row and name per picture. */
+  'batch.contactSheet': query(z.object({ id: BatchId }), Text),
+
+  'job.page': query(JobFilter.extend(Page.shape), z.object({ rows: z.array(Job), total: z.int() })),
+  'job.get': query(z.object({ id: JobId }), JobDetail),
+  'job.cancel': command(JobSelection, changed),
+  'job.retry': command(JobSelection, changed),
+  'job.prioritise': command(z.object({ jobs: JobSelection, priority: z.int().min(-1000).max(1000) }), changed),
+  /** Position among the waiting jobs, 0 = next. */
+  'job.move': command(z.object({ id: JobId, position: z.int().min(0) }), changed),
+
+  'queue.state': query(nothing, QueueState),
+  'queue.pause': command(z.object({ how: PauseState.exclude(['no']) }), QueueState),
+  'queue.resume': command(nothing, QueueState),
+
+  'artifact.page': query(ArtifactFilter.extend(Page.shape), z.object({ rows: z.array(Artifact), total: z.int() })),
+  'artifact.get': query(z.object({ id: ArtifactId }), z.object({ artifact: Artifact, sidecar: Sidecar })),
+  /** The same job once more, or with new seeds. */
+  'artifact.rerun': command(
+    z.object({ id: ArtifactId, newSeed: z.boolean(), sets: Values.default({}) }),
+    z.object({ batchId: BatchId }),
+  ),
+  'artifact.locate': query(
+    z.object({ ids: z.array(ArtifactId).max(10_000).optional(), jobId: JobId.optional() }),
+    z.object({ files: z.array(z.object({ id: ArtifactId, path: z.string() })) }),
+    'local',
+  ),
+
+  'worker.list': query(nothing, z.object({ rows: z.array(WorkerView) })),
+  'worker.test': query(WorkerAddress, WorkerHealth),
+  'worker.add': command(WorkerAddress, WorkerView),
+  'worker.enable': command(z.object({ id: WorkerId, enabled: z.boolean() }), WorkerView),
+  'worker.remove': command(z.object({ id: WorkerId }), changed),
+
+  'workflow.changed': event(z.object({ id: WorkflowId })),
+  /** At most ten a second. */
+  'queue.changed': event(QueueState.omit({ running: true })),
+  'job.changed': event(z.object({ batchId: BatchId, ids: z.array(JobId).max(200) })),
+  'job.progress': event(JobProgress),
+  'artifact.added': event(z.object({ batchId: BatchId, jobId: JobId, ids: z.array(ArtifactId) })),
+  'batch.changed': event(z.object({ id: BatchId })),
+  'batch.ended': event(z.object({ id: BatchId, name: z.string(), counts: Batch.shape.counts })),
+  'worker.changed': event(z.object({ id: WorkerId })),
+  'settings.changed': event(Settings),
+  /** The machine should stay awake: there is work that may run. */
+  'awake.changed': event(z.object({ on: z.boolean() })),
+}
+export type App = typeof app

@@ -1,0 +1,114 @@
+import { z } from 'zod'
+import { isJsonObject, type Json } from './json.ts'
+
+/** Any JSON value, bigints included; not walked, since prompts are large and come from our own parser. */
+export const JsonValue = z.custom<Json>((value) => value !== undefined && typeof value !== 'function')
+export const JsonRecord = z.custom<Record<string, Json>>(isJsonObject)
+
+export const NodeId = z.string()
+export type NodeId = z.infer<typeof NodeId>
+
+/** A link to another node's output, `[node id, output index]`; any other value is literal. */
+export type Link = [NodeId, number]
+export const isLink = (value: Json | undefined): value is Link =>
+  Array.isArray(value) && value.length === 2 && typeof value[0] === 'string' && typeof value[1] === 'number'
+
+/** One node of a prompt, in ComfyUI's API format. */
+export interface PromptNode {
+  class_type: string
+  inputs: Record<string, Json>
+  _meta?: { title?: string; [key: string]: Json | undefined }
+}
+/** The graph ComfyUI runs: node id → node. */
+export type Prompt = Record<NodeId, PromptNode>
+export const Prompt = z.custom<Prompt>(
+  (value) =>
+    isJsonObject(value) &&
+    Object.values(value).every(
+      (node) => isJsonObject(node) && typeof node.class_type === 'string' && isJsonObject(node.inputs),
+    ),
+)
+
+/** `[type]` or `[type, options]`; a type that is a list is a combo's choices (V1). */
+export type InputSpec = [string | Json[], Record<string, Json>?]
+/** A node class as `/object_info` describes it. */
+export interface NodeDefinition {
+  input: {
+    required?: Record<string, InputSpec>
+    optional?: Record<string, InputSpec>
+    hidden?: Record<string, Json>
+  }
+  input_order?: { required?: string[]; optional?: string[]; hidden?: string[] }
+  output: (string | Json[])[]
+  output_is_list?: boolean[]
+  output_name?: string[]
+  name: string
+  display_name?: string
+  description?: string
+  python_module?: string
+  category?: string
+  output_node?: boolean
+  deprecated?: boolean | null
+  experimental?: boolean | null
+  api_node?: boolean | null
+}
+/** class_type → definition. */
+export type ObjectInfo = Record<string, NodeDefinition>
+
+/** One error about one node, exactly as the server words it. */
+export const NodeErrorReason = z.object({
+  type: z.string(),
+  message: z.string(),
+  details: z.string(),
+  extra_info: JsonRecord,
+})
+export type NodeErrorReason = z.infer<typeof NodeErrorReason>
+export interface NodeErrors {
+  [nodeId: NodeId]: { errors: NodeErrorReason[]; dependent_outputs: NodeId[]; class_type: string }
+}
+export interface PromptError {
+  type: string
+  message: string
+  details: string
+  extra_info: Record<string, Json>
+}
+/** `POST /prompt`: accepted when `prompt_id` is there; even then `node_errors` may name outputs that were dropped. */
+export interface PromptReply {
+  prompt_id?: string
+  number?: number
+  error?: PromptError
+  node_errors?: NodeErrors
+}
+
+/** A file a history entry names. */
+export interface FileReference {
+  filename: string
+  subfolder: string
+  type: 'output' | 'temp' | 'input'
+}
+export interface HistoryEntry {
+  prompt: Json[]
+  outputs: Record<NodeId, Record<string, Json>>
+  status?: { status_str: string; completed: boolean; messages: [string, Record<string, Json>][] }
+  meta?: Record<NodeId, Json>
+}
+export interface SystemStats {
+  system: {
+    os: string
+    comfyui_version?: string
+    python_version: string
+    pytorch_version?: string
+    argv?: string[]
+    ram_total?: number
+    ram_free?: number
+  }
+  devices: {
+    name: string
+    type: string
+    index: number | null
+    vram_total: number
+    vram_free: number
+    torch_vram_total: number
+    torch_vram_free: number
+  }[]
+}

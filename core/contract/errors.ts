@@ -1,0 +1,235 @@
+import { z } from 'zod'
+import type { Json } from './json.ts'
+
+/**
+ * Every error a person may meet: what happened, and what to do. `{name}` is filled from the facts.
+ * The Chinese words are in resources/locales/zh-CN/errors.json, under the same codes.
+ */
+export const errors = {
+  'app.internal': {
+    message: 'Something went wrong inside Nightshift: {reason}',
+    remedy: 'Try again; if it happens again, report it with the log.',
+  },
+  'app.bad-request': { message: 'The request was not understood: {reason}', remedy: 'Check the values and try again.' },
+  'app.refused': {
+    message: 'Not allowed: {reason}',
+    remedy: 'Open Nightshift from the address it printed when it started.',
+  },
+  'app.unknown-procedure': {
+    message: 'There is no procedure named {name}.',
+    remedy: 'Update Nightshift so that both sides are the same version.',
+  },
+  'app.too-large': {
+    message: '{name} is {sizeMiB} MiB, more than the {limitMiB} MiB that can be read.',
+    remedy: 'Use a smaller file.',
+  },
+  'app.usage': { message: '{reason}', remedy: 'Run "nightshift help" to see the commands and their options.' },
+  'app.data-in-use': {
+    message: 'Another Nightshift (process {pid}) is using {dir}.',
+    remedy: 'Quit it, or choose another folder with --data.',
+  },
+  'app.disconnected': {
+    message: 'The connection to Nightshift was lost.',
+    remedy: 'Start Nightshift again; nothing that was queued is lost.',
+  },
+  'app.interrupted': { message: 'Interrupted.', remedy: 'Run the same command again to continue.' },
+  'app.not-found': { message: '{what} was not found.', remedy: 'It may have been removed; go back to the list.' },
+  'database.newer-than-app': {
+    message: 'The data folder was written by a newer Nightshift (version {at}; this one knows {known}).',
+    remedy: 'Update Nightshift, or choose another data folder.',
+  },
+  'disk.full': {
+    message: 'The disk that holds {dir} is full.',
+    remedy: 'Make room, then press Resume; the pictures are fetched again.',
+  },
+  'disk.denied': {
+    message: 'Nightshift may not write to {dir}.',
+    remedy: 'Choose another folder, or change its permissions.',
+  },
+
+  'import.too-large': {
+    message: '{name} is {sizeMiB} MiB; workflows up to {limitMiB} MiB are read.',
+    remedy: 'Drop the workflow itself, not a model or an archive.',
+  },
+  'import.empty': { message: '{name} is empty.', remedy: 'Export the workflow again.' },
+  'import.not-json': {
+    message: '{name} is not readable as JSON: {reason}',
+    remedy: 'Export the workflow from ComfyUI again (Save, or Export (API)).',
+  },
+  'import.unknown-format': {
+    message: '{name} is JSON, but not a ComfyUI workflow or prompt.',
+    remedy: 'Drop a file saved by ComfyUI, or a picture it made.',
+  },
+  'import.unsupported-file': {
+    message: '{name} is {kind}, which holds no workflow that can be read.',
+    remedy: 'Drop a workflow (.json), or a PNG or WebP picture made by ComfyUI.',
+  },
+  'import.damaged': {
+    message: '{name} is damaged: {reason}',
+    remedy: 'Copy or download it again; a picture sent through a chat app loses its workflow.',
+  },
+  'import.no-workflow': {
+    message: 'There is no workflow in {name}.',
+    remedy:
+      'The picture was saved without metadata or re-saved by another program; use the original from ComfyUI’s output folder.',
+  },
+  'import.too-many-nodes': {
+    message: '{name} has {nodes} nodes; up to {limit} are read.',
+    remedy: 'Split the workflow.',
+  },
+  'convert.would-lose': {
+    message: '{name} cannot be converted without losing something ({count}).',
+    remedy: 'Read the list; export the workflow with "Export (API)" in ComfyUI, or allow the losses.',
+  },
+  'convert.no-definitions': {
+    message: 'No worker could say what the nodes of {name} look like.',
+    remedy: 'Connect a ComfyUI, or give an object_info file.',
+  },
+
+  'parameter.unknown': {
+    message: 'The workflow has no parameter {name}.',
+    remedy: 'Use a name from the list, or NODE.INPUT.',
+  },
+  'parameter.ambiguous': { message: '{name} could be any of {candidates}.', remedy: 'Say which one as NODE.INPUT.' },
+  'parameter.bad-value': { message: '{name}: {reason}', remedy: 'Choose a value the node accepts.' },
+
+  'table.unreadable': {
+    message: '{name} cannot be read as a table: {reason}',
+    remedy: 'Save it as CSV (UTF-8) or XLSX and try again.',
+  },
+  'table.empty': {
+    message: '{name} has no rows.',
+    remedy: 'Put parameter names in the first row and one job in each row below.',
+  },
+  'table.too-large': { message: '{name} has more than {limit} rows.', remedy: 'Split the table.' },
+  'table.unmapped': {
+    message: 'The column {column} matches no parameter.',
+    remedy: 'Map it with --map {column}=NAME, or leave it out.',
+  },
+  'batch.too-large': {
+    message: 'This would make {count} jobs; up to {limit} are allowed.',
+    remedy: 'Use fewer values or rows.',
+  },
+  'batch.empty': {
+    message: 'There is nothing to queue: every row has a fault.',
+    remedy: 'Mend the rows named in the list.',
+  },
+  'batch.no-output': { message: 'The workflow saves nothing.', remedy: 'Add a Save Image (or another output) node.' },
+  'batch.unknown-worker': {
+    message: 'There is no worker named {name}.',
+    remedy: 'Add it under Workers, or give its address.',
+  },
+  'batch.no-worker': {
+    message: 'No worker can take this batch.',
+    remedy: 'Add a ComfyUI under Workers, or choose the rehearsal.',
+  },
+
+  'worker.unreachable': {
+    message: '{url} does not answer: {reason}',
+    remedy: 'Check that ComfyUI is running there and that the address and port are right.',
+  },
+  'worker.not-comfyui': {
+    message: '{url} answers, but is not a ComfyUI.',
+    remedy: 'Check the address; ComfyUI usually listens on port 8188.',
+  },
+  'worker.unauthorised': {
+    message: '{url} refused the connection (HTTP {status}).',
+    remedy: 'Check the authorisation header of this worker.',
+  },
+  'worker.bad-address': { message: '{url} is not an address.', remedy: 'Write it like http://192.168.1.20:8188.' },
+  'worker.duplicate': { message: 'There is already a worker at {url}.', remedy: 'Use the one in the list.' },
+
+  'prompt.rejected': { message: 'ComfyUI refused the prompt: {reason}', remedy: 'Mend the values named and retry.' },
+  'prompt.missing-node': {
+    message: 'The worker has no node class {classType}.',
+    remedy: 'Install the custom node that brings it, or choose another worker.',
+  },
+  'prompt.outputs-dropped': {
+    message: 'ComfyUI would have dropped some outputs: {reason}',
+    remedy: 'Mend the values named and retry.',
+  },
+  'prompt.failed': {
+    message: '{nodeType} failed: {reason}',
+    remedy: 'Open the job to see the node and its inputs; retry after mending it.',
+  },
+  'prompt.out-of-memory': {
+    message: 'The GPU ran out of memory in {nodeType}.',
+    remedy: 'Use a smaller picture, a smaller batch size or a lighter model, then retry.',
+  },
+  'prompt.interrupted': {
+    message: 'The prompt was interrupted on the worker.',
+    remedy: 'Retry the job if you still want it.',
+  },
+  'prompt.forgotten': {
+    message: 'The worker lost this prompt twice.',
+    remedy: 'Look at the worker’s log, then retry.',
+  },
+  'prompt.no-files': {
+    message: 'The prompt finished but saved no file.',
+    remedy: 'Check that the workflow ends in a Save node.',
+  },
+  'prompt.paid': {
+    message: 'The workflow uses nodes that cost money: {classTypes}.',
+    remedy: 'Allow it with --allow-paid if you mean it.',
+  },
+  'prompt.unclear': {
+    message: 'It is unclear what became of this job: {reason}',
+    remedy: 'Look at the worker’s output folder, then retry or cancel.',
+  },
+  'input.missing': { message: 'The input file {name} is not there.', remedy: 'Choose the file again.' },
+  'output.missing': { message: 'The worker no longer has {name}.', remedy: 'Retry the job.' },
+  'output.damaged': {
+    message: '{name} did not arrive whole.',
+    remedy: 'Retry the job; check the connection to the worker.',
+  },
+} as const satisfies Record<string, { message: string; remedy: string }>
+
+export type ErrorCode = keyof typeof errors
+export type Facts = Record<string, Json>
+
+export const Failure = z.object({
+  code: z.string(),
+  message: z.string(),
+  remedy: z.string(),
+  facts: z.custom<Facts>((value) => typeof value === 'object' && value !== null),
+})
+/** A failure as data: what crosses a wire or is kept in a row. */
+export type Failure = z.infer<typeof Failure>
+
+/** Puts facts into a sentence: `{name}` becomes facts.name. */
+export const fill = (sentence: string, facts: Facts) =>
+  sentence.replace(/\{(\w+)\}/g, (whole, name: string) => (name in facts ? String(facts[name]) : whole))
+
+/** An error with a code for the program, words for the person, and facts for the log. */
+export class AppError extends Error {
+  readonly code: ErrorCode
+  readonly facts: Facts
+  constructor(code: ErrorCode, facts: Facts = {}, options?: ErrorOptions) {
+    super(fill(errors[code].message, facts), options)
+    this.name = 'AppError'
+    this.code = code
+    this.facts = facts
+  }
+}
+
+/** Any thrown thing as a failure; what is not ours becomes `app.internal`. */
+export function toFailure(cause: unknown): Failure {
+  if (cause instanceof AppError) {
+    const { code, message, facts } = cause
+    return { code, message, remedy: fill(errors[code].remedy, facts), facts }
+  }
+  if (cause instanceof FailureError) return cause.failure
+  return toFailure(new AppError('app.internal', { reason: cause instanceof Error ? cause.message : String(cause) }))
+}
+
+/** A failure that came over a wire, thrown again on this side. */
+export class FailureError extends Error {
+  readonly failure: Failure
+  constructor(failure: Failure) {
+    super(failure.message)
+    this.name = 'FailureError'
+    this.failure = failure
+  }
+}
+
+export type Envelope<T = unknown> = { ok: true; value: T } | { ok: false; failure: Failure }

@@ -1,0 +1,38 @@
+/** What ComfyUI's JSON can hold once read: an integer beyond 2^53 is a bigint, so a seed keeps every digit. */
+export type Json = null | boolean | number | bigint | string | Json[] | { [key: string]: Json }
+export type JsonObject = { [key: string]: Json }
+
+type SourceReviver = (key: string, value: unknown, context: { source?: string }) => unknown
+const parse = JSON.parse as (text: string, reviver?: SourceReviver) => unknown
+const rawJson = (JSON as unknown as { rawJSON: (text: string) => object }).rawJSON
+
+const LONG_DIGITS = /\d{16}/
+const PYTHON_NUMBER = /NaN|Infinity/
+/** A string (skipped whole) or one of Python's three numbers that JSON lacks. */
+const STRING_OR_PYTHON_NUMBER = /"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b/gs
+const INTEGER = /^-?\d+$/
+
+/**
+ * Reads JSON as Python writes it: bare `NaN` and `Infinity` become null, integers beyond 2^53 become bigint.
+ * @throws SyntaxError as JSON.parse
+ */
+export function parseJson(text: string): Json {
+  const clean = PYTHON_NUMBER.test(text)
+    ? text.replace(STRING_OR_PYTHON_NUMBER, (found) => (found.startsWith('"') ? found : 'null'))
+    : text
+  return (LONG_DIGITS.test(clean) ? parse(clean, keepLongIntegers) : parse(clean)) as Json
+}
+
+function keepLongIntegers(_key: string, value: unknown, { source }: { source?: string }) {
+  if (typeof value !== 'number' || Number.isSafeInteger(value) || source === undefined) return value
+  return INTEGER.test(source) ? BigInt(source) : value
+}
+
+/** Writes JSON with bigints as plain integers; the opposite of `parseJson`. */
+export function writeJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, (_key, item) => (typeof item === 'bigint' ? rawJson(item.toString()) : item), indent)
+}
+
+export function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

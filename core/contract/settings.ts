@@ -1,0 +1,17 @@
+import { z } from 'zod'
+
+export const Settings = z.object({
+  language: z.enum(['system', 'zh-CN', 'en']).default('system'),
+  theme: z.enum(['system', 'light', 'dark']).default('system'),
+  /** Where pictures go; empty: `Nightshift` in the person's pictures folder. */
+  outputDir: z.string().default(''),
+  pattern: z.string().default('{batch}/{row:04}-{name}-{seed}'),
+  stripMetadata: z.boolean().default(false),
+  textMagic: z.boolean().default(true),
+  /** Keep the machine awake while there is work that may run. */
+  keepAwake: z.boolean().default(true),
+  notifyAtEnd: z.boolean().default(true),
+  /** The first time a window closes onto the tray, it says so. */
+  toldAboutTray: z.boolean().default(false),
+})
+export type Settings = z.infer<typeof Settings>

@@ -1,0 +1,49 @@
+// The four bundles: renderer (a page), host and main (Node ESM), preload (CommonJS, as the sandbox demands).
+import { builtinModules } from 'node:module'
+import path from 'node:path'
+import { build, type InlineConfig } from 'vite'
+
+const root = path.resolve(import.meta.dirname, '..')
+const native = ['electron', 'better-sqlite3', 'sharp', /^@img\//]
+const external = [...native, /^node:/, ...builtinModules]
+
+function nodeBundle(
+  name: string,
+  entries: Record<string, string>,
+  format: 'es' | 'cjs',
+  only = external,
+): InlineConfig {
+  return {
+    configFile: false,
+    root,
+    logLevel: 'warn',
+    publicDir: false,
+    ssr: { noExternal: true },
+    resolve: { conditions: ['node'], mainFields: ['module', 'main'] },
+    build: {
+      ssr: true,
+      outDir: path.join(root, 'out', name),
+      emptyOutDir: true,
+      target: 'node24',
+      minify: false,
+      sourcemap: true,
+      rolldownOptions: {
+        input: Object.fromEntries(Object.entries(entries).map(([entry, file]) => [entry, path.join(root, file)])),
+        external: only,
+        output: {
+          format,
+          entryFileNames: format === 'cjs' ? '[name].cjs' : '[name].js',
+          codeSplitting: false,
+        },
+      },
+    },
+  }
+}
+
+const started = performance.now()
+await build({ configFile: path.join(root, 'vite.config.ts'), logLevel: 'warn' })
+await build(nodeBundle('main', { index: 'main/electron.ts' }, 'es'))
+await build(nodeBundle('host', { index: 'main/host.ts' }, 'es'))
+await build(nodeBundle('headless', { index: 'main/cli.ts' }, 'es'))
+await build(nodeBundle('preload', { index: 'preload/index.ts' }, 'cjs', ['electron']))
+console.log(`built in ${Math.round(performance.now() - started)} ms`)
