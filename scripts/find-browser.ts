@@ -11,7 +11,7 @@ const names = [
   'microsoft-edge-stable',
   'microsoft-edge',
 ]
-const programFiles = [process.env['PROGRAMFILES'], process.env['PROGRAMFILES(X86)'], process.env['LOCALAPPDATA']]
+const programFiles = [process.env.PROGRAMFILES, process.env['PROGRAMFILES(X86)'], process.env.LOCALAPPDATA]
 const fixedPlaces: Record<string, string[]> = {
   darwin: [
     '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
@@ -37,7 +37,7 @@ const canRun = (file: string) => {
 }
 
 function installed(): string | undefined {
-  const onPath = (process.env['PATH'] ?? '')
+  const onPath = (process.env.PATH ?? '')
     .split(path.delimiter)
     .flatMap((dir) => names.map((name) => path.join(dir, name)))
   return [...(fixedPlaces[process.platform] ?? []), ...(process.platform === 'win32' ? [] : onPath)].find(canRun)
@@ -65,7 +65,7 @@ function installFromApt(): string | undefined {
 
 /** The path of a Chromium-like browser, or undefined after all was tried. */
 export async function findBrowser(): Promise<string | undefined> {
-  const asked = process.env['NIGHTSHIFT_CHROMIUM']
+  const asked = process.env.NIGHTSHIFT_CHROMIUM
   if (asked) return asked
   return installed() ?? (await playwrightsOwn()) ?? (isDebian() ? installFromApt() : undefined)
 }

@@ -16,9 +16,8 @@ function electronProgram(): string | undefined {
 }
 
 function whyNoElectron(): string | undefined {
-  if (process.env['NIGHTSHIFT_HEADLESS']) return 'NIGHTSHIFT_HEADLESS is set'
-  if (process.platform === 'linux' && !process.env['DISPLAY'] && !process.env['WAYLAND_DISPLAY'])
-    return 'there is no display'
+  if (process.env.NIGHTSHIFT_HEADLESS) return 'NIGHTSHIFT_HEADLESS is set'
+  if (process.platform === 'linux' && !process.env.DISPLAY && !process.env.WAYLAND_DISPLAY) return 'there is no display'
   if (electronProgram()) return undefined
   const installer = path.join(electronDir, 'install.js')
   if (!existsSync(installer)) return 'the electron package is not installed'
