@@ -83,10 +83,12 @@ export const first = /* sql */ `
     seq        INTEGER PRIMARY KEY, -- the id is 'j' and this; a batch begins at a multiple of 2048, see chunks
     batch      INTEGER NOT NULL REFERENCES batches (number),
     row        INTEGER NOT NULL,
+    idx        INTEGER NOT NULL,
     state      TEXT    NOT NULL CHECK (state IN ('waiting', 'running', 'done', 'failed', 'cancelled', 'parked')),
     priority   INTEGER NOT NULL,
     position   INTEGER NOT NULL, -- order among equals
     not_before INTEGER NOT NULL DEFAULT 0,
+    retried_at INTEGER NOT NULL DEFAULT 0, -- a person asked again: attempts before it do not count against the job
     wanted     TEXT    CHECK (wanted IN ('cancel', 'requeue')), -- what a person asked for while it runs
     worker_id  TEXT,
     attempts   INTEGER NOT NULL DEFAULT 0,
@@ -100,6 +102,8 @@ export const first = /* sql */ `
     failure    TEXT    CHECK (json_valid(failure))
   ) STRICT;
   CREATE INDEX jobs_to_claim ON jobs (batch, priority DESC, position, not_before) WHERE state = 'waiting';
+  CREATE INDEX jobs_in_order ON jobs (priority DESC, position) WHERE state = 'waiting';
+  CREATE INDEX jobs_held_back ON jobs (not_before) WHERE state = 'waiting' AND not_before > 0;
   CREATE INDEX jobs_by_state ON jobs (state);
 
   CREATE TABLE attempts (
@@ -116,7 +120,7 @@ export const first = /* sql */ `
     seconds      REAL,
     leftover     INTEGER NOT NULL DEFAULT 0 CHECK (leftover IN (0, 1)), -- given up here, still to be cancelled there
     CHECK ((ended IS NULL) = (ended_at IS NULL))
-  ) STRICT, WITHOUT ROWID;
+  ) STRICT;
   CREATE UNIQUE INDEX one_attempt_at_a_time ON attempts (job) WHERE ended IS NULL;
   CREATE INDEX attempts_by_job ON attempts (job, started_at);
   CREATE INDEX attempts_leftover ON attempts (worker_id) WHERE leftover = 1;
