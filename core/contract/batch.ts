@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { JsonValue } from './comfyui.ts'
+import { JsonRecord, JsonValue } from './comfyui.ts'
 import { WorkflowId } from './workflow.ts'
 
 export const BatchId = z.string()
@@ -57,7 +57,15 @@ export type BatchPlan = z.output<typeof BatchPlan>
 export type BatchPlanInput = z.input<typeof BatchPlan>
 
 /** `row`: 1 for the first row below the header. */
-export const RowFault = z.object({ row: z.int(), column: z.string(), value: z.string(), reason: z.string() })
+export const RowFault = z.object({
+  row: z.int(),
+  column: z.string(),
+  value: z.string(),
+  /** A sentence in English; `code` and `facts`, where given, let a screen say it in another language. */
+  reason: z.string(),
+  code: z.string().optional(),
+  facts: JsonRecord.optional(),
+})
 export type RowFault = z.infer<typeof RowFault>
 
 export const BatchPreview = z.object({
