@@ -27,7 +27,7 @@ export type Desktop = typeof desktop
 
 /**
  * An event for a page. Besides the contract's names: `reset` (what was missed is no longer kept: ask for everything
- * again), `disconnected` and `connected` (the host died; it is back). The latter two repeat the last `seq`.
+ * again) and `connection` (`disconnected`: the host died; `connected`: it is back), which repeats the last `seq`.
  */
 export interface BridgeFrame {
   readonly seq: number
@@ -45,8 +45,8 @@ export interface Bridge {
   pathForFile(file: object): string
   openArtifact(id: string): Promise<Envelope>
   revealArtifact(id: string): Promise<Envelope>
-  startDrag(ids: readonly string[]): Promise<Envelope>
-  /** The value is `{ path }`, null when the person chose none. */
-  chooseFolder(from?: string): Promise<Envelope>
+  startDrag(ids: readonly string[]): void
+  /** null: the person chose none. */
+  chooseFolder(from?: string): Promise<string | null>
   openExternal(url: string): Promise<Envelope>
 }
