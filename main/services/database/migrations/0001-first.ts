@@ -122,6 +122,9 @@ export const first = /* sql */ `
     CHECK ((ended IS NULL) = (ended_at IS NULL))
   ) STRICT;
   CREATE UNIQUE INDEX one_attempt_at_a_time ON attempts (job) WHERE ended IS NULL;
+  CREATE TRIGGER attempts_counted AFTER INSERT ON attempts BEGIN
+    UPDATE jobs SET attempts = attempts + 1 WHERE seq = new.job;
+  END;
   CREATE INDEX attempts_by_job ON attempts (job, started_at);
   CREATE INDEX attempts_leftover ON attempts (worker_id) WHERE leftover = 1;
 
