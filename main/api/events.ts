@@ -1,0 +1,75 @@
+import type { Contract, EventName, PayloadOf, Told } from '../../core/contract/procedure.ts'
+
+/** Said instead of a replay when what was missed is no longer kept: ask for everything again. */
+export const RESET = 'reset'
+export type Frame<C extends Contract = Contract> = Told<C> | { seq: number; name: typeof RESET; payload: object }
+
+/** Numbers what happens and keeps the last of it, so that a listener who was away can catch up. */
+export class EventHub<C extends Contract> {
+  #seq: number
+  #oldest: number
+  #kept: Told<C>[] = []
+  #limit: number
+  #listeners = new Set<(frame: Frame<C>) => void>()
+
+  /** `first`: the clock's milliseconds, so that the numbers of an earlier run of this program are always smaller. */
+  constructor(first: number, limit = 2000) {
+    this.#seq = first
+    this.#oldest = first
+    this.#limit = limit
+  }
+
+  get seq() {
+    return this.#seq
+  }
+
+  tell<N extends EventName<C>>(name: N, payload: PayloadOf<C, N>) {
+    this.#seq += 1
+    const told: Told<C> = { seq: this.#seq, name, payload }
+    this.#kept.push(told)
+    // trimmed in halves: shifting one by one would move the whole list for each event
+    if (this.#kept.length > this.#limit * 2) {
+      this.#kept = this.#kept.slice(-this.#limit)
+      this.#oldest = this.#kept[0]!.seq - 1
+    }
+    for (const listener of this.#listeners) listener(told)
+  }
+
+  /**
+   * Tells the listener what came after `since`, then all that follows. Where that is no longer kept (or `since` is
+   * from another run) the first frame is a reset, whose `seq` is the one to ask from next time. null: only what follows.
+   */
+  subscribe(since: number | null, listener: (frame: Frame<C>) => void): () => void {
+    if (since !== null) {
+      if (since < this.#oldest || since > this.#seq) listener({ seq: this.#seq, name: RESET, payload: {} })
+      else for (const told of this.#kept.filter(({ seq }) => seq > since)) listener(told)
+    }
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+}
+
+/** Calls `tell` at most once in `everyMs`, with the last value given; the first at once. `flush` on stop. */
+export function throttled<T>(tell: (value: T) => void, everyMs: number) {
+  let timer: NodeJS.Timeout | undefined
+  let waiting: { value: T } | undefined
+  const tick = () => {
+    timer = undefined
+    if (!waiting) return
+    const { value } = waiting
+    waiting = undefined
+    timer = setTimeout(tick, everyMs)
+    tell(value)
+  }
+  return {
+    push(value: T) {
+      waiting = { value }
+      if (timer === undefined) tick()
+    },
+    stop() {
+      clearTimeout(timer)
+      timer = undefined
+      waiting = undefined
+    },
+  }
+}
