@@ -1,0 +1,103 @@
+import type { RowFault, Values } from '../../contract/batch.ts'
+import { AppError } from '../../contract/errors.ts'
+import type { Json } from '../../contract/json.ts'
+import type { Parameter } from '../../contract/workflow.ts'
+import { coerceValue } from '../workflow/parameters.ts'
+import type { Row } from './expand.ts'
+
+export interface Checked {
+  /** Rows that can be queued, their values as the nodes take them. */
+  readonly good: Row[]
+  readonly faults: RowFault[]
+  /** Cells of text left empty, which keep the workflow's value. */
+  readonly emptyTexts: number
+}
+
+/** Why a file may not be given for an upload parameter; undefined: it may. */
+export type FileCheck = (value: string) => string | undefined
+
+interface Asked {
+  readonly parameters: readonly Parameter[]
+  /** What each parameter's column is called, by key. */
+  readonly columns: Readonly<Record<string, string>>
+  /** Parameters that have a value from elsewhere (sets, axes). */
+  readonly given: ReadonlySet<string>
+  readonly checkFile: FileCheck
+}
+
+/** Sorts rows, keyed by parameter key, into those every node would take and those with faults, each told with column and reason. */
+export function checkRows(rows: readonly Row[], { parameters, columns, given, checkFile }: Asked): Checked {
+  const byKey = new Map(parameters.map((parameter) => [parameter.key, parameter]))
+  const needed = unfilled(parameters, given)
+  const good: Row[] = []
+  const faults: RowFault[] = []
+  let emptyTexts = 0
+  for (const row of rows) {
+    const values: Values = {}
+    const faulty = new Set<string>()
+    const fault = (key: string, value: Json, reason: string) => {
+      faulty.add(key)
+      faults.push({ row: row.row, column: columns[key] ?? byKey.get(key)?.name ?? key, value: shown(value), reason })
+    }
+    for (const [key, raw] of Object.entries(row.values)) {
+      const parameter = byKey.get(key)!
+      if (raw === null || (typeof raw === 'string' && raw.trim() === '')) {
+        if (parameter.type === 'STRING' && !needed.has(key)) emptyTexts++
+        continue
+      }
+      const { value, reason } = checkValue(parameter, raw, checkFile)
+      if (reason === undefined) values[key] = value
+      else fault(key, raw, reason)
+    }
+    for (const [key, name] of needed) {
+      if (!(key in values) && !faulty.has(key)) fault(key, '', `{{${name}}} has no value.`)
+    }
+    if (faulty.size === 0) good.push({ ...row, values })
+  }
+  return { good, faults, emptyTexts }
+}
+
+const PLACEHOLDER = /\{\{\s*([^{}|]+?)\s*\}\}/
+
+/** Parameters that still hold `{{placeholder}}`, with what stands in it: they cannot run as they are. */
+function unfilled(parameters: readonly Parameter[], given: ReadonlySet<string>): Map<string, string> {
+  const found = new Map<string, string>()
+  for (const parameter of parameters) {
+    const name = placeholderIn(parameter)
+    if (name !== undefined && !given.has(parameter.key)) found.set(parameter.key, name)
+  }
+  return found
+}
+
+/** The placeholder a parameter stands for; text that merely has double braces somewhere is none. */
+function placeholderIn({ default: standing, role }: Parameter): string | undefined {
+  if (typeof standing !== 'string') return undefined
+  const found = PLACEHOLDER.exec(standing)
+  return found && (role === 'placeholder' || found[0] === standing.trim()) ? found[1] : undefined
+}
+
+/** One value as its node takes it, or why it does not. */
+export function checkValue(
+  parameter: Parameter,
+  raw: Json,
+  checkFile: FileCheck,
+): { value: Json; reason?: undefined } | { value?: undefined; reason: string } {
+  try {
+    if (parameter.upload && typeof raw === 'string' && isLocalFile(raw)) {
+      const reason = checkFile(raw.trim())
+      return reason === undefined ? { value: raw.trim() } : { reason }
+    }
+    return { value: coerceValue(parameter, raw) }
+  } catch (cause) {
+    if (!(cause instanceof AppError)) throw cause
+    return { reason: String(cause.facts.reason ?? cause.message) }
+  }
+}
+
+/** A file of this machine, rather than one the worker already has: kept by us, or an absolute path. */
+export const isLocalFile = (value: string) => /^\s*(input:|\/|~\/|\\\\|[a-z]:[\\/]|file:\/\/)/i.test(value)
+
+const shown = (value: Json) => {
+  const text = typeof value === 'object' && value !== null ? '[…]' : String(value)
+  return text.length > 200 ? `${text.slice(0, 199)}…` : text
+}
