@@ -102,6 +102,7 @@ export class Queue {
     this.#clock = clock
     this.#point = point ?? (() => {})
     this.#sql = statements(database)
+    this.events.setMaxListeners(0)
   }
 
   /** All or nothing; once it returns, the jobs survive anything. `jobs` is read while it writes. */
@@ -166,8 +167,11 @@ export class Queue {
   }
 
   /** Committed before the prompt is sent. False: the job is no longer to be made (see `wanted`). */
-  beginAttempt(jobId: string, attempt: { promptId: string; workerId: string; promptHash: string }): boolean {
-    const { changes } = this.#sql.beginAttempt.run({ ...attempt, job: numberOf('j', jobId), now: this.#clock.now() })
+  beginAttempt(
+    jobId: string,
+    attempt: { promptId: string; workerId: string; promptHash: string; startedAt: number },
+  ): boolean {
+    const { changes } = this.#sql.beginAttempt.run({ ...attempt, job: numberOf('j', jobId) })
     return changes > 0
   }
   submitted(promptId: string) {
@@ -849,7 +853,7 @@ function statements(db: Database) {
       RETURNING *`),
     beginAttempt: get(
       `INSERT INTO attempts (prompt_id, job, worker_id, prompt_hash, started_at)
-       SELECT :promptId, seq, :workerId, :promptHash, :now FROM jobs
+       SELECT :promptId, seq, :workerId, :promptHash, :startedAt FROM jobs
        WHERE seq = :job AND state = 'running' AND wanted IS NULL`,
     ),
     submitted: get(`UPDATE attempts SET submitted_at = ? WHERE prompt_id = ? AND submitted_at IS NULL`),
