@@ -1,0 +1,601 @@
+import type {
+  InputSpec,
+  NodeDefinition,
+  NodeErrorReason,
+  NodeErrors,
+  NodeId,
+  ObjectInfo,
+  Prompt,
+  PromptError,
+} from '../../contract/comfyui.ts'
+import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts'
+
+export interface ValidateOptions {
+  /** Whether the server has this input file, as a prompt names it; unset: every file is taken to be there. */
+  hasInputFile?: (name: string) => boolean
+  /** Take any name that looks like a model file for one that is installed. */
+  assumeModels?: boolean
+  /** Validate only these outputs, as `partial_execution_targets` does. */
+  targets?: readonly NodeId[]
+}
+
+export interface Validation {
+  /** What `POST /prompt` answers 400 with; null: accepted, although `node_errors` may name dropped outputs. */
+  error: PromptError | null
+  node_errors: NodeErrors
+  good_outputs: NodeId[]
+  /** The prompt with each literal converted to the type of its input, as it is then executed. */
+  prompt: Prompt
+}
+
+/**
+ * Judges a prompt as ComfyUI 0.33 does (execution.py, validate_prompt and validate_inputs): same types, messages and details.
+ * Only nodes upstream of an output are looked at. The prompt given is not changed.
+ */
+export function validatePrompt(prompt: Prompt, definitions: ObjectInfo, options: ValidateOptions = {}): Validation {
+  const refused = (error: PromptError, node_errors: NodeErrors = {}): Validation => ({
+    error,
+    node_errors,
+    good_outputs: [],
+    prompt,
+  })
+  const outputs: NodeId[] = []
+  for (const [id, node] of Object.entries(prompt)) {
+    const classType: Json = node.class_type ?? null
+    const definition = typeof classType === 'string' ? ownValue(definitions, classType) : undefined
+    if (!definition) return refused(missingNodeType(id, classType, node._meta?.title))
+    if (definition.output_node && (!options.targets || options.targets.includes(id))) outputs.push(id)
+  }
+  if (outputs.length === 0)
+    return refused({ type: 'prompt_no_outputs', message: 'Prompt has no outputs', details: '', extra_info: {} })
+
+  const check = new Check(prompt, definitions, options)
+  const node_errors: NodeErrors = {}
+  const good_outputs: NodeId[] = []
+  const lines: string[] = []
+  for (const output of outputs) {
+    const { valid, reasons } = check.output(output)
+    if (valid) {
+      good_outputs.push(output)
+      continue
+    }
+    lines.push(...reasons.map(({ message, details }) => `${message}: ${details}`))
+    for (const [id, verdict] of check.verdicts) {
+      if (verdict.valid || verdict.reasons.length === 0) continue
+      node_errors[id] ??= { errors: verdict.reasons, dependent_outputs: [], class_type: prompt[id]!.class_type }
+      node_errors[id].dependent_outputs.push(output)
+    }
+  }
+  if (good_outputs.length > 0) return { error: null, node_errors, good_outputs, prompt: check.converted }
+  const error = {
+    type: 'prompt_outputs_failed_validation',
+    message: 'Prompt outputs failed validation',
+    details: lines.join('\n'),
+    extra_info: {},
+  }
+  return refused(error, node_errors)
+}
+
+function missingNodeType(id: NodeId, classType: Json, title: string | undefined): PromptError {
+  const message =
+    classType === null
+      ? `Node '${title || `ID #${id}`}' has no class_type. The workflow may be corrupted or a custom node is missing.`
+      : `Node '${title ?? classType}' not found. The custom node may not be installed.`
+  return {
+    type: 'missing_node_type',
+    message,
+    details: `Node ID '#${id}'`,
+    extra_info: { node_id: id, class_type: classType, node_title: title ?? classType },
+  }
+}
+
+interface Verdict {
+  valid: boolean
+  reasons: NodeErrorReason[]
+}
+
+/** What Python would raise; the server turns it into a reason of the node that led here. */
+class PythonError extends Error {
+  readonly type: string
+  constructor(type: string, message: string) {
+    super(message)
+    this.type = type
+  }
+}
+
+class Check {
+  readonly verdicts = new Map<NodeId, Verdict>()
+  readonly converted: Prompt
+  readonly #prompt: Prompt
+  readonly #definitions: ObjectInfo
+  readonly #options: ValidateOptions
+
+  constructor(prompt: Prompt, definitions: ObjectInfo, options: ValidateOptions) {
+    this.#prompt = prompt
+    this.#definitions = definitions
+    this.#options = options
+    this.converted = { ...prompt }
+  }
+
+  output(id: NodeId): Verdict {
+    try {
+      return this.#walk(id)
+    } catch (cause) {
+      if (!(cause instanceof PythonError)) throw cause
+      const reason = {
+        type: 'exception_during_validation',
+        message: 'Exception when validating node',
+        details: cause.message,
+        extra_info: { exception_type: cause.type, traceback: [] },
+      }
+      const verdict = { valid: false, reasons: [reason] }
+      this.verdicts.set(id, verdict)
+      return verdict
+    }
+  }
+
+  /** Depth first along the links, on a stack of our own: a chain of ten thousand nodes must not overflow the engine's. */
+  #walk(root: NodeId): Verdict {
+    const stack: { id: NodeId; steps: Generator<NodeId, Verdict, Verdict> }[] = []
+    const visiting: NodeId[] = []
+    let next: NodeId | undefined = root
+    let answer: Verdict | undefined
+    let raised: PythonError | undefined
+    for (;;) {
+      if (next !== undefined) {
+        const known: Verdict | undefined = this.verdicts.get(next) ?? this.#cycle(next, visiting)
+        if (known) answer = known
+        else {
+          stack.push({ id: next, steps: this.#node(next) })
+          visiting.push(next)
+        }
+        next = undefined
+      }
+      const frame = stack.at(-1)
+      if (!frame) {
+        if (raised) throw raised
+        return answer!
+      }
+      try {
+        const step: IteratorResult<NodeId, Verdict> = raised
+          ? frame.steps.throw(raised)
+          : frame.steps.next(answer as Verdict)
+        raised = undefined
+        answer = undefined
+        if (!step.done) {
+          next = step.value
+          continue
+        }
+        answer = step.value
+      } catch (cause) {
+        if (!(cause instanceof PythonError)) throw cause
+        raised = cause
+      }
+      stack.pop()
+      visiting.pop()
+    }
+  }
+
+  #cycle(id: NodeId, visiting: NodeId[]): Verdict | undefined {
+    const from = visiting.indexOf(id)
+    if (from < 0) return undefined
+    const path = [...visiting.slice(from), id]
+    const details = path.map((node) => `${node} (${this.#prompt[node]!.class_type})`).join(' -> ')
+    const cycle_nodes = [...new Set(path)]
+    for (const node_id of cycle_nodes) {
+      const reason = {
+        type: 'dependency_cycle',
+        message: 'Dependency cycle detected',
+        details,
+        extra_info: { node_id, cycle_nodes },
+      }
+      this.verdicts.set(node_id, { valid: false, reasons: [reason] })
+    }
+    return this.verdicts.get(id)
+  }
+
+  /** Yields each upstream node whose verdict it needs. */
+  *#node(id: NodeId): Generator<NodeId, Verdict, Verdict> {
+    const node = this.#prompt[id]!
+    if (!isJsonObject(node.inputs)) throw new PythonError('KeyError', `'inputs'`)
+    const definition = this.#definitions[node.class_type]!
+    const { specs, dynamic } = finalInputs(definition, node.inputs)
+    const judge = customValidator(node.class_type, specs)
+    const converted: JsonObject = { ...node.inputs }
+    const errors: NodeErrorReason[] = []
+    let valid = true
+
+    for (const [name, { spec, required }] of specs) {
+      const received = ownValue(node.inputs, name)
+      const config = [spec[0], spec[1] ?? {}] as Json
+      if (received === undefined) {
+        if (required)
+          errors.push({
+            type: 'required_input_missing',
+            message: 'Required input is missing',
+            details: dynamic ? name.split('.').at(-1)! : name,
+            extra_info: { input_name: name },
+          })
+        continue
+      }
+      if (!Array.isArray(received)) {
+        const error = this.#literal(name, spec, received, converted, judge.judges(name))
+        if (error) errors.push(error)
+        continue
+      }
+      const error = this.#link(name, spec, received)
+      if (error) {
+        errors.push(error)
+        continue
+      }
+      const upstream = received[0] as NodeId
+      try {
+        if (!(yield upstream).valid) valid = false
+      } catch (cause) {
+        if (!(cause instanceof PythonError)) throw cause
+        valid = false
+        const reason = {
+          type: 'exception_during_inner_validation',
+          message: 'Exception when validating inner node',
+          details: cause.message,
+          extra_info: {
+            input_name: name,
+            input_config: config,
+            exception_message: cause.message,
+            exception_type: cause.type,
+            traceback: [],
+            linked_node: received,
+          },
+        }
+        this.verdicts.set(upstream, { valid: false, reasons: [reason] })
+      }
+    }
+
+    errors.push(...judge.judge(converted, this.#options))
+    this.converted[id] = { ...node, inputs: converted }
+    const before = this.verdicts.get(id) ?? { valid: true, reasons: [] }
+    const verdict = { valid: before.valid && valid && errors.length === 0, reasons: [...before.reasons, ...errors] }
+    this.verdicts.set(id, verdict)
+    return verdict
+  }
+
+  #link(name: string, spec: InputSpec, link: Json[]): NodeErrorReason | undefined {
+    const config = [spec[0], spec[1] ?? {}] as Json
+    if (link.length !== 2)
+      return {
+        type: 'bad_linked_input',
+        message: 'Bad linked input, must be a length-2 list of [node_id, slot_index]',
+        details: name,
+        extra_info: { input_name: name, input_config: config, received_value: link },
+      }
+    const [from, slot] = link as [Json, Json]
+    const source = typeof from === 'string' ? ownValue(this.#prompt, from) : undefined
+    if (!source) {
+      if (Array.isArray(from) || isJsonObject(from))
+        throw new PythonError('TypeError', `unhashable type: '${pythonTypeName(from)}'`)
+      throw new PythonError('KeyError', repr(from))
+    }
+    const definition = this.#definitions[source.class_type]!
+    const holder = isV3(definition) ? 'list' : 'tuple'
+    const index = typeof slot === 'boolean' ? Number(slot) : slot
+    if (!Number.isInteger(index))
+      throw new PythonError('TypeError', `${holder} indices must be integers or slices, not ${pythonTypeName(slot)}`)
+    const given = definition.output.at(index as number)
+    if (given === undefined || (index as number) >= definition.output.length)
+      throw new PythonError('IndexError', `${holder} index out of range`)
+    if (fits(given, spec[0])) return undefined
+    return {
+      type: 'return_type_mismatch',
+      message: 'Return type mismatch between linked nodes',
+      details: `${name}, received_type(${str(given)}) mismatch input_type(${str(spec[0])})`,
+      extra_info: { input_name: name, input_config: config, received_type: given, linked_node: link },
+    }
+  }
+
+  /** Puts the converted value into `converted`, or says what is wrong with it. */
+  #literal(
+    name: string,
+    [type, limits = {}]: InputSpec,
+    received: Json,
+    converted: JsonObject,
+    judgedElsewhere: boolean,
+  ): NodeErrorReason | undefined {
+    const config = [type, limits] as Json
+    let value = isJsonObject(received) && '__value__' in received ? received.__value__! : received
+    try {
+      value = convert(type, value)
+    } catch (cause) {
+      if (!(cause instanceof PythonError)) throw cause
+      return {
+        type: 'invalid_input_type',
+        message: `Failed to convert an input value to a ${type} value`,
+        details: `${name}, ${str(value)}, ${cause.message}`,
+        extra_info: {
+          input_name: name,
+          input_config: config,
+          received_value: value,
+          exception_message: cause.message,
+        },
+      }
+    }
+    converted[name] = value
+    if (judgedElsewhere) return undefined
+    const said = (number: Json) => (type === 'FLOAT' ? float(number as number | bigint) : str(number))
+    const wrong = (kind: string, message: string, details = name, input_config: Json = config): NodeErrorReason => ({
+      type: kind,
+      message,
+      details,
+      extra_info: { input_name: name, input_config, received_value: value },
+    })
+    const { min, max } = limits
+    if (isNumber(value) && isNumber(min) && value < min)
+      return wrong('value_smaller_than_min', `Value ${said(value)} smaller than min of ${said(min)}`)
+    if (isNumber(value) && isNumber(max) && value > max)
+      return wrong('value_bigger_than_max', `Value ${said(value)} bigger than max of ${said(max)}`)
+
+    const choices = choicesOf([type, limits])
+    if (!choices) return undefined
+    const chosen = limits.multiselect && Array.isArray(value) ? value : [value]
+    const strangers = chosen.filter(
+      (item) => !choices.some((choice) => equal(choice, item)) && !(this.#options.assumeModels && isModelFile(item)),
+    )
+    if (strangers.length === 0) return undefined
+    const long = choices.length > 20
+    const list = long ? `(list of length ${choices.length})` : str(choices)
+    return wrong(
+      'value_not_in_list',
+      'Value not in list',
+      `${name}: ${strangers.map(repr).join(', ')} not in ${list}`,
+      long ? null : config,
+    )
+  }
+}
+
+// ---- input schemas ----
+
+type FinalSpecs = Map<string, { spec: InputSpec; required: boolean }>
+type InputGroups = { required?: Record<string, InputSpec>; optional?: Record<string, InputSpec> }
+
+/** The choices of a combo, old style or new; undefined for any other type. */
+export function choicesOf([type, options]: InputSpec): Json[] | undefined {
+  if (Array.isArray(type)) return type
+  if (type !== 'COMBO') return undefined
+  return Array.isArray(options?.options) ? options.options : []
+}
+
+/**
+ * The inputs a node has once its dynamic ones are unfolded by the values present: `images` → `images.image0`, …
+ * A dynamic combo whose choice is missing or unknown vanishes, as it does on the server.
+ */
+export function finalInputs(definition: NodeDefinition, inputs: JsonObject): { specs: FinalSpecs; dynamic: boolean } {
+  const specs: FinalSpecs = new Map()
+  let dynamic = false
+  const add = (groups: InputGroups, prefix: string) => {
+    for (const group of ['required', 'optional'] as const)
+      for (const [name, spec] of Object.entries(groups[group] ?? {})) {
+        const id = prefix + name
+        const options = spec[1] ?? {}
+        if (prefix) dynamic = true
+        if (spec[0] === 'COMFY_DYNAMICCOMBO_V3') {
+          dynamic = true
+          const option = (options.options as JsonObject[]).find(({ key }) => equal(key!, inputs[id] ?? null))
+          if (!option) continue
+          add(option.inputs as InputGroups, `${id}.`)
+        } else if (spec[0] === 'COMFY_DYNAMICSLOT_V3') {
+          dynamic = true
+          if (!(id in inputs)) continue
+          specs.set(id, { spec: [options.slotType as string, options], required: group === 'required' })
+          add(options.inputs as InputGroups, `${id}.`)
+          continue
+        } else if (spec[0] === 'COMFY_AUTOGROW_V3') {
+          dynamic = true
+          grow(options.template as JsonObject, `${id}.`)
+          continue
+        }
+        specs.set(id, { spec, required: group === 'required' })
+      }
+  }
+  const grow = (template: JsonObject, prefix: string) => {
+    const [group, members] = Object.entries(template.input as Record<string, Record<string, InputSpec>>).find(
+      ([, entries]) => Object.keys(entries).length > 0,
+    )!
+    const names = Array.isArray(template.names)
+      ? (template.names as string[])
+      : Array.from({ length: Number(template.max) }, (_, index) => `${template.prefix}${index}`)
+    names.forEach((name, index) => {
+      const required = group === 'required' && index < Number(template.min)
+      specs.set(prefix + name, { spec: Object.values(members)[0]!, required })
+    })
+  }
+  add(definition.input, '')
+  return { specs, dynamic }
+}
+
+/** Whether an output of one type may feed an input of another; each may be a comma-separated union. */
+export function fits(given: string | Json[], wanted: string | Json[]): boolean {
+  if (equal(given, wanted)) return true
+  const free = ['*', 'COMFY_MATCHTYPE_V3']
+  if (free.includes(given as string) || free.includes(wanted as string)) return true
+  if (Array.isArray(given)) return wanted === 'COMBO'
+  if (Array.isArray(wanted)) return false
+  const members = (type: string) => type.split(',').map((name) => name.trim())
+  const [from, to] = [members(given), members(wanted)]
+  return from.includes('*') || to.includes('*') || from.some((type) => to.includes(type))
+}
+
+/** Classes written for the newer node interface announce every flag, even when it is false; older ones leave some out. */
+const isV3 = (definition: NodeDefinition) => definition.deprecated !== undefined || definition.api_node !== undefined
+
+// ---- what nodes check themselves ----
+
+interface Validator {
+  /** The node checks this input itself, so the general range and list checks are left out. */
+  judges(input: string): boolean
+  judge(inputs: JsonObject, options: ValidateOptions): NodeErrorReason[]
+}
+
+/** Nodes that name a file of the input folder, and the word their refusal uses. */
+const FILE_INPUTS: Record<string, { input: string; word: string; all?: boolean; none?: string }> = {
+  LoadImage: { input: 'image', word: 'image' },
+  LoadImageMask: { input: 'image', word: 'image' },
+  LoadImageOutput: { input: 'image', word: 'image' },
+  LoadLatent: { input: 'latent', word: 'latent' },
+  LoadAudio: { input: 'audio', word: 'audio' },
+  LoadVideo: { input: 'file', word: 'video' },
+  Load3D: { input: 'model_file', word: '3D model', all: true, none: 'none' },
+  Load3DAdvanced: { input: 'model_file', word: '3D model', all: true, none: 'none' },
+}
+/** Nodes whose check accepts anything. */
+const UNCHECKED: Record<string, readonly string[] | 'all'> = { CustomCombo: 'all' }
+const UPLOADS = ['image_upload', 'video_upload', 'audio_upload', 'animated_image_upload']
+
+function customValidator(classType: string, specs: FinalSpecs): Validator {
+  const file = ownValue(FILE_INPUTS, classType)
+  if (file) {
+    return {
+      judges: (input) => file.all === true || input === file.input,
+      judge(inputs, { hasInputFile }) {
+        const name = inputs[file.input]
+        if (typeof name !== 'string' || name === file.none || !hasInputFile || hasInputFile(name)) return []
+        return refusal(file.input, `${file.input} - Invalid ${file.word} file: ${name}`)
+      },
+    }
+  }
+  if (classType === 'ComfySwitchNode') {
+    const mine = ['switch', 'on_false', 'on_true']
+    return {
+      judges: (input) => mine.includes(input),
+      judge(inputs) {
+        if ('on_false' in inputs || 'on_true' in inputs || !('switch' in inputs)) return []
+        const said = 'At least one of on_false or on_true must be connected to Switch node'
+        return refusal('switch', `switch - ${said}`)
+      },
+    }
+  }
+  const unchecked = ownValue(UNCHECKED, classType)
+  return {
+    // A custom node that takes uploads checks the file itself, since the list of a folder cannot name sub-folders.
+    judges: (input) =>
+      unchecked === 'all' ||
+      unchecked?.includes(input) === true ||
+      UPLOADS.some((upload) => specs.get(input)?.spec[1]?.[upload] === true),
+    judge: () => [],
+  }
+}
+
+const refusal = (input: string, details: string): NodeErrorReason[] => [
+  {
+    type: 'custom_validation_failed',
+    message: 'Custom validation failed for node',
+    details,
+    extra_info: { input_name: input },
+  },
+]
+
+const MODEL_FILE = /\.(safetensors|sft|ckpt|pt|pt2|pth|bin|gguf|onnx|pkl|yaml|vae)$/i
+const isModelFile = (value: Json) => typeof value === 'string' && MODEL_FILE.test(value)
+
+// ---- Python's way with values ----
+
+const ownValue = <T>(record: Record<string, T>, key: string): T | undefined =>
+  Object.hasOwn(record, key) ? record[key] : undefined
+
+const isNumber = (value: Json | undefined): value is number | bigint =>
+  typeof value === 'number' || typeof value === 'bigint'
+
+/** `int(v)`, `float(v)`, `str(v)`, `bool(v)`: lenient in odd ways, as the server is. */
+function convert(type: string | Json[], value: Json): Json {
+  if (type === 'INT') return toInt(value)
+  if (type === 'FLOAT') return toFloat(value)
+  if (type === 'STRING') return str(value)
+  if (type === 'BOOLEAN') return isTrue(value)
+  return value
+}
+
+function toInt(value: Json): number | bigint {
+  if (typeof value === 'bigint') return value
+  if (typeof value === 'boolean') return Number(value)
+  if (typeof value === 'number') return Math.trunc(value)
+  if (typeof value !== 'string')
+    throw new PythonError(
+      'TypeError',
+      `int() argument must be a string, a bytes-like object or a real number, not '${pythonTypeName(value)}'`,
+    )
+  const digits = value.trim()
+  if (!/^[+-]?\d+(_\d+)*$/.test(digits))
+    throw new PythonError('ValueError', `invalid literal for int() with base 10: ${repr(value)}`)
+  const number = BigInt(digits.replaceAll('_', '').replace('+', ''))
+  return BigInt.asIntN(54, number) === number ? Number(number) : number
+}
+
+function toFloat(value: Json): number {
+  if (isNumber(value) || typeof value === 'boolean') return Number(value)
+  if (typeof value !== 'string')
+    throw new PythonError(
+      'TypeError',
+      `float() argument must be a string or a real number, not '${pythonTypeName(value)}'`,
+    )
+  const text = value.trim().replace(/(?<=\d)_(?=\d)/g, '')
+  if (/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text)) return Number(text)
+  if (/^[+-]?inf(inity)?$/i.test(text)) return text.startsWith('-') ? -Infinity : Infinity
+  if (/^[+-]?nan$/i.test(text)) return Number.NaN
+  throw new PythonError('ValueError', `could not convert string to float: ${repr(value)}`)
+}
+
+function isTrue(value: Json): boolean {
+  if (Array.isArray(value)) return value.length > 0
+  if (isJsonObject(value)) return Object.keys(value).length > 0
+  return Boolean(value)
+}
+
+const str = (value: Json): string => (typeof value === 'string' ? value : repr(value))
+
+/** A value as Python shows it: 'text', True, None, [1, 2]. */
+function repr(value: Json): string {
+  if (value === null) return 'None'
+  if (typeof value === 'boolean') return value ? 'True' : 'False'
+  if (typeof value === 'bigint') return value.toString()
+  if (typeof value === 'number') return Number.isInteger(value) ? value.toString() : float(value)
+  if (typeof value === 'string') {
+    const quote = value.includes("'") && !value.includes('"') ? '"' : "'"
+    const escaped = value
+      .replaceAll('\\', '\\\\')
+      .replaceAll('\n', '\\n')
+      .replaceAll('\r', '\\r')
+      .replaceAll('\t', '\\t')
+    return quote + (quote === "'" ? escaped.replaceAll("'", "\\'") : escaped) + quote
+  }
+  if (Array.isArray(value)) return `[${value.map(repr).join(', ')}]`
+  return `{${Object.entries(value)
+    .map(([key, item]) => `${repr(key)}: ${repr(item)}`)
+    .join(', ')}}`
+}
+
+function float(value: number | bigint): string {
+  const number = Number(value)
+  if (!Number.isFinite(number)) return String(number).toLowerCase().replace('infinity', 'inf')
+  const text = String(number)
+  const scientific = text.includes('e') || (Math.abs(number) >= 1e16 && number !== 0)
+  if (scientific) return (text.includes('e') ? text : number.toExponential()).replace(/e([+-])(\d)$/, 'e$10$2')
+  if (Math.abs(number) < 1e-4 && number !== 0) return number.toExponential().replace(/e-(\d)$/, 'e-0$1')
+  return Number.isInteger(number) ? `${text}.0` : text
+}
+
+function pythonTypeName(value: Json): string {
+  if (value === null) return 'NoneType'
+  if (Array.isArray(value)) return 'list'
+  if (typeof value === 'bigint') return 'int'
+  if (typeof value === 'number') return Number.isInteger(value) ? 'int' : 'float'
+  return { string: 'str', boolean: 'bool', object: 'dict' }[typeof value as 'string' | 'boolean' | 'object']
+}
+
+/** `==` as Python has it: 1 is 1.0 and True, but never "1". */
+function equal(a: Json, b: Json): boolean {
+  if (a === b) return true
+  if (Array.isArray(a) && Array.isArray(b))
+    return a.length === b.length && a.every((item, index) => equal(item, b[index]!))
+  const number = (value: Json) => (typeof value === 'boolean' ? Number(value) : isNumber(value) ? value : undefined)
+  const [x, y] = [number(a), number(b)]
+  // biome-ignore lint/suspicious/noDoubleEquals: a bigint equals the number of the same worth only this way
+  return x !== undefined && y !== undefined && x == y
+}
