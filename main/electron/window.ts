@@ -1,0 +1,138 @@
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { app, BrowserWindow, nativeTheme, screen } from 'electron'
+import { parseJson } from '../../core/contract/json.ts'
+import { ORIGIN } from './addresses.ts'
+import { placeWindow, SMALLEST, WindowState } from './window-state.ts'
+
+const SAVE_AFTER_MS = 400
+/** The pages' own background, so that nothing flashes before they are drawn. */
+const BACKGROUND = { light: '#f6f7fb', dark: '#0d1020' }
+const backgroundColor = () => (nativeTheme.shouldUseDarkColors ? BACKGROUND.dark : BACKGROUND.light)
+
+interface WindowDeps {
+  readonly stateFile: string
+  readonly preload: string
+  readonly icon: string
+  /** false: the window is hidden instead. */
+  readonly mayClose: () => boolean
+}
+
+/** The one window: made when first shown, hidden when closed, kept where it was. */
+export class MainWindow {
+  #deps: WindowDeps
+  #state: WindowState
+  #window: BrowserWindow | null = null
+  #saveTimer: NodeJS.Timeout | undefined
+
+  constructor(deps: WindowDeps) {
+    this.#deps = deps
+    this.#state = readState(deps.stateFile)
+    nativeTheme.themeSource = this.#state.theme
+    nativeTheme.on('updated', () => this.#window?.setBackgroundColor(backgroundColor()))
+  }
+
+  get window() {
+    return this.#window
+  }
+  get language() {
+    return this.#state.language
+  }
+
+  /** `page`: what comes after `#/`. */
+  show(page?: string) {
+    const window = this.#window
+    if (!window) return this.#create(page, true)
+    const url = page === undefined ? undefined : `${ORIGIN}/index.html#/${page}`
+    if (url !== undefined && window.webContents.getURL() !== url) void window.loadURL(url)
+    if (window.isMinimized()) window.restore()
+    window.show()
+    window.focus()
+  }
+
+  /** Ready, but out of sight. */
+  prepare() {
+    if (!this.#window) this.#create(undefined, false)
+  }
+
+  remember(part: Pick<WindowState, 'theme' | 'language'>) {
+    this.#state = { ...this.#state, ...part }
+    nativeTheme.themeSource = part.theme
+    this.#save()
+  }
+
+  #create(page: string | undefined, visible: boolean) {
+    const place = placeWindow(
+      this.#state.bounds,
+      screen.getAllDisplays().map(({ workArea }) => workArea),
+    )
+    const window = new BrowserWindow({
+      ...place,
+      minWidth: SMALLEST.width,
+      minHeight: SMALLEST.height,
+      show: false,
+      backgroundColor: backgroundColor(),
+      title: 'Nightshift',
+      icon: this.#deps.icon,
+      autoHideMenuBar: true,
+      webPreferences: {
+        preload: this.#deps.preload,
+        sandbox: true,
+        contextIsolation: true,
+        nodeIntegration: false,
+        webSecurity: true,
+        spellcheck: false, // its dictionaries come from the network
+      },
+    })
+    this.#window = window
+    if (this.#state.maximised && visible) window.maximize()
+    if (visible) window.once('ready-to-show', () => window.show())
+    for (const event of ['resize', 'move', 'maximize', 'unmaximize'] as const)
+      window.on(event as 'resize', () => this.#saveSoon())
+    window.on('close', (event) => {
+      this.#save()
+      if (this.#deps.mayClose()) return
+      event.preventDefault()
+      window.hide()
+    })
+    window.on('closed', () => {
+      clearTimeout(this.#saveTimer)
+      this.#window = null
+    })
+    window.webContents.on('render-process-gone', (_event, { reason }) => {
+      if (reason !== 'clean-exit') window.webContents.reload()
+    })
+    void window.loadURL(`${ORIGIN}/index.html${page === undefined ? '' : `#/${page}`}`)
+  }
+
+  #saveSoon() {
+    this.#saveTimer ??= setTimeout(() => this.#save(), SAVE_AFTER_MS)
+  }
+
+  #save() {
+    clearTimeout(this.#saveTimer)
+    this.#saveTimer = undefined
+    const window = this.#window
+    if (window && !window.isDestroyed())
+      this.#state = { ...this.#state, bounds: window.getNormalBounds(), maximised: window.isMaximized() }
+    const { stateFile } = this.#deps
+    try {
+      mkdirSync(path.dirname(stateFile), { recursive: true })
+      writeFileSync(`${stateFile}.part`, JSON.stringify(this.#state))
+      renameSync(`${stateFile}.part`, stateFile)
+    } catch {
+      // a full disk must not keep the window from closing; the place is forgotten
+    }
+  }
+}
+
+function readState(file: string): WindowState {
+  try {
+    return WindowState.parse(parseJson(readFileSync(file, 'utf8')))
+  } catch {
+    return WindowState.parse({})
+  }
+}
+
+/** The languages the system was set to, best first. */
+export const systemLanguages = () => [...app.getPreferredSystemLanguages(), app.getLocale()]
