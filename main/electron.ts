@@ -55,12 +55,12 @@ function run() {
   const window = new MainWindow({
     stateFile: path.join(dataDir, 'window', 'state.json'),
     preload: path.join(import.meta.dirname, '../preload/index.cjs'),
-    icon: icon('256.png'),
+    icon: icon('app/256x256.png'),
     mayClose,
   })
   const language = () => languageOf(settings?.language ?? window.language, systemLanguages())
   const words = () => wordsIn(language())
-  const deps = { link, language, dragIcon: icon('64.png') }
+  const deps = { link, language, dragIcon: icon('app/64x64.png') }
   const does: MenuActions = {
     openWorkflow: () => void chooseWorkflows(language()).then(open),
     show: (page, facts) => window.show(page && (facts ? `${page}?${new URLSearchParams(facts)}` : page)),

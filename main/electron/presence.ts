@@ -83,7 +83,7 @@ export class Presence {
 
   #notify(title: string, body: string, onClick: () => void) {
     if (!Notification.isSupported()) return
-    const notification = new Notification({ title, body, icon: path.join(this.#iconsDir, '128.png') })
+    const notification = new Notification({ title, body, icon: path.join(this.#iconsDir, 'app', '128x128.png') })
     // held until it is gone: one that is collected no longer hears its click
     this.#notifications.add(notification)
     const gone = () => this.#notifications.delete(notification)
