@@ -28,6 +28,14 @@ export const errors = {
     message: 'Another Nightshift (process {pid}) is using {dir}.',
     remedy: 'Quit it, or choose another folder with --data.',
   },
+  'app.port-in-use': {
+    message: 'Port {port} is taken by another program.',
+    remedy: 'Choose another with --port, or 0 for any that is free.',
+  },
+  'app.port-refused': {
+    message: 'Nightshift may not listen on {host}, port {port}: {reason}',
+    remedy: 'Choose another address or port.',
+  },
   'app.disconnected': {
     message: 'The connection to Nightshift was lost.',
     remedy: 'Start Nightshift again; nothing that was queued is lost.',
@@ -177,6 +185,10 @@ export const errors = {
     remedy: 'Look at the worker’s output folder, then retry or cancel.',
   },
   'input.missing': { message: 'The input file {name} is not there.', remedy: 'Choose the file again.' },
+  'input.not-media': {
+    message: '{name} is not a picture, video or sound.',
+    remedy: 'Choose a file such as PNG, JPEG, WebP, MP4 or WAV.',
+  },
   'output.missing': { message: 'The worker no longer has {name}.', remedy: 'Retry the job.' },
   'output.damaged': {
     message: '{name} did not arrive whole.',

@@ -8,7 +8,7 @@ import { parseJson, writeJson } from '../../core/contract/json.ts'
 import type { InputOf, OutputOf, ProcedureName } from '../../core/contract/procedure.ts'
 import { call } from './call.ts'
 import type { Frame } from './events.ts'
-import type { Served } from './serve-http.ts'
+import type { Served } from './served.ts'
 
 /** The app from outside, whichever way leads to it. */
 export interface Client {

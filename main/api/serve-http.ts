@@ -10,30 +10,12 @@ import fastifyStatic from '@fastify/static'
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import { WebSocketServer } from 'ws'
 import { z } from 'zod'
-import { type App, app, type InputFile } from '../../core/contract/app.ts'
+import { type App, app } from '../../core/contract/app.ts'
 import { AppError, type Envelope, toFailure } from '../../core/contract/errors.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
-import type { Router } from '../../core/contract/procedure.ts'
 import { call } from './call.ts'
 import type { EventHub } from './events.ts'
-
-/** Bytes that are no JSON: they travel beside the procedures, on both transports. */
-export interface Files {
-  artifact(id: string): Promise<{ path: string; name: string; mediaType: string }>
-  /** `size`: the longer side, in pixels. */
-  thumbnail(id: string, size: number): Promise<{ path: string; mediaType: string }>
-  /** The latest preview picture of a running job. */
-  preview(jobId: string): { bytes: Uint8Array; mediaType: string } | null
-  addInput(name: string, body: Readable): Promise<z.output<typeof InputFile>>
-}
-/** What every door leads to. */
-export interface Served {
-  readonly router: Router<App>
-  readonly events: EventHub<App>
-  readonly files: Files
-  /** Told of faults that are ours. */
-  readonly onFault: (cause: unknown, name: string) => void
-}
+import type { Served } from './served.ts'
 
 /** The control socket: whoever can open it is this user on this machine. */
 export type LocalEntry = { readonly reach: 'local'; readonly socket: string }
