@@ -1,0 +1,308 @@
+import { isLink, type ObjectInfo, type Prompt, type PromptNode } from '../../contract/comfyui.ts'
+import { isJsonObject, type Json } from '../../contract/json.ts'
+import type { Problem } from '../../contract/workflow.ts'
+import { definitionOf, inputNamed, isWidget, widgetTypeOf } from './definitions.ts'
+import { bypassed, type EditorInput, muted, readEditor } from './editor.ts'
+import { type Flat, type FlatNode, flatten, pathOf, promotedTo, type Source, sourceOf, virtualOf } from './flatten.ts'
+import { problem } from './problems.ts'
+import type { ReadWorkflow } from './read.ts'
+import { isEmpty, type PlacedWidget } from './widgets.ts'
+
+/**
+ * The prompt a workflow stands for, as the editor would export it. What cannot be brought over is told as a problem of
+ * kind `loss`; nothing goes silently. A prompt in API format passes through, cleaned of what servers leave in it.
+ */
+export function convertWorkflow(read: ReadWorkflow, definitions: ObjectInfo): { prompt: Prompt; problems: Problem[] } {
+  const told = read.problems ?? []
+  if (read.prompt) {
+    const prompt = cleanPrompt(read.prompt)
+    return { prompt, problems: [...told, ...checkPrompt(prompt, definitions)] }
+  }
+  if (!read.editor) return { prompt: {}, problems: [...told] }
+  const flat = flatten(readEditor(read.editor), definitions)
+  const { prompt, problems } = convertFlat(flat)
+  return { prompt, problems: [...told, ...problems, ...checkPrompt(prompt, definitions)] }
+}
+
+/** Servers write `is_changed` into the prompts they run; some programs write comments beside the inputs. */
+function cleanPrompt(prompt: Prompt): Prompt {
+  const clean: Prompt = {}
+  for (const [id, { class_type, inputs, _meta }] of Object.entries(prompt)) {
+    const node: PromptNode = { class_type, inputs: { ...inputs } }
+    if (isJsonObject(_meta)) node._meta = _meta
+    clean[id] = node
+  }
+  return clean
+}
+
+function convertFlat(flat: Flat): { prompt: Prompt; problems: Problem[] } {
+  const prompt: Prompt = {}
+  const problems: Problem[] = []
+  const memo = new Map<string, Source>()
+  const nodes = [...flat.nodes].sort(byPath)
+  for (const one of nodes) {
+    const { id, node, definition } = one
+    const title = titleOf(one)
+    const inputs: Record<string, Json> = {}
+    problems.push(...placementProblems(one, title))
+    for (const widget of one.placement.widgets)
+      inputs[widget.input.name] = literal(widget.input, widgetValue(one, widget))
+    for (const input of node.inputs) {
+      if (input.link === null || input.name === '') continue
+      problems.push(...connect(one, input, sourceOf(one.context, node, input, flat, memo), inputs, title))
+    }
+    prompt[id] = { class_type: node.type, inputs, _meta: { title: title ?? definition?.display_name ?? node.type } }
+  }
+  problems.push(...broadcast(flat, nodes, prompt, memo))
+  problems.push(...dropDanglingLinks(prompt, nodes))
+  problems.push(...unaccounted(flat, prompt, [...problems, ...flat.problems]))
+  return { prompt, problems: [...flat.problems, ...problems] }
+}
+
+const byPath = (one: FlatNode, other: FlatNode) => one.id.localeCompare(other.id, 'en', { numeric: true })
+const titleOf = ({ node, definition }: FlatNode) => node.title ?? (definition?.display_name || node.type)
+
+/** The value of a widget: the one an instance around it gives, else the node's own. */
+const widgetValue = (one: FlatNode, widget: PlacedWidget): Json =>
+  promotedTo(one, widget.input.name)?.value ?? widget.value
+
+/** A list would be read as a link, so it is wrapped; the server unwraps it. */
+export function literal(input: PlacedWidget['input'], value: Json): Json {
+  if (widgetTypeOf(input) === 'CURVE' && typeof value === 'object' && value !== null) {
+    return isJsonObject(value) && '__value__' in value ? value : { __type__: 'CURVE', __value__: value }
+  }
+  return Array.isArray(value) ? { __value__: value } : value
+}
+
+function placementProblems({ id, node, placement }: FlatNode, title: string): Problem[] {
+  const at = { node: id, classType: node.type }
+  const { actual, expected, leftOver, misfits, defaulted } = placement
+  if (placement.unknown) return [problem('loss', 'values-unknown', { title, actual }, at)]
+  const problems: Problem[] = []
+  if (misfits.length > 0 && actual !== expected) {
+    problems.push(problem('loss', 'values-misaligned', { title, actual, expected, inputs: misfits.join(', ') }, at))
+  }
+  const lost = leftOver.filter((value) => !isEmpty(value))
+  if (lost.length > 0) {
+    const values = lost.map(shown).join(', ')
+    problems.push(problem('loss', 'values-left-over', { title, actual, expected, values }, at))
+  }
+  const linked = new Set(node.inputs.flatMap(({ name, link }) => (link === null ? [] : [name])))
+  const missing = defaulted.filter((name) => !linked.has(name))
+  if (missing.length > 0)
+    problems.push(problem('warning', 'values-defaulted', { title, inputs: missing.join(', ') }, at))
+  return problems
+}
+const shown = (value: Json) => (typeof value === 'object' ? '{…}' : String(value).slice(0, 60))
+
+/** Writes what a connected input gets into `inputs`. */
+function connect(
+  one: FlatNode,
+  input: EditorInput,
+  source: Source,
+  inputs: Record<string, Json>,
+  title: string,
+): Problem[] {
+  const { id, node, definition } = one
+  const { name } = input
+  const at = { node: id, classType: node.type, input: name }
+  const facts = { title, input: name }
+  const declared = definition ? inputNamed(definition, name, inputs) : null
+  if (source.is === 'link') {
+    const ours = definition?.python_module?.startsWith('custom_nodes') !== true
+    if (definition && !declared && ours) return [problem('loss', 'unknown-input', facts, at)]
+    inputs[name] = [source.id, source.slot]
+    return definition && !declared ? [problem('warning', 'undeclared-input', facts, at)] : []
+  }
+  if (source.is === 'value') {
+    const isOne = declared
+      ? isWidget(declared)
+      : definition === null && (input.widget !== null || Object.hasOwn(inputs, name))
+    if (!isOne) return [problem('warning', 'primitive-not-a-widget', facts, at)]
+    inputs[name] = declared
+      ? literal(declared, source.value)
+      : Array.isArray(source.value)
+        ? { __value__: source.value }
+        : source.value
+    return []
+  }
+  switch (source.because) {
+    case 'muted':
+      return [problem('warning', 'link-from-muted', facts, at)]
+    case 'bypassed':
+      return [problem('warning', 'link-through-bypassed', facts, at)]
+    case 'dangling':
+      return [problem('loss', 'dangling-link', facts, at)]
+    case 'cycle':
+      return [problem('loss', 'link-cycle', facts, at)]
+    case 'no-set':
+      return [problem('loss', 'no-set-node', { ...facts, name: source.name ?? '' }, at)]
+    default:
+      return []
+  }
+}
+
+/** Packs that connect by type what has no line in the picture: followed where only one answer is possible. */
+function broadcast(flat: Flat, nodes: FlatNode[], prompt: Prompt, memo: Map<string, Source>): Problem[] {
+  const problems: Problem[] = []
+  const offers: {
+    source: Source & { is: 'link' }
+    type: string
+    role: string
+    context: unknown
+    title: string
+    id: string
+  }[] = []
+  for (const { node, context } of flat.broadcasters) {
+    const title = node.title ?? node.type
+    const at = { node: pathOf(context, node), classType: node.type }
+    const unclear = (reason: string) => problems.push(problem('loss', 'use-everywhere-unclear', { title, reason }, at))
+    const restricted = node.type === 'Anything Everywhere?' || hasRestriction(node.properties.ue_properties)
+    if (node.type === 'Seed Everywhere') unclear('it gives seeds to widgets')
+    else if (restricted) unclear('it is restricted by patterns')
+    else {
+      for (const input of node.inputs) {
+        const source = sourceOf(context, node, input, flat, memo)
+        if (source.is !== 'link') continue
+        const link = context.graph.links.get(input.link ?? '')
+        const type = [source.type, link?.type, input.type].find(
+          (one) => typeof one === 'string' && one !== '*' && one !== '',
+        )
+        if (typeof type !== 'string') unclear('the type of what it sends is not known')
+        else {
+          const role = node.type === 'Prompts Everywhere' ? input.name.replace(/[^a-z]/gi, '') : ''
+          offers.push({ source, type, role, context, title, id: at.node })
+        }
+      }
+    }
+  }
+  if (offers.length === 0) return problems
+  const filled = new Map<string, string[]>()
+  for (const one of nodes) {
+    const { inputs } = prompt[one.id]!
+    for (const input of one.node.inputs) {
+      if (input.link !== null || input.widget !== null || Object.hasOwn(inputs, input.name)) continue
+      const fitting = offers.filter(
+        ({ type, role, context }) =>
+          context === one.context &&
+          type === input.type &&
+          (role === '' || input.name.toLowerCase().startsWith(role.toLowerCase())),
+      )
+      const sources = new Set(fitting.map(({ source }) => `${source.id} ${source.slot}`))
+      const [offer] = fitting
+      if (!offer || offer.source.id === one.id) continue
+      if (sources.size > 1) {
+        const facts = {
+          title: offer.title,
+          reason: `several nodes offer ${offer.type} to ${input.name} of ${titleOf(one)}`,
+        }
+        problems.push(
+          problem('loss', 'use-everywhere-unclear', facts, {
+            node: one.id,
+            classType: one.node.type,
+            input: input.name,
+          }),
+        )
+        continue
+      }
+      inputs[input.name] = [offer.source.id, offer.source.slot]
+      const key = `${offer.id}\0${offer.title}`
+      filled.set(key, [...(filled.get(key) ?? []), `${titleOf(one)}.${input.name}`])
+    }
+  }
+  for (const [key, names] of filled) {
+    const [node = '', title = ''] = key.split('\0')
+    problems.push(problem('warning', 'use-everywhere', { title, inputs: names.join(', ') }, { node }))
+  }
+  return problems
+}
+const hasRestriction = (properties: Json | undefined) =>
+  isJsonObject(properties) &&
+  Object.entries(properties).some(
+    ([key, value]) => /regex/i.test(key) && typeof value === 'string' && value !== '' && value !== '.*',
+  )
+
+/** Links must name nodes that are in the prompt. */
+function dropDanglingLinks(prompt: Prompt, nodes: FlatNode[]): Problem[] {
+  const problems: Problem[] = []
+  for (const one of nodes) {
+    const { inputs } = prompt[one.id]!
+    for (const [name, value] of Object.entries(inputs)) {
+      if (!isLink(value) || Object.hasOwn(prompt, value[0])) continue
+      delete inputs[name]
+      const facts = { title: titleOf(one), input: name, from: value[0] }
+      problems.push(problem('loss', 'bad-link', facts, { node: one.id, classType: one.node.type, input: name }))
+    }
+  }
+  return problems
+}
+
+/**
+ * The conversion counted again, from the file's side and without its resolver: each active node is there, and each of
+ * its connections to another active node, or a problem says why not.
+ */
+function unaccounted(flat: Flat, prompt: Prompt, problems: Problem[]): Problem[] {
+  const told = new Set(problems.map(({ node, input }) => `${node} ${input ?? ''}`))
+  const missing: Problem[] = []
+  for (const one of flat.nodes) {
+    const at = { node: one.id, classType: one.node.type }
+    const inputs = prompt[one.id]?.inputs
+    if (!inputs) missing.push(problem('loss', 'node-unaccounted', { title: titleOf(one) }, at))
+    for (const { name, link } of one.node.inputs) {
+      const { nodes, links } = one.context.graph
+      const from = nodes.get(links.get(link ?? '')?.from ?? '')
+      if (!inputs || !from || from.mode === muted || from.mode === bypassed || virtualOf(from, flat) !== null) continue
+      const made = inputs[name]
+      if ((isLink(made) && made[0] === pathOf(one.context, from)) || told.has(`${one.id} ${name}`)) continue
+      missing.push(problem('loss', 'link-unaccounted', { title: titleOf(one), input: name }, { ...at, input: name }))
+    }
+  }
+  return missing
+}
+
+/** What would make any server refuse the prompt before it looks at values. */
+function checkPrompt(prompt: Prompt, definitions: ObjectInfo): Problem[] {
+  const problems: Problem[] = []
+  for (const [id, { class_type, inputs, _meta }] of Object.entries(prompt)) {
+    const definition = definitionOf(definitions, class_type)
+    if (!definition) {
+      problems.push(
+        problem('missing-node', 'missing-node', { classType: class_type }, { node: id, classType: class_type }),
+      )
+    }
+    for (const [input, value] of Object.entries(inputs)) {
+      if (!isLink(value) || Object.hasOwn(prompt, value[0])) continue
+      const facts = { title: _meta?.title ?? class_type, input, from: value[0] }
+      problems.push(problem('loss', 'bad-link', facts, { node: id, classType: class_type, input }))
+    }
+  }
+  const circle = findCycle(prompt)
+  if (circle) problems.push(problem('loss', 'cycle', { nodes: circle.join(' → ') }, { node: circle[0] ?? '' }))
+  return problems
+}
+
+/** The first circle of links, from a node back to itself. */
+export function findCycle(prompt: Prompt): string[] | null {
+  const state = new Map<string, 'open' | 'done'>()
+  for (const start of Object.keys(prompt)) {
+    if (state.has(start)) continue
+    const path: { id: string; next: string[] }[] = [{ id: start, next: sourcesOf(prompt, start) }]
+    state.set(start, 'open')
+    for (let top = path.at(-1); top; top = path.at(-1)) {
+      const next = top.next.pop()
+      if (next === undefined) {
+        state.set(top.id, 'done')
+        path.pop()
+      } else if (state.get(next) === 'open') {
+        const ids = path.map(({ id }) => id)
+        return [...ids.slice(ids.indexOf(next)), next].reverse()
+      } else if (!state.has(next) && Object.hasOwn(prompt, next)) {
+        state.set(next, 'open')
+        path.push({ id: next, next: sourcesOf(prompt, next) })
+      }
+    }
+  }
+  return null
+}
+const sourcesOf = (prompt: Prompt, id: string) =>
+  Object.values(prompt[id]?.inputs ?? {}).flatMap((value) => (isLink(value) ? [value[0]] : []))

@@ -1,0 +1,101 @@
+import { AppError } from '../../contract/errors.ts'
+import { isJsonObject, type Json, parseJson } from '../../contract/json.ts'
+
+const maxDepth = 200
+/** How often JSON may be wrapped as a string of JSON. */
+const maxWrappings = 8
+
+/**
+ * JSON from a stranger: unwrapped while it is a string of JSON, no deeper than we can walk, no key twice in one object
+ * (a reader would drop one of the two silently), and no `__proto__` keys.
+ * @throws AppError 'import.empty', 'import.not-json', 'import.damaged'
+ */
+export function parseForeignJson(name: string, text: string): Json {
+  let value: Json = text
+  for (let wrapping = 0; typeof value === 'string' && wrapping < maxWrappings; wrapping++) {
+    const trimmed: string = trim(value)
+    if (trimmed === '') throw new AppError('import.empty', { name })
+    if (wrapping > 0 && !/^[[{"]/.test(trimmed)) break // a plain string, not JSON once more
+    value = parseOnce(name, trimmed)
+  }
+  return value
+}
+
+const trim = (text: string) => text.replace(/^[\s\0\uFEFF]+/, '').replace(/[\s\0]+$/, '')
+
+function parseOnce(name: string, text: string): Json {
+  const { depth, repeated } = scan(text)
+  if (depth > maxDepth) throw new AppError('import.not-json', { name, reason: 'it is nested too deeply' })
+  let value: Json
+  try {
+    value = parseJson(text)
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new AppError('import.not-json', { name, reason: reason.slice(0, 200) }, { cause })
+  }
+  if (repeated !== null) {
+    throw new AppError('import.damaged', { name, reason: `the key ${JSON.stringify(repeated)} appears twice` })
+  }
+  withoutProto(value)
+  return value
+}
+
+/** How deep the text nests, and the first key that one of its objects has twice. Never fails, whatever the text. */
+function scan(text: string): { depth: number; repeated: string | null } {
+  const open: (Set<string> | null)[] = [] // null: a list
+  let depth = 0
+  let repeated: string | null = null
+  let string = ''
+  for (let at = 0; at < text.length; at++) {
+    switch (text.charCodeAt(at)) {
+      case 0x22: {
+        const start = at + 1
+        at = endOfString(text, start)
+        string = text.slice(start, at)
+        break
+      }
+      case 0x3a: {
+        const keys = open.at(-1)
+        if (!keys || repeated !== null) break
+        if (keys.has(string)) repeated = string
+        keys.add(string)
+        break
+      }
+      case 0x7b:
+        open.push(new Set())
+        break
+      case 0x5b:
+        open.push(null)
+        break
+      case 0x7d:
+      case 0x5d:
+        open.pop()
+        break
+    }
+    if (open.length > depth) depth = open.length
+    if (depth > maxDepth) break
+  }
+  return { depth, repeated }
+}
+
+function endOfString(text: string, start: number): number {
+  for (let at = text.indexOf('"', start); at >= 0; at = text.indexOf('"', at + 1)) {
+    let slashes = 0
+    while (text.charCodeAt(at - 1 - slashes) === 0x5c && at - 1 - slashes >= start) slashes++
+    if (slashes % 2 === 0) return at
+  }
+  return text.length
+}
+
+/** Such a key would change an object's nature when copied. */
+function withoutProto(root: Json) {
+  const waiting: Json[] = [root]
+  for (let value = waiting.pop(); value !== undefined; value = waiting.pop()) {
+    if (Array.isArray(value)) {
+      for (const item of value) if (typeof item === 'object' && item !== null) waiting.push(item)
+    } else if (isJsonObject(value)) {
+      if (Object.hasOwn(value, '__proto__')) Reflect.deleteProperty(value, '__proto__')
+      for (const item of Object.values(value)) if (typeof item === 'object' && item !== null) waiting.push(item)
+    }
+  }
+}

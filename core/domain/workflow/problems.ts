@@ -1,0 +1,55 @@
+import { type Facts, fill } from '../../contract/errors.ts'
+import type { Problem } from '../../contract/workflow.ts'
+
+/** What conversion may have to tell. Other languages: resources/locales, under the same codes. */
+const sentences = {
+  'metadata-unreadable': 'The picture’s {key} could not be read: {reason}',
+  'not-a-node': 'The entry {key} is not a node.',
+  'missing-node': 'The node class {classType} is not known here.',
+  'missing-model': '{file} is not in the {folder} folder.',
+  'values-left-over': '{title} has {actual} stored values where {expected} are known; left over: {values}.',
+  'values-misaligned': 'The stored values of {title} do not fit its inputs: {inputs}.',
+  'values-unknown': '{title} stores {actual} values, and nothing says which inputs they are for.',
+  'values-defaulted': '{title} stores no value for {inputs}; the defaults are used.',
+  'dangling-link': 'The link into {input} of {title} comes from a node that is not there.',
+  'link-from-muted': '{input} of {title} is fed by a muted node, so it is left unconnected.',
+  'link-through-bypassed':
+    '{input} of {title} is fed by a bypassed node that has no matching input, so it is left unconnected.',
+  'link-cycle': 'The connection into {input} of {title} runs in a circle.',
+  cycle: 'These nodes feed each other in a circle: {nodes}.',
+  'no-set-node': '{input} of {title} asks for {name}, which no Set node offers.',
+  'undeclared-input': '{title} has an input {input} that its definition does not list; it is passed on as it is.',
+  'unknown-input': '{title} has no input {input} any more, so its connection is lost.',
+  'primitive-not-a-widget': 'The primitive connected to {input} of {title} has no effect there.',
+  'group-node': 'The group node {title} cannot be taken apart: {reason}.',
+  'subgraph-missing': 'The subgraph of {title} is not in the file.',
+  'subgraph-recursive': 'The subgraph {title} contains itself.',
+  'use-everywhere': '{title} broadcasts to unconnected inputs; its connections were filled in: {inputs}.',
+  'use-everywhere-unclear': '{title} broadcasts in a way that cannot be followed: {reason}.',
+  'node-unaccounted': '{title} is not in the prompt.',
+  'link-unaccounted': 'The connection into {input} of {title} is not in the prompt.',
+  'bad-link': '{input} of {title} is connected to a node {from} that is not there.',
+  'option-replaced': '{input} of {title}: {from} is written {to} on this worker.',
+  'no-output': 'Nothing in the workflow saves or shows anything.',
+} as const
+
+export type ProblemCode = keyof typeof sentences
+
+export function problem(
+  kind: Problem['kind'],
+  code: ProblemCode,
+  facts: Facts,
+  at: { node?: string; classType?: string; input?: string } = {},
+): Problem {
+  return {
+    kind,
+    code,
+    message: fill(sentences[code], facts),
+    node: at.node ?? null,
+    classType: at.classType ?? null,
+    input: at.input ?? null,
+    facts,
+  }
+}
+
+export const problemSentences: Readonly<Record<string, string>> = sentences
