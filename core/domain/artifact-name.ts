@@ -55,6 +55,12 @@ export function artifactName(pattern: string, facts: NameFacts): string {
   return [...folders.slice(0, MAX_FOLDERS), `${file}${suffix}`].join('/')
 }
 
+/** `name` as every file system and server takes it, its extension kept. */
+export function safeFileName(name: string): string {
+  const [, stem = name, suffix = ''] = /^(.*?)(\.[a-z0-9]{1,12})?$/is.exec(name) ?? []
+  return `${safePart(clean(stem), FILE_BYTES - suffix.length) || 'file'}${suffix}`
+}
+
 /** The name to try when `times - 1` before it were taken: `a.png`, `a (2).png`, `a (3).png`. */
 export function nextName(name: string, times: number): string {
   if (times < 2) return name
@@ -121,7 +127,7 @@ function padded(value: Json, token: string, format: string | undefined): string 
   const text = String(value)
   if (token === 'date' || token === 'time') return text
   const width = format && /^\d{1,3}$/.test(format) ? Number(format) : 0
-  if (typeof value === 'number' || typeof value === 'bigint' || /^\d+$/.test(text)) {
+  if (typeof value !== 'string' || (format?.startsWith('0') && /^\d+$/.test(text))) {
     return text.padStart(Math.min(width, 20), '0')
   }
   return clip(text.replace(/\s+/g, ' ').trim(), width || TOKEN_LENGTH)

@@ -1,0 +1,147 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { constants, createReadStream, createWriteStream, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { copyFile, link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import path from 'node:path'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { fileURLToPath } from 'node:url'
+import type { z } from 'zod'
+import type { InputFile as InputFileSchema } from '../../core/contract/app.ts'
+import { AppError } from '../../core/contract/errors.ts'
+import { safeFileName } from '../../core/domain/artifact-name.ts'
+
+export type InputFile = z.infer<typeof InputFileSchema>
+
+const MEDIA =
+  /\.(png|jpe?g|webp|gif|bmp|tiff?|avif|mp4|mov|webm|mkv|avi|m4v|wav|mp3|flac|ogg|opus|m4a|aac|glb|gltf|obj|fbx|stl|ply)$/i
+const REF = /^input:([0-9a-f]{64})\/([^/\\]+)$/
+const inPeoplesOrder = new Intl.Collator('en', { numeric: true })
+
+/** Files kept for LoadImage and its relatives, by their content: what was queued is what runs, whatever happens to the original. */
+export class Inputs {
+  #dir: string
+
+  constructor(dataDir: string) {
+    this.#dir = path.join(dataDir, 'inputs')
+    mkdirSync(this.#dir, { recursive: true })
+    for (const name of readdirSync(this.#dir)) if (name.endsWith('.part')) rmSync(path.join(this.#dir, name))
+  }
+
+  async add(name: string, bytes: Uint8Array | AsyncIterable<Uint8Array>): Promise<InputFile> {
+    mustBeMedia(name)
+    return this.#keep(name, async (part) => {
+      const source = Symbol.asyncIterator in bytes ? bytes : [bytes]
+      await pipeline(Readable.from(source), createWriteStream(part, { flags: 'wx', flush: true }))
+    })
+  }
+
+  /** @throws AppError 'input.missing', 'input.not-media' */
+  async addPath(file: string): Promise<InputFile> {
+    const from = localPath(file)
+    mustBeMedia(from)
+    if (!isFile(from)) throw new AppError('input.missing', { name: path.basename(from) })
+    return this.#keep(path.basename(from), (part) => copyFile(from, part, constants.COPYFILE_FICLONE))
+  }
+
+  /** Every media file directly in a folder, 2 before 10. */
+  async addFolder(folder: string): Promise<{ files: InputFile[] }> {
+    const dir = localPath(folder)
+    const entries = await readdir(dir, { withFileTypes: true }).catch(() => {
+      throw new AppError('input.missing', { name: dir })
+    })
+    const names = entries
+      .filter((entry) => !entry.name.startsWith('.') && MEDIA.test(entry.name))
+      .map(({ name }) => name)
+      .filter((name) => isFile(path.join(dir, name)))
+      .sort((one, other) => inPeoplesOrder.compare(one, other))
+    const files: InputFile[] = []
+    for (const name of names) files.push(await this.addPath(path.join(dir, name)))
+    return { files }
+  }
+
+  /** @throws AppError 'input.missing' */
+  resolve(ref: string): { path: string; name: string; sha256: string } {
+    const [, sha256 = '', name = ''] = REF.exec(ref) ?? []
+    const file = path.join(this.#dir, sha256, name)
+    if (!sha256 || name === '.' || name === '..' || !existsSync(file))
+      throw new AppError('input.missing', { name: name || ref })
+    return { path: file, name, sha256 }
+  }
+
+  /** Why a file, kept or on this machine, cannot be given; undefined: it can. Paths only where `mayUsePaths`. */
+  check(value: string, mayUsePaths: boolean): string | undefined {
+    if (value.startsWith('input:')) {
+      try {
+        this.resolve(value)
+        return undefined
+      } catch {
+        return 'The input file is not there.'
+      }
+    }
+    if (!mayUsePaths) return 'Files are given by choosing or dropping them, not by their path.'
+    const file = localPath(value)
+    if (!MEDIA.test(file)) return 'It is not a picture, video or sound.'
+    return isFile(file) ? undefined : 'There is no such file.'
+  }
+
+  async #keep(name: string, write: (part: string) => Promise<unknown>): Promise<InputFile> {
+    const part = path.join(this.#dir, `${randomUUID()}.part`)
+    try {
+      await write(part)
+      const sha256 = await hashOf(part)
+      const { size } = await stat(part)
+      const safe = safeFileName(path.basename(name.replaceAll('\\', '/')))
+      const folder = path.join(this.#dir, sha256)
+      const file = path.join(folder, safe)
+      await mkdir(folder, { recursive: true })
+      if (!existsSync(file)) await this.#settle(part, folder, file)
+      return { ref: `input:${sha256}/${safe}`, name: safe, sizeBytes: size, sha256 }
+    } catch (cause) {
+      throw diskError(cause, this.#dir)
+    } finally {
+      await rm(part, { force: true })
+    }
+  }
+
+  /** The same bytes under another name share their place on disk where the file system can. */
+  async #settle(part: string, folder: string, file: string) {
+    const known = readdirSync(folder)[0]
+    if (known !== undefined) {
+      try {
+        return await link(path.join(folder, known), file)
+      } catch {
+        // No hard links here, or someone was first: take our copy.
+      }
+    }
+    await rename(part, file)
+  }
+}
+
+function mustBeMedia(name: string) {
+  if (!MEDIA.test(name)) throw new AppError('input.not-media', { name: path.basename(name) })
+}
+
+function isFile(file: string) {
+  return statSync(file, { throwIfNoEntry: false })?.isFile() ?? false
+}
+
+function localPath(value: string): string {
+  const given = value.trim()
+  if (given.startsWith('file://')) return fileURLToPath(given)
+  return path.resolve(given.replace(/^~(?=[/\\])/, () => homedir()))
+}
+
+async function hashOf(file: string): Promise<string> {
+  const hash = createHash('sha256')
+  await pipeline(createReadStream(file), hash)
+  return hash.digest('hex')
+}
+
+/** A full or forbidden disk, in words. */
+function diskError(cause: unknown, dir: string): unknown {
+  const { code } = cause as NodeJS.ErrnoException
+  if (code === 'ENOSPC' || code === 'EDQUOT') return new AppError('disk.full', { dir }, { cause })
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') return new AppError('disk.denied', { dir }, { cause })
+  return cause
+}

@@ -1,0 +1,80 @@
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { chmodSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { parseJson, writeJson } from '../../core/contract/json.ts'
+
+/** Tokens and headers by name. Never logged, never in an error's facts. */
+export interface Secrets {
+  get(name: string): string | undefined
+  set(name: string, value: string): void
+  remove(name: string): void
+}
+
+const ALGORITHM = 'aes-256-gcm'
+const KEY_BYTES = 32
+const NONCE_BYTES = 12
+const TAG_BYTES = 16
+const MARK = Buffer.from('NSS1')
+
+/**
+ * Secrets in the file `secrets` of the data folder, encrypted with `key` (32 bytes), which the desktop door keeps in the
+ * system's key store. Without one a random key lies beside the file, readable by its owner alone: that keeps secrets out
+ * of a copied file or a searched disk image, not from someone who can read this account's files.
+ * A file its key does not open (another machine, a lost key) is moved aside, and secrets have to be given again.
+ */
+export function openSecrets(dataDir: string, key?: Uint8Array): Secrets {
+  const file = path.join(dataDir, 'secrets')
+  const secretKey = key ?? ownKey(path.join(dataDir, 'secrets.key'))
+  if (secretKey.length !== KEY_BYTES) throw new Error(`a key of ${KEY_BYTES} bytes is needed`)
+  const secrets = read(file, secretKey)
+  const write = () => {
+    const part = `${file}.part`
+    writeFileSync(part, seal(writeJson(Object.fromEntries(secrets)), secretKey), { mode: 0o600, flush: true })
+    renameSync(part, file)
+  }
+  return {
+    get: (name) => secrets.get(name),
+    set(name, value) {
+      secrets.set(name, value)
+      write()
+    },
+    remove(name) {
+      if (secrets.delete(name)) write()
+    },
+  }
+}
+
+function ownKey(file: string): Buffer {
+  try {
+    writeFileSync(file, randomBytes(KEY_BYTES), { flag: 'wx', mode: 0o600, flush: true })
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
+    chmodSync(file, 0o600)
+  }
+  return readFileSync(file)
+}
+
+function read(file: string, key: Uint8Array): Map<string, string> {
+  if (!existsSync(file)) return new Map()
+  try {
+    return new Map(Object.entries(parseJson(open(readFileSync(file), key)) as Record<string, string>))
+  } catch {
+    renameSync(file, `${file}.unreadable`)
+    return new Map()
+  }
+}
+
+function seal(text: string, key: Uint8Array): Buffer {
+  const nonce = randomBytes(NONCE_BYTES)
+  const cipher = createCipheriv(ALGORITHM, key, nonce)
+  const sealed = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()])
+  return Buffer.concat([MARK, nonce, cipher.getAuthTag(), sealed])
+}
+
+function open(sealed: Buffer, key: Uint8Array): string {
+  const nonceEnd = MARK.length + NONCE_BYTES
+  if (!sealed.subarray(0, MARK.length).equals(MARK)) throw new Error('not a secrets file')
+  const decipher = createDecipheriv(ALGORITHM, key, sealed.subarray(MARK.length, nonceEnd))
+  decipher.setAuthTag(sealed.subarray(nonceEnd, nonceEnd + TAG_BYTES))
+  return Buffer.concat([decipher.update(sealed.subarray(nonceEnd + TAG_BYTES)), decipher.final()]).toString('utf8')
+}
