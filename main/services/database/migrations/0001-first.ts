@@ -170,7 +170,7 @@ export const first = /* sql */ `
   CREATE TABLE artifacts (
     seq        INTEGER PRIMARY KEY,
     id         TEXT    NOT NULL UNIQUE,
-    prompt_id  TEXT    NOT NULL REFERENCES attempts (prompt_id),
+    prompt_id  TEXT    NOT NULL REFERENCES artifact_records (prompt_id), -- the attempt that made it
     job_id     TEXT    NOT NULL,
     batch_id   TEXT    NOT NULL,
     row        INTEGER NOT NULL,
@@ -179,6 +179,9 @@ export const first = /* sql */ `
     state      TEXT    NOT NULL CHECK (state IN ('planned', 'kept')),
     dir        TEXT    NOT NULL, -- the batch's output folder
     name       TEXT    NOT NULL, -- relative to it, '/' between parts
+    place      TEXT    NOT NULL UNIQUE, -- both, as a file system that ignores case sees them
+    part       TEXT    NOT NULL, -- absolute: the file's temporary name
+    counter    INTEGER NOT NULL, -- {counter} in its name: the how-manieth of its batch
     sha256     TEXT    NOT NULL,
     size_bytes INTEGER NOT NULL,
     media_type TEXT    NOT NULL,
@@ -187,15 +190,25 @@ export const first = /* sql */ `
     height     INTEGER,
     rehearsal  INTEGER NOT NULL CHECK (rehearsal IN (0, 1)),
     created_at INTEGER NOT NULL,
-    UNIQUE (prompt_id, node, idx)
+    UNIQUE (job_id, node, idx), -- a job's output is kept once, whichever attempt made it
+    UNIQUE (batch_id, counter)
   ) STRICT;
-  CREATE UNIQUE INDEX artifacts_by_name ON artifacts (dir, name COLLATE NOCASE);
-  CREATE INDEX artifacts_by_job ON artifacts (job_id, node, idx);
-  CREATE INDEX artifacts_by_batch ON artifacts (batch_id, row);
-  CREATE VIRTUAL TABLE artifact_words USING fts5 (words, content = '', contentless_delete = 1, tokenize = 'trigram');
-  -- {counter} in output names: the next one free, by folder
-  CREATE TABLE counters (
-    scope TEXT PRIMARY KEY,
-    next  INTEGER NOT NULL
-  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX artifacts_kept ON artifacts (seq) WHERE state = 'kept';
+  CREATE INDEX artifacts_planned ON artifacts (seq) WHERE state = 'planned';
+  CREATE INDEX artifacts_by_kind ON artifacts (kind, seq) WHERE state = 'kept';
+  CREATE INDEX artifacts_by_batch ON artifacts (batch_id, seq) WHERE state = 'kept';
+  CREATE INDEX artifacts_by_row ON artifacts (batch_id, row, seq) WHERE state = 'kept';
+  -- what made an attempt's outputs, for their sidecars: JSON, zstd, with the first one of its batch as the dictionary
+  CREATE TABLE artifact_records (
+    prompt_id  TEXT    PRIMARY KEY,
+    batch_id   TEXT    NOT NULL,
+    dictionary TEXT    REFERENCES artifact_records (prompt_id),
+    outputs    INTEGER NOT NULL, -- artifacts of the attempt once all are kept
+    body       BLOB    NOT NULL
+  ) STRICT;
+  CREATE INDEX artifact_dictionaries ON artifact_records (batch_id) WHERE dictionary IS NULL;
+  -- output folders in which a crash may have left temporary files
+  CREATE TABLE artifact_dirs (dir TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+  -- names and values of kept artifacts, by seq; each Chinese or Japanese character is a word of its own
+  CREATE VIRTUAL TABLE artifact_words USING fts5 (words, content = '', tokenize = 'unicode61 remove_diacritics 2');
 `

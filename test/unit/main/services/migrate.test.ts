@@ -1,0 +1,74 @@
+import path from 'node:path'
+import Sqlite from 'better-sqlite3'
+import { expect, test } from 'vitest'
+import { jobStates, moves } from '../../../../core/domain/queue/job-state.ts'
+import { migrate } from '../../../../main/services/database/migrate.ts'
+import { migrations } from '../../../../main/services/database/migrations/index.ts'
+import { openDatabase } from '../../../../main/services/database/open.ts'
+import { Queue } from '../../../../main/services/queue.ts'
+import { aBatch, someJobs, testDatabase } from '../../../kit/queue-kit.ts'
+import { tempDir } from '../../../kit/temp-dir.ts'
+import { turnableClock } from '../../../kit/turnable-clock.ts'
+
+test('a new file is brought to the newest version, and opening it again changes nothing', () => {
+  const file = path.join(tempDir(), 'nightshift.db')
+  const first = openDatabase(file)
+  const schema = first.prepare('SELECT name, sql FROM sqlite_schema ORDER BY name').all()
+  expect(first.pragma('user_version', { simple: true })).toBe(migrations.length)
+  expect(first.pragma('journal_mode', { simple: true })).toBe('wal')
+  first.close()
+  const second = openDatabase(file)
+  expect(second.prepare('SELECT name, sql FROM sqlite_schema ORDER BY name').all()).toEqual(schema)
+  expect(second.pragma('integrity_check', { simple: true })).toBe('ok')
+  second.close()
+})
+
+test('a migration that fails leaves the version before it, with its rows', () => {
+  const database = new Sqlite(':memory:')
+  migrate(database, ['CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (1);'])
+  const broken = ['', 'ALTER TABLE a ADD COLUMN y TEXT;', 'INSERT INTO a VALUES (nonsense);']
+  expect(() => migrate(database, broken)).toThrow('nonsense')
+  expect(database.prepare('SELECT * FROM a').all()).toEqual([{ x: 1 }])
+  expect(database.pragma('user_version', { simple: true })).toBe(1)
+  database.close()
+})
+
+test('a file from a newer app is refused, untouched', () => {
+  const file = path.join(tempDir(), 'nightshift.db')
+  const newer = openDatabase(file)
+  newer.pragma(`user_version = ${migrations.length + 1}`)
+  newer.close()
+  expect(() => openDatabase(file)).toThrow(expect.objectContaining({ code: 'database.newer-than-app' }))
+})
+
+test('the database allows exactly the moves the rules name', () => {
+  const database = testDatabase()
+  const queue = new Queue({ database, clock: turnableClock() })
+  queue.submit(aBatch(), someJobs(1))
+  const seq = Number(queue.page({}).rows[0]!.id.slice(1))
+  const force = (state: string) => {
+    database.exec('DROP TRIGGER jobs_move')
+    database.prepare('UPDATE jobs SET state = ? WHERE seq = ?').run(state, seq)
+    database.exec(moveTrigger)
+  }
+  const moveTrigger = database.prepare(`SELECT sql FROM sqlite_schema WHERE name = 'jobs_move'`).pluck().get() as string
+  const allowed = Object.fromEntries(
+    jobStates.map((from) => [
+      from,
+      jobStates.filter((to) => {
+        if (from === to) return false
+        force(from)
+        try {
+          database.prepare('UPDATE jobs SET state = ? WHERE seq = ?').run(to, seq)
+          return true
+        } catch {
+          return false
+        }
+      }),
+    ]),
+  )
+  const ordered = Object.fromEntries(
+    jobStates.map((from) => [from, jobStates.filter((to) => (moves[from] as readonly string[]).includes(to))]),
+  )
+  expect(allowed).toEqual(ordered)
+})
