@@ -48,7 +48,7 @@ function run() {
     fork: () =>
       utilityProcess.fork(
         path.join(import.meta.dirname, '../host/index.js'),
-        ['--data', dataDir, '--door', 'desktop'],
+        ['--data', dataDir, '--door', 'desktop', '--locale', systemLanguages()[0] ?? 'en'],
         { serviceName: 'Nightshift host', stdio: ['ignore', 'inherit', 'pipe'] },
       ),
   })
@@ -81,7 +81,6 @@ function run() {
   link.events.on('failed', (failure) => void failed(failure))
   const looking = throttled<void>(() => void look(), LOOK_EVERY_MS)
   link.subscribe('birth', heard)
-  link.start()
 
   app.on('second-instance', (_event, _argv, _dir, extra) => {
     window.show()
@@ -102,6 +101,7 @@ function run() {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void leave({ asking: false }))
 
   void app.whenReady().then(() => {
+    link.start()
     denyPermissions(session.defaultSession)
     protocol.handle(SCHEME, answerPages(path.join(root, 'out', 'renderer'), link))
     serveIpc(link, actionsOf(deps), (cause, name) => console.error(name, cause))

@@ -57,7 +57,7 @@ try {
     locale: values.locale || Intl.DateTimeFormat().resolvedOptions().locale,
     point: killPoint(process.env.NIGHTSHIFT_KILL_AT),
   })
-  parent.post({ ready: true, socket: host.socket })
+  parent.post({ ready: true, socket: host.socket, since: host.served.events.oldest })
 } catch (cause) {
   const failed = toFailure(cause)
   console.error(failed.message)

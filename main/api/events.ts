@@ -22,6 +22,10 @@ export class EventHub<C extends Contract> {
   get seq() {
     return this.#seq
   }
+  /** Whoever asks from here hears all that is still kept. */
+  get oldest() {
+    return this.#oldest
+  }
 
   tell<N extends EventName<C>>(name: N, payload: PayloadOf<C, N>) {
     this.#seq += 1

@@ -73,7 +73,7 @@ export class Presence {
     const { ended } = this.#words
     const { done, failed, parked } = counts
     const body = fill(failed + parked > 0 ? ended.someFailed : ended.allDone, { done, failed: failed + parked })
-    this.#notify(fill(ended.title, { name }), body, () => this.#does.show('gallery', { batchId: id }))
+    this.#notify(fill(ended.title, { name }), body, () => this.#does.show('gallery', { batch: id }))
   }
 
   closedToTray() {

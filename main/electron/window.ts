@@ -7,7 +7,7 @@ import { placeWindow, SMALLEST, WindowState } from './window-state.ts'
 
 const SAVE_AFTER_MS = 400
 /** The pages' own background, so that nothing flashes before they are drawn. */
-const BACKGROUND = { light: '#f6f7fb', dark: '#0d1020' }
+const BACKGROUND = { light: '#f3f5f9', dark: '#0b0f1a' }
 const backgroundColor = () => (nativeTheme.shouldUseDarkColors ? BACKGROUND.dark : BACKGROUND.light)
 
 interface WindowDeps {
