@@ -45,6 +45,8 @@ export const Sidecar = z.object({
     comfyuiVersion: z.string().nullable(),
   }),
   seconds: z.number(),
+  /** Prompt and workflow were taken out of the delivered file; this record keeps them. */
+  stripped: z.boolean(),
   createdAt: z.int(),
 })
 export type Sidecar = z.infer<typeof Sidecar>

@@ -194,6 +194,14 @@ export const errors = {
     message: '{name} did not arrive whole.',
     remedy: 'Retry the job; check the connection to the worker.',
   },
+  'output.foreign': {
+    message: '{name} on the worker was made by another prompt.',
+    remedy: 'Retry the job; if it happens again, look for a custom node that saves over its own files.',
+  },
+  'artifact.gone': {
+    message: '{name} is no longer in the output folder.',
+    remedy: 'Put it back, or run the job again.',
+  },
 } as const satisfies Record<string, { message: string; remedy: string }>
 
 export type ErrorCode = keyof typeof errors
