@@ -13,6 +13,7 @@ import { z } from 'zod'
 import { type App, app } from '../../core/contract/app.ts'
 import { AppError, type Envelope, toFailure } from '../../core/contract/errors.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
+import { thumbnailSizes } from '../services/thumbnails.ts'
 import { call } from './call.ts'
 import type { EventHub } from './events.ts'
 import type { Served } from './served.ts'
@@ -128,23 +129,25 @@ async function serveFiles(http: FastifyInstance, { files }: Served, rendererDir:
   http.get<{ Params: { id: string }; Querystring: { download?: string } }>(
     '/files/artifact/:id',
     async (request, reply) => {
-      const { path: file, name, mediaType } = await files.artifact(request.params.id)
-      const inline = shownInline(mediaType) && request.query.download === undefined
-      return sendFile(reply, file, mediaType, {
-        'cache-control': 'private, no-cache',
-        'content-disposition': `${inline ? 'inline' : 'attachment'}; filename*=UTF-8''${encodeURIComponent(path.posix.basename(name))}`,
-      })
+      const { range, 'if-none-match': ifNoneMatch } = request.headers
+      const { status, headers, stream } = await files.artifact(request.params.id, { range, ifNoneMatch })
+      void reply.code(status).headers(headers)
+      if (request.query.download !== undefined)
+        void reply.header('content-disposition', headers['content-disposition']?.replace(/^inline/, 'attachment'))
+      return reply.send(stream ?? '')
     },
   )
   http.get<{ Params: { id: string }; Querystring: { size?: string } }>('/files/thumb/:id', async (request, reply) => {
-    const size = Math.min(1024, Math.max(16, Number.parseInt(request.query.size ?? '256', 10) || 256))
-    const { path: file, mediaType } = await files.thumbnail(request.params.id, size)
-    return sendFile(reply, file, mediaType, { 'cache-control': 'private, max-age=31536000, immutable' })
+    const wanted = Number(request.query.size ?? 256)
+    const size = thumbnailSizes.find((each) => each >= wanted) ?? thumbnailSizes.at(-1)!
+    const bytes = await files.thumbnail(request.params.id, size)
+    if (!bytes) throw new AppError('app.not-found', { what: 'The thumbnail' })
+    return reply.header('cache-control', 'private, max-age=31536000, immutable').type('image/webp').send(bytes)
   })
   http.get<{ Params: { id: string } }>('/files/preview/:id', (request, reply) => {
     const preview = files.preview(request.params.id)
     if (!preview) throw new AppError('app.not-found', { what: 'The preview' })
-    return reply.headers(UNTRUSTED).header('cache-control', 'no-store').type(preview.mediaType).send(preview.bytes)
+    return reply.header('cache-control', 'no-store').type(preview.mediaType).send(preview.bytes)
   })
   http.post<{ Querystring: { name?: string } }>(
     '/files/input',
@@ -160,24 +163,6 @@ async function serveFiles(http: FastifyInstance, { files }: Served, rendererDir:
 }
 
 const NOT_BUILT = 'The pages are not built yet. Run "npm run build" and reload.\n'
-
-/** A file that someone else made must not act as a page of ours. */
-const UNTRUSTED = {
-  'content-security-policy':
-    "sandbox; default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'",
-}
-const shownInline = (mediaType: string) =>
-  (/^(image|video|audio)\//.test(mediaType) && !mediaType.includes('svg')) || mediaType.startsWith('text/plain')
-
-function sendFile(reply: FastifyReply, file: string, mediaType: string, headers: Record<string, string>) {
-  void reply.headers(UNTRUSTED).headers(headers).type(mediaType)
-  return reply.sendFile(path.basename(file), path.dirname(file), {
-    cacheControl: false,
-    contentType: false,
-    dotfiles: 'allow',
-    serveDotFiles: true,
-  })
-}
 
 /** `GET /events?since=N` as a socket: one frame per event, `{seq, name, payload}`; nothing is read from it. */
 function serveEvents(http: FastifyInstance, events: EventHub<App>, guard: Guard | null) {

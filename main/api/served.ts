@@ -2,13 +2,15 @@ import type { Readable } from 'node:stream'
 import type { z } from 'zod'
 import type { App, InputFile } from '../../core/contract/app.ts'
 import type { Router } from '../../core/contract/procedure.ts'
+import type { ServedFile } from '../services/artifacts.ts'
+import type { ThumbnailSize } from '../services/thumbnails.ts'
 import type { EventHub } from './events.ts'
 
 /** Bytes that are no JSON: they travel beside the procedures. */
 export interface Files {
-  artifact(id: string): Promise<{ path: string; name: string; mediaType: string }>
-  /** `size`: the longer side, in pixels. */
-  thumbnail(id: string, size: number): Promise<{ path: string; mediaType: string }>
+  artifact(id: string, asked: { range?: string; ifNoneMatch?: string }): Promise<ServedFile>
+  /** WebP; null: it cannot be shown small. */
+  thumbnail(id: string, size: ThumbnailSize): Promise<Uint8Array | null>
   /** The latest preview picture of a running job. */
   preview(jobId: string): { bytes: Uint8Array; mediaType: string } | null
   addInput(name: string, body: Readable): Promise<z.output<typeof InputFile>>

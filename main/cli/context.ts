@@ -1,0 +1,120 @@
+import { existsSync } from 'node:fs'
+import { readFile, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { AppError, type Facts, type Failure, fill } from '../../core/contract/errors.ts'
+import { languageOf } from '../electron/words.ts'
+import type { Terminal } from './terminal.ts'
+
+/** What a command is given. */
+export interface Context {
+  readonly terminal: Terminal
+  readonly dataDir: string
+  readonly env: NodeJS.ProcessEnv
+  /** Relative paths are the caller's, also when npm has moved to the project's folder. */
+  readonly cwd: string
+}
+/** Gives the exit code. */
+export type Command = (context: Context, args: string[]) => Promise<number>
+
+export const EXIT = { ok: 0, someFailed: 1, usage: 2, refused: 3, environment: 4, interrupted: 130 } as const
+
+/** Whose fault a failure is, as an exit code. */
+export function exitCodeOf({ code }: Pick<Failure, 'code'>): number {
+  if (code === 'app.interrupted') return EXIT.interrupted
+  if (code === 'convert.would-lose' || code === 'prompt.paid') return EXIT.refused
+  if (['app.usage', 'app.bad-request', 'app.too-large', 'app.not-found', 'app.unknown-procedure'].includes(code))
+    return EXIT.usage
+  if (['worker.bad-address', 'worker.duplicate', 'convert.no-definitions'].includes(code)) return EXIT.usage
+  if (code === 'batch.no-worker') return EXIT.environment
+  return /^(import|convert|parameter|table|batch|input|prompt)\./.test(code) ? EXIT.usage : EXIT.environment
+}
+
+export const usageError = (sentence: string, facts: Facts = {}) =>
+  new AppError('app.usage', { reason: fill(sentence, facts) })
+
+type Options = NonNullable<ParseArgsConfig['options']>
+
+/** @throws AppError 'app.usage' */
+export function parseOptions<const O extends Options>(args: string[], options: O) {
+  try {
+    return parseArgs({ args, options, allowPositionals: true, strict: true })
+  } catch (cause) {
+    throw new AppError('app.usage', { reason: (cause as Error).message }, { cause })
+  }
+}
+
+const GLOBAL = { data: 'value', lang: 'value', json: 'switch' } as const
+
+/** Takes --data, --lang and --json out of the arguments, wherever they stand. */
+export function takeGlobals(args: readonly string[]) {
+  const rest: string[] = []
+  const globals: { data?: string; lang?: string; json: boolean } = { json: false }
+  for (let at = 0; at < args.length; at += 1) {
+    const [, name = '', value] = /^--([a-z]+)(?:=(.*))?$/s.exec(args[at]!) ?? []
+    if (args[at] === '--') return { globals, rest: [...rest, ...args.slice(at)] }
+    if (!(name in GLOBAL)) rest.push(args[at]!)
+    else if (name === 'json') globals.json = true
+    else {
+      const given = value ?? args[++at]
+      if (given === undefined) throw new AppError('app.usage', { reason: `--${name} needs a value` })
+      globals[name as 'data' | 'lang'] = given
+    }
+  }
+  if (globals.lang !== undefined && !/^(zh|en)\b/.test(globals.lang))
+    throw new AppError('app.usage', { reason: `--lang is zh or en, not ${globals.lang}` })
+  return { globals, rest }
+}
+
+/** Exactly one positional argument. */
+export function onlyArgument({ terminal }: Context, positionals: string[], what: string): string {
+  const { reason } = terminal.speech.words
+  const [value, extra] = positionals
+  if (value === undefined) throw usageError(reason.missing, { what })
+  if (extra !== undefined) throw usageError(reason.tooMany, { value: extra })
+  return value
+}
+
+export function wholeNumber({ terminal }: Context, option: string, value: string): number {
+  if (!/^-?\d{1,15}$/.test(value)) throw usageError(terminal.speech.words.reason.notNumber, { option, value })
+  return Number(value)
+}
+
+/** `NAME=VALUE`, split at the first `=`. */
+export function pair({ terminal }: Context, option: string, value: string): [string, string] {
+  const at = value.indexOf('=')
+  if (at < 1) throw usageError(terminal.speech.words.reason.notPair, { option, value })
+  return [value.slice(0, at), value.slice(at + 1)]
+}
+
+const MiB = 1024 * 1024
+const LIMIT_MIB = 64
+
+/** A file's bytes; what is larger than 64 MiB is refused by its size, unread. */
+export async function readInput({ cwd }: Context, file: string, tooLarge: 'import.too-large' | 'app.too-large') {
+  const full = path.resolve(cwd, file)
+  const name = path.basename(full)
+  try {
+    const { size } = await stat(full)
+    if (size > LIMIT_MIB * MiB)
+      throw new AppError(tooLarge, { name, sizeMiB: Math.ceil(size / MiB), limitMiB: LIMIT_MIB })
+    return { name, path: full, bytes: await readFile(full) }
+  } catch (cause) {
+    if (cause instanceof AppError) throw cause
+    throw new AppError('input.missing', { name: file }, { cause })
+  }
+}
+
+/** The built pages: beside the bundle, or under `out` when run from the sources. */
+export function rendererDir(): string {
+  const bundled = path.resolve(import.meta.dirname, '../renderer')
+  return existsSync(path.join(bundled, 'index.html'))
+    ? bundled
+    : path.resolve(import.meta.dirname, '../../out/renderer')
+}
+
+export const localeOf = (env: NodeJS.ProcessEnv) =>
+  languageOf('system', [
+    (env.LC_ALL ?? env.LANG ?? '').replace('_', '-'),
+    Intl.DateTimeFormat().resolvedOptions().locale,
+  ])

@@ -1,0 +1,106 @@
+import { type Facts, type Failure, fill } from '../../core/contract/errors.ts'
+import { type Json, writeJson } from '../../core/contract/json.ts'
+import type { Speech } from './words.ts'
+
+/** A picture of work under way, drawn over itself on a terminal. */
+export interface Progress {
+  readonly done: number
+  readonly total: number
+  /** Of the jobs that run now: the sum of their parts. */
+  readonly partial: number
+  readonly perMinute: number
+  readonly secondsLeft: number | null
+}
+
+const BAR_WIDTH = 24
+const DRAW_EVERY_MS = 100
+
+/** Where words and events go. With `json` standard output holds JSON lines alone, and words go to standard error. */
+export class Terminal {
+  readonly json: boolean
+  readonly speech: Speech
+  readonly #out: NodeJS.WritableStream
+  readonly #err: NodeJS.WritableStream & { isTTY?: boolean; columns?: number }
+  #bar = ''
+  #drawnAt = 0
+
+  constructor(
+    json: boolean,
+    speech: Speech,
+    out: NodeJS.WritableStream = process.stdout,
+    err: NodeJS.WritableStream = process.stderr,
+  ) {
+    this.json = json
+    this.speech = speech
+    this.#out = out
+    this.#err = err
+  }
+
+  /** One event of the program's own language; nothing where people read. */
+  event(event: string, facts: Record<string, Json | undefined>) {
+    if (this.json) this.#write(this.#out, writeJson({ event, ...facts }))
+  }
+  /** The one document of a command that prints no events. */
+  document(value: unknown) {
+    this.#write(this.#out, writeJson(value, 2))
+  }
+  /** What the command was asked for, as people read it. */
+  say(sentence: string, facts: Facts = {}) {
+    this.#write(this.json ? this.#err : this.#out, fill(sentence, facts))
+  }
+  /** What a person should know besides. */
+  note(sentence: string, facts: Facts = {}) {
+    this.#write(this.#err, fill(sentence, facts))
+  }
+  failure(failure: Failure) {
+    const { code, message, remedy, facts } = failure
+    this.event('error', { code, message, remedy, facts })
+    const said = this.speech.failure(failure)
+    this.note(said.remedy ? `${said.message}\n${said.remedy}` : said.message)
+  }
+
+  progress(progress: Progress) {
+    if (!this.#err.isTTY) return
+    const now = performance.now()
+    if (now - this.#drawnAt < DRAW_EVERY_MS) return
+    this.#drawnAt = now
+    const { done, total, partial, perMinute, secondsLeft } = progress
+    const { run } = this.speech.words
+    const filled = total === 0 ? 0 : Math.floor((BAR_WIDTH * (done + partial)) / total)
+    const bar = `[${'#'.repeat(filled)}${'-'.repeat(BAR_WIDTH - filled)}]`
+    const text = fill(run.bar, {
+      done,
+      total,
+      rate: perMinute > 0 ? fill(run.perMinute, { count: perMinute.toFixed(perMinute < 10 ? 1 : 0) }) : '',
+      left: secondsLeft === null ? '' : fill(run.left, { time: sayTime(secondsLeft) }),
+    })
+    this.#clear()
+    this.#bar = `${bar} ${text}`.trimEnd().slice(0, (this.#err.columns ?? 80) - 1)
+    this.#err.write(this.#bar)
+  }
+  endProgress() {
+    this.#clear()
+  }
+
+  #write(stream: NodeJS.WritableStream, text: string) {
+    const bar = this.#bar
+    this.#clear()
+    stream.write(`${text}\n`)
+    if (bar) {
+      this.#bar = bar
+      this.#err.write(bar)
+    }
+  }
+  #clear() {
+    if (this.#bar) this.#err.write('\r\x1b[K')
+    this.#bar = ''
+  }
+}
+
+/** `m:ss`, or `h:mm:ss`. */
+export function sayTime(seconds: number): string {
+  const whole = Math.round(seconds)
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60]
+  const two = (value: number) => String(value).padStart(2, '0')
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`
+}

@@ -1,0 +1,35 @@
+import { type Facts, type Failure, fill } from '../../core/contract/errors.ts'
+import en from '../../resources/locales/en/cli.json' with { type: 'json' }
+import enProblems from '../../resources/locales/en/problems.json' with { type: 'json' }
+import zh from '../../resources/locales/zh-CN/cli.json' with { type: 'json' }
+import zhProblems from '../../resources/locales/zh-CN/problems.json' with { type: 'json' }
+import { explain, type Language, languageOf } from '../electron/words.ts'
+
+type Words = typeof en
+type Said = { code: string; message: string; facts?: Facts }
+
+/** Everything the command line says, in one language. */
+export interface Speech {
+  readonly language: Language
+  readonly words: Words
+  failure(failure: Failure): { message: string; remedy: string }
+  /** A problem, a warning or the reason of a stall. */
+  problem(said: Said): string
+}
+
+/** `given`: from --lang; else what the environment says. */
+export function speechIn(given: string | undefined, env: NodeJS.ProcessEnv): Speech {
+  const system = given ?? env.LC_ALL ?? env.LC_MESSAGES ?? env.LANG ?? Intl.DateTimeFormat().resolvedOptions().locale
+  const language = languageOf('system', [system.replace('_', '-')])
+  const problems: Record<string, string> = language === 'zh-CN' ? zhProblems : enProblems
+  return {
+    language,
+    words: language === 'zh-CN' ? zh : en,
+    failure: (failure) => explain(failure, language),
+    problem({ code, message, facts = {} }) {
+      const sentence = problems[code]
+      if (sentence !== undefined) return fill(sentence, facts)
+      return explain({ code, message, remedy: '', facts }, language).message
+    },
+  }
+}
