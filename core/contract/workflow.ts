@@ -34,7 +34,7 @@ export const ParameterRole = z.enum([
 export type ParameterRole = z.infer<typeof ParameterRole>
 
 /**
- * An input a person may turn. `key` is `NODE.INPUT` and never changes; `name` is what people call it, unique in its
+ * An input a person may turn. `key` is `NODE.INPUT` (`NODE.INPUT{{name}}` for a placeholder within a text) and never changes; `name` is what people call it, unique in its
  * workflow. `type` is ComfyUI's (INT, FLOAT, STRING, BOOLEAN, COMBO …). Numbers beyond 2^53 are bigints.
  */
 export const Parameter = z.object({
@@ -56,6 +56,8 @@ export const Parameter = z.object({
   upload: z.enum(['image', 'video', 'audio']).optional(),
   /** What the editor did with the value after each queueing. */
   control: z.enum(['fixed', 'increment', 'decrement', 'randomize', 'increment-wrap']).optional(),
+  /** Other inputs (`NODE.INPUT`) that take the same value: a placeholder written in several places. */
+  also: z.array(z.string()).optional(),
   /** The value is text in which `{a|b}` is a choice (a switch turns it off). */
   dynamicPrompts: z.boolean().optional(),
   /** Shown on the form: those with a role are, until the person says otherwise. */

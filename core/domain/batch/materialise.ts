@@ -59,17 +59,31 @@ export function withOverrides(prompt: Prompt, values: Values, parameters: readon
   const places = new Map(parameters.map((parameter) => [parameter.key, parameter]))
   const changed: Prompt = { ...prompt }
   const own = new Set<string>()
-  for (const key of keys) {
-    const { node: id, input } = places.get(key) ?? splitKey(key)
+  const targets = keys.flatMap((key) => [key, ...(places.get(key)?.also ?? [])].map((target) => ({ key, target })))
+  // A placeholder is filled into the text it stands in, after that text has its own value.
+  targets.sort((one, other) => Number(placeholderOf(one.target) !== null) - Number(placeholderOf(other.target) !== null))
+  for (const { key, target } of targets) {
+    const mark = placeholderOf(target)
+    const { node: id, input } = places.get(target) ?? splitKey(mark === null ? target : target.slice(0, -mark.length))
     const node = changed[id]
     if (!node) continue
     if (!own.has(id)) {
       changed[id] = { ...node, inputs: { ...node.inputs } }
       own.add(id)
     }
-    changed[id]!.inputs[input] = values[key]!
+    const { inputs } = changed[id]!
+    inputs[input] = mark === null ? values[key]! : withPlaceholder(inputs[input], mark, values[key]!)
   }
   return changed
+}
+
+/** The `{{name}}` at the end of a parameter's key, when it stands for a part of a text. */
+const placeholderOf = (key: string): string | null => /\{\{[^{}]+\}\}$/.exec(key)?.[0] ?? null
+
+function withPlaceholder(text: Json | undefined, mark: string, value: Json): Json {
+  const name = mark.slice(2, -2).trim()
+  if (typeof text !== 'string') return text ?? null
+  return text.replace(/\{\{\s*([^{}|]+?)\s*\}\}/g, (whole, found: string) => (found === name ? String(value) : whole))
 }
 
 const splitKey = (key: string) => {

@@ -1,0 +1,71 @@
+import type { InputDefinition } from './definitions.ts'
+
+/** Which folder under models/ a loader's input names a file of (ComfyUI folder_paths and nodes). */
+const byInput: readonly [classType: RegExp, input: RegExp, folder: string][] = [
+  [/checkpoint|ImageOnly|^CheckpointLoader/i, /^ckpt_name$/, 'checkpoints'],
+  [/./, /^ckpt_name\d?$|^base_ckpt_name$|^refiner_ckpt_name$/, 'checkpoints'],
+  [/^CheckpointLoader$/, /^config_name$/, 'configs'],
+  [/./, /^unet_name$/, 'diffusion_models'],
+  [/CLIPVision/i, /^clip_name$/, 'clip_vision'],
+  [/CLIP.*Loader|LoadCLIP|TextEncoder/i, /^clip_name\d?$|^text_encoder$/, 'text_encoders'],
+  [/./, /^vae_name$/, 'vae'],
+  [/./, /^lora_name(_\d+)?$|^lora_\d+$/, 'loras'],
+  [/./, /^control_net_name$/, 'controlnet'],
+  [/./, /^style_model_name$/, 'style_models'],
+  [/LatentUpscale/i, /^model_name$/, 'latent_upscale_models'],
+  [/Upscale/i, /^model_name$/, 'upscale_models'],
+  [/./, /^hypernetwork_name$/, 'hypernetworks'],
+  [/./, /^gligen_name$/, 'gligen'],
+  [/./, /^photomaker_model_name$/, 'photomaker'],
+  [/^ModelPatchLoader$/, /^name$/, 'model_patches'],
+  [/./, /^audio_encoder_name$/, 'audio_encoders'],
+  [/^DiffusersLoader$/, /^model_path$/, 'diffusers'],
+  [/IPAdapter/i, /^ipadapter_file$/, 'ipadapter'],
+  [/AnimateDiff|ADE_/i, /^model_name$/, 'animatediff_models'],
+  [/InstantID/i, /^instantid_file$/, 'instantid'],
+  [/SAMLoader|SAMModelLoader/i, /^model_name$/, 'sams'],
+  [/Ultralytics/i, /^model_name$/, 'ultralytics'],
+  [/BackgroundRemoval/i, /^(bg_removal_)?(model_)?name$/, 'background_removal'],
+]
+
+const modelFile = /\.(safetensors|sft|ckpt|pt2?|pth|bin|pkl|gguf|onnx)$/i
+/** Choices of VAELoader that are built in. */
+const builtIn = /^(taesd|taesdxl|taesd3|taef1|taef2|pixel_space|none|baked vae)$/i
+
+/** The models folder a file named by this input lies in; null: the input names no model file. */
+export function modelFolderOf(classType: string, input: string, value: unknown): string | null {
+  if (typeof value !== 'string' || value === '' || builtIn.test(value)) return null
+  if (classType === 'LoraLoader' || classType === 'LoraLoaderModelOnly') return input === 'lora_name' ? 'loras' : null
+  for (const [classes, inputs, folder] of byInput) {
+    if (classes.test(classType) && inputs.test(input))
+      return modelFile.test(value) || folder === 'diffusers' || folder === 'configs' ? folder : null
+  }
+  return null
+}
+
+/** The same for a class nobody put in the table: a choice among model files is one. */
+export function looksLikeModel({ choices }: InputDefinition, value: unknown): boolean {
+  if (typeof value !== 'string' || !modelFile.test(value)) return false
+  return choices === null || choices.every((choice) => typeof choice === 'string')
+}
+
+/**
+ * The choice that means the same file: exact; with the other slash (Windows writes `\\`); in other case; in another
+ * folder. null: none, or more than one.
+ */
+export function matchFile(choices: readonly unknown[], value: string): string | null {
+  const names = choices.filter((choice) => typeof choice === 'string')
+  if (names.includes(value)) return value
+  const slashed = (name: string) => name.replaceAll('\\', '/')
+  const base = (name: string) => slashed(name).replace(/^.*\//s, '')
+  for (const same of [
+    slashed,
+    (name: string) => slashed(name).toLowerCase(),
+    (name: string) => base(name).toLowerCase(),
+  ]) {
+    const found = names.filter((name) => same(name) === same(value))
+    if (found.length === 1) return found[0]!
+    if (found.length > 1) return null
+  }
+  return null
+}

@@ -1,0 +1,502 @@
+import { isLink, type NodeDefinition, type ObjectInfo, type Prompt, type PromptNode } from '../../contract/comfyui.ts'
+import { AppError } from '../../contract/errors.ts'
+import { isJsonObject, type Json } from '../../contract/json.ts'
+import type { Parameter, ParameterChoice, ParameterRole } from '../../contract/workflow.ts'
+import {
+  definitionOf,
+  type InputDefinition,
+  inputNamed,
+  isDynamicCombo,
+  keysOf,
+  uploadOf,
+  widgetTypeOf,
+} from './definitions.ts'
+import { type EditorWorkflow, readEditor } from './editor.ts'
+import { flatten } from './flatten.ts'
+import { looksLikeModel, matchFile, modelFolderOf } from './models.ts'
+import { literalsBehind, traceTexts } from './trace.ts'
+
+/** `{{name}}`, as templates mark a value that is still needed. */
+const placeholder = /\{\{\s*([^{}|]+?)\s*\}\}/g
+
+/**
+ * Every literal of a prompt as a parameter: those with a role first, in the order people fill a form. `editor` adds
+ * what only the editor's file knows: what happens to a seed between runs, and the author's own choice of inputs.
+ */
+export function findParameters(prompt: Prompt, definitions: ObjectInfo, editor: EditorWorkflow | null): Parameter[] {
+  const texts = traceTexts(prompt, definitions)
+  const behind = rolesBehindLinks(prompt, definitions)
+  const hints = editor
+    ? editorHints(editor, definitions)
+    : { controls: new Map<string, string>(), author: new Set<string>() }
+  const hasCreator = Object.values(prompt).some((node) =>
+    createsPicture(node, definitionOf(definitions, node.class_type)),
+  )
+  const found: Parameter[] = []
+  for (const [id, node] of Object.entries(prompt)) {
+    const definition = definitionOf(definitions, node.class_type)
+    const ofNode = Object.entries(node.inputs).flatMap(([input, value]): Parameter[] => {
+      if (isLink(value)) return []
+      const declared = definition ? inputNamed(definition, input, node.inputs) : null
+      // The server ignores what its own classes do not declare.
+      if (definition && !declared && definition.python_module?.startsWith('custom_nodes') !== true) return []
+      const key = `${id}.${input}`
+      const role = texts.get(key) ?? behind.get(key) ?? roleOf(node, definition, input, declared, value, hasCreator)
+      const parameter = describe(id, node, definition, input, declared, value, role)
+      const control = hints.controls.get(key)
+      if (control && isControl(control)) parameter.control = control
+      if (hints.author.has(key)) parameter.shown = parameter.pinned = true
+      return [parameter]
+    })
+    found.push(...ofNode)
+  }
+  return named(order(withPlaceholders(found)), definitions, prompt)
+}
+
+function describe(
+  id: string,
+  node: PromptNode,
+  definition: NodeDefinition | null,
+  input: string,
+  declared: InputDefinition | null,
+  value: Json,
+  role: ParameterRole | null,
+): Parameter {
+  const title = node._meta?.title || definition?.display_name || node.class_type
+  const options = declared?.options ?? {}
+  const choices = declared ? (isDynamicCombo(declared) ? keysOf(declared) : declared.choices) : null
+  const upload = (declared && uploadOf(declared)) ?? uploadByClass(node.class_type, input)
+  return {
+    key: `${id}.${input}`,
+    name: '',
+    node: id,
+    input,
+    classType: node.class_type,
+    nodeTitle: String(title),
+    type: declared ? plainType(declared) : typeOfValue(value),
+    role,
+    default: value,
+    ...(options.min !== undefined && { min: options.min }),
+    ...(options.max !== undefined && { max: options.max }),
+    ...(options.step !== undefined && { step: options.step }),
+    ...(choices && choices.length > 0 && { options: choices }),
+    ...(options.multiline === true && { multiline: true }),
+    ...(upload && { upload }),
+    ...(options.dynamicPrompts === true && { dynamicPrompts: true }),
+    shown: role !== null && role !== 'filename-prefix',
+    pinned: false,
+  }
+}
+
+const plainType = (declared: InputDefinition) => (isDynamicCombo(declared) ? 'COMBO' : widgetTypeOf(declared))
+function typeOfValue(value: Json): string {
+  if (typeof value === 'boolean') return 'BOOLEAN'
+  if (typeof value === 'bigint') return 'INT'
+  if (typeof value === 'number') return Number.isInteger(value) ? 'INT' : 'FLOAT'
+  return typeof value === 'string' ? 'STRING' : '*'
+}
+const isControl = (text: string): text is NonNullable<Parameter['control']> =>
+  ['fixed', 'increment', 'decrement', 'randomize', 'increment-wrap'].includes(text)
+
+function uploadByClass(classType: string, input: string): Parameter['upload'] | null {
+  if (/^LoadImage(Mask)?$/.test(classType) && input === 'image') return 'image'
+  if (/^(LoadVideo|VHS_LoadVideo)$/.test(classType) && /^(file|video)$/.test(input)) return 'video'
+  return /^(LoadAudio|VHS_LoadAudioUpload)$/.test(classType) && input === 'audio' ? 'audio' : null
+}
+
+/** Inputs whose name alone says what they are for, where the node is of the right kind. */
+const byName: Readonly<Record<string, ParameterRole>> = {
+  seed: 'seed',
+  noise_seed: 'seed',
+  steps: 'steps',
+  cfg: 'cfg',
+  cfg_conds: 'cfg',
+  sampler_name: 'sampler',
+  scheduler: 'scheduler',
+  denoise: 'denoise',
+  guidance: 'guidance',
+  fps: 'fps',
+  frame_rate: 'fps',
+  filename_prefix: 'filename-prefix',
+}
+const sizes: Readonly<Record<string, ParameterRole>> = {
+  width: 'width',
+  height: 'height',
+  batch_size: 'batch-size',
+  length: 'length',
+}
+const folders: Readonly<Record<string, ParameterRole>> = { checkpoints: 'checkpoint', loras: 'lora', vae: 'vae' }
+const numeric = new Set(['INT', 'FLOAT'])
+
+function roleOf(
+  node: PromptNode,
+  definition: NodeDefinition | null,
+  input: string,
+  declared: InputDefinition | null,
+  value: Json,
+  hasCreator: boolean,
+): ParameterRole | null {
+  const { class_type, inputs } = node
+  const upload = (declared && uploadOf(declared)) ?? uploadByClass(class_type, input)
+  if (upload) return upload === 'image' && /Mask$/.test(class_type) ? 'mask' : upload
+  const folder = modelFolderOf(class_type, input, value)
+  if (folder) return folders[folder] ?? 'model'
+  if (declared?.type === 'COMBO' && looksLikeModel(declared, value)) return 'model'
+  const type = declared ? plainType(declared) : typeOfValue(value)
+  const name = input.slice(input.lastIndexOf('.') + 1)
+  const isPlaceholder = typeof value === 'string' && value.includes('{{')
+  const role = Object.hasOwn(byName, name) ? byName[name]! : null
+  switch (role) {
+    case 'seed':
+      return (numeric.has(type) || isPlaceholder) && inputs.add_noise !== 'disable' ? role : null
+    case 'steps':
+    case 'denoise':
+      return (numeric.has(type) || isPlaceholder) &&
+        (!definition || gives(definition, ['LATENT', 'SIGMAS', 'GUIDER', 'IMAGE', 'VIDEO']))
+        ? role
+        : null
+    case 'cfg':
+    case 'guidance':
+    case 'fps':
+      return numeric.has(type) || isPlaceholder ? role : null
+    case 'sampler':
+    case 'scheduler':
+      return !declared || type === 'COMBO' ? role : null
+    case 'filename-prefix':
+      return type === 'STRING' ? role : null
+    default:
+  }
+  if (Object.hasOwn(sizes, name) && (numeric.has(type) || isPlaceholder)) {
+    const made = createsPicture(node, definition)
+    const scaled =
+      !hasCreator &&
+      (name === 'width' || name === 'height') &&
+      definition !== null &&
+      gives(definition, ['IMAGE', 'LATENT'])
+    return made || scaled ? sizes[name]! : null
+  }
+  if (/^strength(_model)?$/.test(name) && numeric.has(type)) {
+    return /lora|controlnet/i.test(class_type) ? 'strength' : null
+  }
+  return null
+}
+
+const gives = (definition: NodeDefinition, types: string[]) =>
+  definition.output.some((output) => typeof output === 'string' && types.includes(output))
+
+/** Makes the empty picture or video everything starts from, so its size is the size. */
+function createsPicture({ class_type, inputs }: PromptNode, definition: NodeDefinition | null): boolean {
+  if (!('width' in inputs && 'height' in inputs)) return false
+  if (!definition) return /^Empty.*(Latent|Image)|Latent.*Empty/i.test(class_type)
+  if (!gives(definition, ['LATENT', 'IMAGE'])) return false
+  return !Object.entries(inputs).some(([name, value]) => {
+    const type = isLink(value) ? inputNamed(definition, name, inputs)?.type : undefined
+    return type === 'LATENT' || (type === 'IMAGE' && !gives(definition, ['CONDITIONING', 'LATENT']))
+  })
+}
+
+/** A sampler's seed may come from a primitive: then that one is the seed. */
+function rolesBehindLinks(prompt: Prompt, definitions: ObjectInfo): Map<string, ParameterRole> {
+  const roles = new Map<string, ParameterRole>()
+  for (const node of Object.values(prompt)) {
+    const definition = definitionOf(definitions, node.class_type)
+    if (!definition) continue
+    for (const [input, value] of Object.entries(node.inputs)) {
+      if (!isLink(value)) continue
+      const declared = inputNamed(definition, input, node.inputs)
+      if (!declared || !['INT', 'FLOAT', 'COMBO'].includes(plainType(declared))) continue
+      const role = roleOf(node, definition, input, declared, null, true)
+      if (!role) continue
+      const behind = literalsBehind(value, plainType(declared), prompt, definitions)
+      if (behind.length === 1 && !roles.has(behind[0]!)) roles.set(behind[0]!, role)
+    }
+  }
+  return roles
+}
+
+/** What the editor's file says of inputs, by `NODE.INPUT`. */
+function editorHints(editor: EditorWorkflow, definitions: ObjectInfo) {
+  const controls = new Map<string, string>()
+  const author = new Set<string>()
+  for (const { id, placement } of flatten(readEditor(editor), definitions).nodes) {
+    for (const { input, control } of placement.widgets)
+      if (control !== null) controls.set(`${id}.${input.name}`, control)
+  }
+  const extra = isJsonObject(editor.extra) ? editor.extra : {}
+  const app = isJsonObject(extra.linearData) ? extra.linearData.inputs : null
+  for (const entry of Array.isArray(app) ? app : []) {
+    if (Array.isArray(entry)) author.add(`${String(entry[0])}.${String(entry[1])}`)
+  }
+  return { controls, author }
+}
+
+/**
+ * `{{name}}` as a whole value names its parameter; the same name elsewhere is the same parameter. Within a text each
+ * becomes a parameter of its own, beside the text.
+ */
+function withPlaceholders(parameters: Parameter[]): Parameter[] {
+  const byPlaceholder = new Map<string, Parameter>()
+  return parameters.flatMap((parameter) => {
+    const { default: value } = parameter
+    const marks = typeof value === 'string' ? [...value.matchAll(placeholder)] : []
+    if (typeof value !== 'string' || marks.length === 0) return [parameter]
+    const whole = marks.length === 1 && marks[0]![0] === value.trim()
+    const made = [...new Set(marks.map(([, name]) => name!))].flatMap((name) => {
+      const key = whole ? parameter.key : `${parameter.key}{{${name}}}`
+      const first = byPlaceholder.get(name)
+      if (first) {
+        first.also = [...(first.also ?? []), key]
+        return []
+      }
+      const own: Parameter = whole
+        ? { ...parameter, name, role: parameter.role ?? 'placeholder', shown: true }
+        : {
+            ...pick(parameter),
+            key,
+            name,
+            type: 'STRING',
+            role: 'placeholder',
+            default: `{{${name}}}`,
+            shown: true,
+            pinned: false,
+          }
+      byPlaceholder.set(name, own)
+      return [own]
+    })
+    return whole ? made : [...made, { ...parameter, shown: false }]
+  })
+}
+const pick = ({ node, input, classType, nodeTitle }: Parameter) => ({ node, input, classType, nodeTitle })
+
+const roleOrder: readonly ParameterRole[] = [
+  ...(['prompt', 'negative', 'placeholder', 'image', 'mask', 'video', 'audio', 'seed', 'width', 'height'] as const),
+  ...(['batch-size', 'length', 'fps', 'steps', 'cfg', 'guidance', 'sampler', 'scheduler', 'denoise'] as const),
+  ...(['checkpoint', 'lora', 'strength', 'vae', 'model', 'filename-prefix'] as const),
+]
+function order(parameters: Parameter[]): Parameter[] {
+  const rank = ({ role, pinned }: Parameter) =>
+    pinned ? -1 : role === null ? roleOrder.length : roleOrder.indexOf(role)
+  return parameters
+    .map((parameter, index) => ({ parameter, index }))
+    .sort((one, other) => rank(one.parameter) - rank(other.parameter) || one.index - other.index)
+    .map(({ parameter }) => parameter)
+}
+
+const labels: Readonly<Record<ParameterRole, string>> = {
+  prompt: 'Prompt',
+  negative: 'Negative prompt',
+  seed: 'Seed',
+  steps: 'Steps',
+  cfg: 'CFG',
+  sampler: 'Sampler',
+  scheduler: 'Scheduler',
+  denoise: 'Denoise',
+  width: 'Width',
+  height: 'Height',
+  'batch-size': 'Batch size',
+  length: 'Length',
+  fps: 'FPS',
+  guidance: 'Guidance',
+  strength: 'Strength',
+  checkpoint: 'Checkpoint',
+  lora: 'LoRA',
+  vae: 'VAE',
+  model: 'Model',
+  image: 'Image',
+  mask: 'Mask',
+  video: 'Video',
+  audio: 'Audio',
+  'filename-prefix': 'Filename prefix',
+  placeholder: 'Placeholder',
+}
+const folderLabels: Readonly<Record<string, string>> = {
+  diffusion_models: 'Diffusion model',
+  text_encoders: 'Text encoder',
+  clip_vision: 'CLIP vision model',
+  controlnet: 'ControlNet',
+  style_models: 'Style model',
+  upscale_models: 'Upscale model',
+  latent_upscale_models: 'Latent upscale model',
+}
+
+/** Gives each a name of its own: what it is, then its node's title, then a number. */
+function named(parameters: Parameter[], definitions: ObjectInfo, prompt: Prompt): Parameter[] {
+  const wished = parameters.map((parameter) => parameter.name || label(parameter, definitions, prompt))
+  const count = tally(wished)
+  const texts = tally(
+    parameters.map(({ node, role }) => (role === 'prompt' || role === 'negative' ? `${role} ${node}` : '')),
+  )
+  const taken = new Set<string>()
+  return parameters.map((parameter, index) => {
+    const { role, node, input, nodeTitle } = parameter
+    let name = wished[index]!
+    if (parameter.name === '' && (texts.get(`${role} ${node}`.toLowerCase()) ?? 0) > 1) name = `${name} ${input}`
+    if (count.get(wished[index]!.toLowerCase())! > 1 && parameter.name === '') name = `${name} (${nodeTitle})`
+    let free = name
+    for (let number = 2; taken.has(free.toLowerCase()); number++) free = `${name} ${number}`
+    taken.add(free.toLowerCase())
+    return { ...parameter, name: free }
+  })
+}
+function tally(names: string[]): Map<string, number> {
+  const counts = new Map<string, number>()
+  for (const name of names) counts.set(name.toLowerCase(), (counts.get(name.toLowerCase()) ?? 0) + 1)
+  return counts
+}
+function label(
+  { role, input, classType, node, default: value }: Parameter,
+  definitions: ObjectInfo,
+  prompt: Prompt,
+): string {
+  if (role === 'model') return folderLabels[modelFolderOf(classType, input, value) ?? ''] ?? labels.model
+  if (role) return labels[role]
+  const definition = definitionOf(definitions, classType)
+  const declared = definition ? inputNamed(definition, input, prompt[node]?.inputs ?? {}) : null
+  const display = declared?.options.display_name
+  return typeof display === 'string' && display !== '' ? display : humanised(input)
+}
+const humanised = (input: string) => {
+  const words = input.replace(/[_.]+/g, ' ').trim()
+  return words === '' ? input : words.charAt(0).toUpperCase() + words.slice(1)
+}
+
+/** In the order and under the names a person chose; parameters they have not seen yet follow. */
+export function arrange(parameters: readonly Parameter[], choices: readonly ParameterChoice[]): Parameter[] {
+  const byKey = new Map(parameters.map((parameter) => [parameter.key, parameter]))
+  const arranged = choices.flatMap(({ key, name, shown, pinned }) => {
+    const parameter = byKey.get(key)
+    byKey.delete(key)
+    return parameter ? [{ ...parameter, name: name || parameter.name, shown, pinned }] : []
+  })
+  return [...arranged, ...byKey.values()]
+}
+
+const folded = (name: string) =>
+  name
+    .toLowerCase()
+    .replace(/[\s_-]+/g, ' ')
+    .trim()
+
+/**
+ * The parameter a person means: by key, name, role (`negative`) or input (`ckpt_name`), in any case and with any of
+ * space, `-` and `_` between words.
+ * @throws AppError 'parameter.unknown', 'parameter.ambiguous'
+ */
+export function resolveParameter(parameters: readonly Parameter[], nameOrKey: string): Parameter {
+  const asked = nameOrKey.trim()
+  const exact = parameters.find(({ key }) => key === asked) ?? parameters.find(({ name }) => name === asked)
+  if (exact) return exact
+  const wanted = folded(asked)
+  const ways: ((parameter: Parameter) => boolean)[] = [
+    ({ name }) => folded(name) === wanted,
+    ({ role, shown }) => role !== null && shown && folded(role) === wanted,
+    ({ role }) => role !== null && folded(role) === wanted,
+    ({ input, shown }) => shown && folded(input) === wanted,
+    ({ input }) => folded(input) === wanted,
+    ({ nodeTitle, classType, input }) =>
+      [`${nodeTitle}.${input}`, `${classType}.${input}`].some((way) => folded(way) === wanted),
+  ]
+  for (const way of ways) {
+    const found = parameters.filter(way)
+    if (found.length === 1) return found[0]!
+    if (found.length > 1) {
+      const candidates = found.map(({ key, name }) => `${key} (${name})`).join(', ')
+      throw new AppError('parameter.ambiguous', { name: asked, candidates })
+    }
+  }
+  throw new AppError('parameter.unknown', { name: asked })
+}
+
+/** A new random seed for each job. */
+export const randomSeed = -1
+
+/**
+ * A value as it stands in a table or on a command line, as the node takes it; ranges and choices are checked as the
+ * server checks them.
+ * @throws AppError 'parameter.bad-value'
+ */
+export function coerceValue(parameter: Parameter, raw: Json): Json {
+  const refuse = (reason: string) => new AppError('parameter.bad-value', { name: parameter.name, reason })
+  const text = typeof raw === 'string' ? raw.trim() : null
+  switch (parameter.type) {
+    case 'INT':
+    case 'FLOAT': {
+      const value = parameter.type === 'INT' ? wholeNumber(text ?? raw) : anyNumber(text ?? raw)
+      if (value === null)
+        throw refuse(
+          parameter.type === 'INT'
+            ? `must be a whole number, not ${shown(raw)}`
+            : `must be a number, not ${shown(raw)}`,
+        )
+      if (parameter.role === 'seed' && Number(value) === randomSeed) return randomSeed
+      const { min, max } = parameter
+      if ((isNumber(min) && value < min) || (isNumber(max) && value > max))
+        throw refuse(range(min, max, parameter.role === 'seed'))
+      return value
+    }
+    case 'BOOLEAN': {
+      if (typeof raw === 'boolean') return raw
+      const word = String(text ?? raw).toLowerCase()
+      if (/^(true|yes|on|1|是|真|开)$/.test(word)) return true
+      if (/^(false|no|off|0|否|假|关)$/.test(word)) return false
+      throw refuse(`must be true or false, not ${shown(raw)}`)
+    }
+    case 'COMBO':
+      return chosen(parameter, raw, refuse)
+    case 'STRING':
+      if (raw === null) return ''
+      if (typeof raw === 'object') throw refuse('must be text')
+      return String(raw)
+    default:
+      return raw
+  }
+}
+
+const isNumber = (value: Json | undefined): value is number | bigint =>
+  typeof value === 'number' || typeof value === 'bigint'
+const exactly = (value: bigint): number | bigint =>
+  value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : value
+
+function wholeNumber(raw: Json): number | bigint | null {
+  if (typeof raw === 'bigint') return exactly(raw)
+  if (typeof raw === 'number') return Number.isInteger(raw) ? raw : null
+  if (typeof raw !== 'string') return null
+  const digits = /^([+-]?)(\d{1,40})(?:\.0*)?$/.exec(raw)
+  if (digits) return exactly(BigInt(digits[2]!) * (digits[1] === '-' ? -1n : 1n))
+  const value = /^[+-]?\d+(\.\d+)?e\+?\d{1,2}$/i.test(raw) ? Number(raw) : Number.NaN // a spreadsheet's 1E+05
+  return Number.isSafeInteger(value) ? value : null
+}
+
+function anyNumber(raw: Json): number | bigint | null {
+  if (isNumber(raw)) return Number.isFinite(Number(raw)) ? raw : null
+  if (typeof raw !== 'string' || !/^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?$/i.test(raw)) return null
+  const value = Number(raw)
+  return Number.isFinite(value) ? value : null
+}
+
+function range(min: Json | undefined, max: Json | undefined, seed: boolean): string {
+  const also = seed ? ' (or -1 for a new random seed)' : ''
+  if (isNumber(min) && isNumber(max)) return `must be between ${min} and ${max}${also}`
+  return isNumber(min) ? `must be at least ${min}${also}` : `must be at most ${max}${also}`
+}
+
+function chosen(parameter: Parameter, raw: Json, refuse: (reason: string) => AppError): Json {
+  const { options, upload, role, default: standing } = parameter
+  if (raw === null) throw refuse('must not be empty')
+  if (typeof raw === 'object') return Array.isArray(raw) ? { __value__: raw } : raw
+  if (!options || options.length === 0 || upload) return raw
+  const same =
+    options.find((option) => option === raw) ?? options.find((option) => String(option) === String(raw).trim())
+  if (same !== undefined) return same
+  const alike = matchFile(options, String(raw).trim())
+  if (alike !== null) return alike
+  // A list of files is one server's own: where the workflow's own file is not in it either, it says nothing.
+  const isFile = role === 'checkpoint' || role === 'lora' || role === 'vae' || role === 'model'
+  if (isFile && !options.includes(standing)) return raw
+  const first = options.slice(0, 8).map(String).join(', ')
+  throw refuse(
+    `must be one of ${first}${options.length > 8 ? `, … (${options.length} choices)` : ''}, not ${shown(raw)}`,
+  )
+}
+
+const shown = (value: Json) => (typeof value === 'object' ? 'a list' : `"${String(value).slice(0, 60)}"`)
