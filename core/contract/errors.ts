@@ -122,6 +122,10 @@ export const errors = {
     message: 'There is nothing to queue: every row has a fault.',
     remedy: 'Mend the rows named in the list.',
   },
+  'batch.faulty': {
+    message: '{rows} rows have faults; the first is row {row}, {column}: {reason}',
+    remedy: 'Mend the rows, or queue the good ones and leave these out.',
+  },
   'batch.no-output': { message: 'The workflow saves nothing.', remedy: 'Add a Save Image (or another output) node.' },
   'batch.unknown-worker': {
     message: 'There is no worker named {name}.',

@@ -116,7 +116,7 @@ interface Said {
  * word, except that a seed of −1 asks for a new one; a value set for the whole batch is where counting starts.
  */
 function turned(parameter: Parameter, { said, set, index, repeat, chance }: Said): Json | undefined {
-  const random = () => randomValue(parameter, chanceOf(chance, index, parameter.key))
+  const random = () => newSeed(parameter, chanceOf(chance, index, parameter.key))
   const stands = said ?? set ?? parameter.default
   if (isRandomSeed(parameter, stands)) return random()
   if (said !== undefined) return said
@@ -133,7 +133,8 @@ export function differsByJob(parameter: Parameter, { said, set, repeat }: Omit<S
   return at(0) !== at(1)
 }
 
-function randomValue({ options, min, max, step, type, default: standing }: Parameter, random: () => number): Json {
+/** A value of the parameter's own range by chance, as the editor's randomize makes it. */
+export function newSeed({ options, min, max, step, type, default: standing }: Parameter, random: () => number): Json {
   if (options) return options.length > 0 ? options[Math.floor(random() * options.length)]! : standing
   const stride = positive(step) ?? 1
   const low = Math.max(Number(min ?? 0), 0)

@@ -22,6 +22,7 @@ export const first = /* sql */ `
     source_ext    TEXT    NOT NULL,
     read          TEXT    NOT NULL CHECK (json_valid(read)),
     choices       TEXT    NOT NULL DEFAULT '[]' CHECK (json_valid(choices)),
+    summary       TEXT    NOT NULL DEFAULT '{"nodes":0,"problems":0,"runnable":false}' CHECK (json_valid(summary)), -- what a list shows
     imported_at   INTEGER NOT NULL,
     used_at       INTEGER,
     removed_at    INTEGER
@@ -91,7 +92,7 @@ export const first = /* sql */ `
     retried_at INTEGER NOT NULL DEFAULT 0, -- a person asked again: attempts before it do not count against the job
     wanted     TEXT    CHECK (wanted IN ('cancel', 'requeue')), -- what a person asked for while it runs
     worker_id  TEXT,
-    attempts   INTEGER NOT NULL DEFAULT 0,
+    attempts   INTEGER NOT NULL DEFAULT 0, -- ended ones
     artifacts  INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL,
     started_at INTEGER,
@@ -122,7 +123,7 @@ export const first = /* sql */ `
     CHECK ((ended IS NULL) = (ended_at IS NULL))
   ) STRICT;
   CREATE UNIQUE INDEX one_attempt_at_a_time ON attempts (job) WHERE ended IS NULL;
-  CREATE TRIGGER attempts_counted AFTER INSERT ON attempts BEGIN
+  CREATE TRIGGER attempts_counted AFTER UPDATE OF ended ON attempts BEGIN -- with the job's own change, not before
     UPDATE jobs SET attempts = attempts + 1 WHERE seq = new.job;
   END;
   CREATE INDEX attempts_by_job ON attempts (job, started_at);

@@ -1,0 +1,300 @@
+import { createHash } from 'node:crypto'
+import { EventEmitter } from 'node:events'
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import type { ObjectInfo, Prompt } from '../../core/contract/comfyui.ts'
+import { AppError } from '../../core/contract/errors.ts'
+import { parseJson, writeJson } from '../../core/contract/json.ts'
+import type {
+  Inspection,
+  Parameter,
+  ParameterChoice,
+  Problem,
+  Workflow,
+  WorkflowSummary,
+} from '../../core/contract/workflow.ts'
+import { convertWorkflow } from '../../core/domain/workflow/convert.ts'
+import { drawGraph } from '../../core/domain/workflow/graph.ts'
+import { inspectWorkflow } from '../../core/domain/workflow/inspect.ts'
+import { arrange } from '../../core/domain/workflow/parameters.ts'
+import { type ReadWorkflow, readWorkflow } from '../../core/domain/workflow/read.ts'
+import { readWorkflowFile } from '../../core/engine/metadata/read-file.ts'
+import type { Clock } from './clock.ts'
+import type { Database } from './database/open.ts'
+
+/** Node definitions, and where they are from: a worker's name, a file, or `bundled`. */
+export interface Definitions {
+  readonly definitions: ObjectInfo
+  readonly from: string
+  readonly version?: string
+}
+
+interface Deps {
+  database: Database
+  clock: Clock
+  newId: () => string
+  dataDir: string
+  /** Where `sample/<language>.json` is. */
+  resourcesDir: string
+  fleet: { definitionsFor(workerId?: string): Promise<Definitions> }
+  queue: { batchesOf(workflowId: string): number }
+}
+
+interface Row {
+  id: string
+  name: string
+  format: WorkflowSummary['format']
+  container: Inspection['container']
+  source_sha256: string
+  source_ext: string
+  choices: string
+  summary: string
+  imported_at: number
+  used_at: number | null
+}
+
+/** A workflow ready to make prompts from, by one set of definitions. */
+export interface Loaded {
+  readonly id: string
+  readonly name: string
+  readonly read: ReadWorkflow
+  readonly prompt: Prompt
+  readonly inspection: Inspection
+  /** As the person arranged them. */
+  readonly parameters: Parameter[]
+  readonly definitions: ObjectInfo
+}
+
+const COLUMNS =
+  'id, name, format, container, source_sha256, source_ext, choices, summary, imported_at, used_at' as const
+const MOST_LOADED = 16
+
+/** The workflows a person dropped, each kept as it came, with what was read from it. */
+export class Library {
+  readonly events = new EventEmitter<{ changed: [id: string] }>()
+  #deps: Deps
+  #dir: string
+  /** The latest loaded, by id; each for the definitions it was made with. */
+  #loaded = new Map<string, { definitions: ObjectInfo; loaded: Omit<Loaded, 'name' | 'parameters'> }>()
+
+  constructor(deps: Deps) {
+    this.#deps = deps
+    this.#dir = path.join(deps.dataDir, 'workflows')
+  }
+
+  /** The same bytes are the same workflow: it comes back to the top of the list, with its arrangement. */
+  async import(name: string, bytes: Uint8Array): Promise<WorkflowSummary> {
+    const { database, clock, newId } = this.#deps
+    const { container, texts } = readWorkflowFile(name, bytes)
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    const known = database
+      .prepare<[string], string>('SELECT id FROM workflows WHERE source_sha256 = ?')
+      .pluck()
+      .get(sha256)
+    if (known !== undefined) {
+      database.prepare('UPDATE workflows SET imported_at = ?, removed_at = NULL WHERE id = ?').run(clock.now(), known)
+      await this.load(known)
+      this.events.emit('changed', known)
+      return this.summary(known)
+    }
+    const read = readWorkflow(name, texts)
+    const ext =
+      path
+        .extname(name)
+        .toLowerCase()
+        .replace(/[^.a-z0-9]/g, '')
+        .slice(0, 12) || '.json'
+    this.#keepFile(`${sha256}${ext}`, bytes)
+    const id = newId()
+    const insert = database.prepare(
+      `INSERT INTO workflows (id, name, format, container, source_sha256, source_ext, read, imported_at)
+       VALUES (:id, :name, :format, :container, :sha256, :ext, :read, :now)`,
+    )
+    const given = path.basename(name.replaceAll('\\', '/'), path.extname(name)).trim() || 'workflow'
+    insert.run({
+      id,
+      name: given.slice(0, 200),
+      format: read.format,
+      container,
+      sha256,
+      ext,
+      read: writeJson(read),
+      now: clock.now(),
+    })
+    await this.load(id)
+    this.events.emit('changed', id)
+    return this.summary(id)
+  }
+
+  /** The built-in workflow, in the person's language. */
+  async sample(locale: string): Promise<WorkflowSummary> {
+    const language = locale.toLowerCase().startsWith('zh') ? 'zh-CN' : 'en'
+    const file = path.join(this.#deps.resourcesDir, 'sample', `${language}.json`)
+    return this.import(language === 'en' ? 'Sample.json' : '示例.json', readFileSync(file))
+  }
+
+  list({ search = '', offset = 0, limit = 100 }: { search?: string; offset?: number; limit?: number }) {
+    const { database } = this.#deps
+    const where = `removed_at IS NULL AND name LIKE '%' || :like || '%' ESCAPE '\\'`
+    const like = search.trim().replace(/[\\%_]/g, '\\$&')
+    const rows = database
+      .prepare<[Record<string, unknown>], Row>(
+        `SELECT ${COLUMNS} FROM workflows WHERE ${where}
+         ORDER BY max(imported_at, coalesce(used_at, 0)) DESC, id LIMIT :limit OFFSET :offset`,
+      )
+      .all({ like, limit, offset })
+    const total = database
+      .prepare<[Record<string, unknown>], number>(`SELECT count(*) FROM workflows WHERE ${where}`)
+      .pluck()
+      .get({ like })
+    return { rows: rows.map((row) => this.#toSummary(row)), total: total ?? 0 }
+  }
+
+  /** @throws AppError 'app.not-found' */
+  summary(id: string): WorkflowSummary {
+    return this.#toSummary(this.#row(id))
+  }
+
+  async get(id: string, workerId?: string): Promise<Workflow> {
+    const { read, prompt, inspection, parameters, definitions } = await this.load(id, workerId)
+    return {
+      ...this.summary(id),
+      inspection: { ...inspection, parameters },
+      graph: drawGraph(read, prompt, definitions),
+      prompt,
+    }
+  }
+
+  /** By the definitions of one worker, or the best known ones; made anew when those have changed. */
+  async load(id: string, workerId?: string): Promise<Loaded> {
+    const row = this.#row(id)
+    const known = await this.#deps.fleet.definitionsFor(workerId)
+    const found = this.#loaded.get(id)
+    const loaded = found?.definitions === known.definitions ? found.loaded : this.#make(row, known)
+    this.#loaded.delete(id)
+    this.#loaded.set(id, { definitions: known.definitions, loaded })
+    for (const oldest of this.#loaded.keys()) {
+      if (this.#loaded.size <= MOST_LOADED) break
+      this.#loaded.delete(oldest)
+    }
+    const parameters = arrange(loaded.inspection.parameters, parseJson(row.choices) as unknown as ParameterChoice[])
+    return { ...loaded, name: row.name, parameters }
+  }
+
+  #make(row: Row, known: Definitions): Omit<Loaded, 'name' | 'parameters'> {
+    const kept = this.#deps.database
+      .prepare<[string], string>('SELECT read FROM workflows WHERE id = ?')
+      .pluck()
+      .get(row.id)
+    const read = parseJson(kept!) as unknown as ReadWorkflow
+    const { prompt, ...inspection } = inspect(read, row.container, known)
+    const summary = writeJson({
+      nodes: inspection.nodes,
+      problems: inspection.problems.length,
+      runnable: isRunnable(inspection),
+    })
+    if (summary !== row.summary)
+      this.#deps.database.prepare('UPDATE workflows SET summary = ? WHERE id = ?').run(summary, row.id)
+    return { id: row.id, read, prompt, inspection, definitions: known.definitions }
+  }
+
+  rename(id: string, name: string): WorkflowSummary {
+    this.#change('UPDATE workflows SET name = ? WHERE id = ?', name.trim() || 'workflow', id)
+    return this.summary(id)
+  }
+  /** Out of the list; its batches and pictures stay, and `restore` brings it back. */
+  remove(id: string): { changed: number } {
+    return this.#change(
+      'UPDATE workflows SET removed_at = ? WHERE id = ? AND removed_at IS NULL',
+      this.#deps.clock.now(),
+      id,
+    )
+  }
+  restore(id: string): { changed: number } {
+    return this.#change('UPDATE workflows SET removed_at = NULL WHERE id = ? AND removed_at IS NOT NULL', id)
+  }
+  arrange(id: string, choices: readonly ParameterChoice[]): { changed: number } {
+    return this.#change('UPDATE workflows SET choices = ? WHERE id = ?', writeJson(choices), id)
+  }
+  /** A batch was queued from it. */
+  used(id: string) {
+    this.#change('UPDATE workflows SET used_at = ? WHERE id = ?', this.#deps.clock.now(), id)
+  }
+
+  async export(id: string, as: 'original' | 'prompt') {
+    const { name, source_sha256, source_ext } = this.#row(id)
+    if (as === 'prompt') {
+      const { prompt } = await this.load(id)
+      return textFile(`${name}.api.json`, 'application/json', Buffer.from(writeJson(prompt, 2)))
+    }
+    const file = path.join(this.#dir, `${source_sha256}${source_ext}`)
+    if (!existsSync(file)) throw new AppError('app.not-found', { what: `${name}${source_ext}` })
+    return textFile(`${name}${source_ext}`, mediaTypes[source_ext] ?? 'application/octet-stream', readFileSync(file))
+  }
+
+  #row(id: string): Row {
+    const row = this.#deps.database.prepare<[string], Row>(`SELECT ${COLUMNS} FROM workflows WHERE id = ?`).get(id)
+    if (!row) throw new AppError('app.not-found', { what: `workflow ${id}` })
+    return row
+  }
+
+  #toSummary({ id, name, format, summary, imported_at, used_at }: Row): WorkflowSummary {
+    const known = parseJson(summary) as Pick<WorkflowSummary, 'nodes' | 'problems' | 'runnable'>
+    const batches = this.#deps.queue.batchesOf(id)
+    return { id, name, format, ...known, batches, importedAt: imported_at, usedAt: used_at }
+  }
+
+  #change(sql: string, ...values: unknown[]): { changed: number } {
+    const id = values.at(-1) as string
+    const { changes } = this.#deps.database.prepare(sql).run(...values)
+    if (changes > 0) this.events.emit('changed', id)
+    return { changed: changes }
+  }
+
+  #keepFile(name: string, bytes: Uint8Array) {
+    const file = path.join(this.#dir, name)
+    if (existsSync(file)) return
+    mkdirSync(this.#dir, { recursive: true })
+    writeFileSync(`${file}.part`, bytes, { flush: true })
+    renameSync(`${file}.part`, file)
+  }
+}
+
+/** What a file holds, without keeping it. */
+export function inspectFile(name: string, bytes: Uint8Array, known: Definitions): Inspection {
+  const { container, texts } = readWorkflowFile(name, bytes)
+  const { prompt: _, ...inspection } = inspect(readWorkflow(name, texts), container, known)
+  return inspection
+}
+
+/** The prompt a file stands for, without keeping it, and what of it would be lost. */
+export function convertFile(
+  name: string,
+  bytes: Uint8Array,
+  known: Definitions,
+): { prompt: Prompt; losses: Problem[] } {
+  const { texts } = readWorkflowFile(name, bytes)
+  const { prompt, problems } = convertWorkflow(readWorkflow(name, texts), known.definitions)
+  return { prompt, losses: problems.filter(({ kind }) => kind === 'loss' || kind === 'missing-node') }
+}
+
+const inspect = (read: ReadWorkflow, container: Inspection['container'], { definitions, from, version }: Definitions) =>
+  inspectWorkflow(read, container, definitions, { from, version })
+
+/** Whether it may be queued at all; a node the worker lacks is still sketched by the rehearsal. */
+const isRunnable = ({ problems, outputs, nodes }: Inspection) =>
+  nodes > 0 &&
+  !problems.some(({ kind }) => kind === 'loss') &&
+  (outputs.length > 0 || problems.some(({ kind }) => kind === 'missing-node'))
+
+const mediaTypes: Record<string, string> = {
+  '.json': 'application/json',
+  '.png': 'image/png',
+  '.webp': 'image/webp',
+}
+
+const textFile = (name: string, mediaType: string, bytes: Buffer) => ({
+  name,
+  mediaType,
+  base64: bytes.toString('base64'),
+})

@@ -1,0 +1,369 @@
+import path from 'node:path'
+import type { BatchPlan, BatchPreview, RowFault, Values } from '../../core/contract/batch.ts'
+import type { Prompt } from '../../core/contract/comfyui.ts'
+import { AppError } from '../../core/contract/errors.ts'
+import type { Json } from '../../core/contract/json.ts'
+import type { Settings } from '../../core/contract/settings.ts'
+import type { WorkerView } from '../../core/contract/worker.ts'
+import type { Parameter } from '../../core/contract/workflow.ts'
+import { artifactName, unknownTokens } from '../../core/domain/artifact-name.ts'
+import { checkRows, checkValue, isLocalFile } from '../../core/domain/batch/check.ts'
+import { guessColumns } from '../../core/domain/batch/columns.ts'
+import { expandBatch, type Grid, isSeed, newSeed, type Row } from '../../core/domain/batch/expand.ts'
+import { materialise, withOverrides } from '../../core/domain/batch/materialise.ts'
+import { previewBatch, type Warning } from '../../core/domain/batch/preview.ts'
+import { nameFacts } from '../../core/domain/batch/telling.ts'
+import { resolveParameter } from '../../core/domain/workflow/parameters.ts'
+import type { Clock } from './clock.ts'
+import type { Inputs } from './inputs.ts'
+import type { Library, Loaded } from './library.ts'
+import type { Queue, QueuedJob } from './queue.ts'
+
+interface Deps {
+  queue: Pick<Queue, 'submit' | 'findOpen' | 'batch' | 'resumeBatch' | 'retry'>
+  library: Pick<Library, 'load' | 'used'>
+  fleet: {
+    view(): WorkerView[]
+    add(address: { url: string; header: null }): WorkerView | Promise<WorkerView>
+  }
+  inputs: Pick<Inputs, 'check' | 'addPath'>
+  settings: { get(): Settings }
+  clock: Clock
+  /** In [0, 1). */
+  random: () => number
+  /** Where pictures go when neither plan nor settings say. */
+  defaultOutputDir: string
+}
+
+/** Who asks. Only a door of this machine may name its files and folders. */
+export interface Asker {
+  readonly mayUsePaths: boolean
+}
+
+/** A plan whose names are keys and whose values are what the nodes take. */
+interface Understood {
+  readonly loaded: Loaded
+  readonly grid: Grid
+  readonly base: Prompt
+  readonly columns: Record<string, string>
+  readonly faults: RowFault[]
+  readonly emptyTexts: number
+  /** Known ids, in the order given; an address nobody added yet stays an address. */
+  readonly workers: string[]
+}
+
+const EXAMPLES = 5
+const ADDRESS = /^(https?:\/\/|[\w.-]+:\d+)/i
+
+/** Batch plans: what they would make, and into the queue. */
+export class Plans {
+  #deps: Deps
+
+  constructor(deps: Deps) {
+    this.#deps = deps
+  }
+
+  async guessColumns(workflowId: string, columns: string[], sample: string[][]) {
+    const { parameters } = await this.#deps.library.load(workflowId)
+    return { parameters: guessColumns(columns, sample, parameters) }
+  }
+
+  async preview(plan: BatchPlan, asker: Asker): Promise<BatchPreview> {
+    const understood = await this.#understand(plan, asker)
+    const { loaded, grid, faults, emptyTexts } = understood
+    const { parameters } = loaded
+    const rows = plan.rows.length || 1
+    const seen = previewBatch({ grid, parameters, textMagic: plan.textMagic, rows, faults, emptyTexts })
+    return {
+      ...seen,
+      exampleNames: this.#exampleNames(plan, understood),
+      warnings: [...this.#warnings(plan, understood), ...seen.warnings],
+    }
+  }
+
+  async submit(plan: BatchPlan, asker: Asker) {
+    const { queue, library, settings } = this.#deps
+    const understood = await this.#understand(plan, asker)
+    const { loaded, columns, faults } = understood
+    const open = plan.continueKey === null ? null : queue.findOpen(plan.continueKey)
+    if (open !== null) {
+      queue.retry({ batchId: open, states: ['cancelled'] })
+      queue.resumeBatch(open)
+      const jobs = Object.values(queue.batch(open).counts).reduce((sum, count) => sum + count, 0)
+      return { batchId: open, jobs, faults, continued: true }
+    }
+    refuseWhatCannotRun(plan, understood)
+    const workers = await this.#addWorkers(understood.workers)
+    const outDir = plan.outDir || settings.get().outputDir || this.#deps.defaultOutputDir
+    const chance = plan.chance ?? Math.floor(this.#deps.random() * 2 ** 32)
+    const pattern = plan.pattern || settings.get().pattern
+    const name = plan.name?.trim() || this.#nameOf(loaded)
+    const grid = await this.#keepFiles(understood)
+    const submitted = queue.submit(
+      {
+        workflowId: loaded.id,
+        name,
+        plan: {
+          ...plan,
+          name,
+          chance,
+          columns,
+          sets: grid.sets,
+          axes: grid.axes.map(({ key, values }) => ({ parameter: key, values: [...values] })),
+        },
+        prompt: withOverrides(loaded.prompt, grid.sets, loaded.parameters),
+        editor: loaded.read.editor as Json,
+        parameters: loaded.parameters,
+        workers,
+        pattern,
+        outDir,
+      },
+      expandBatch(grid, loaded.parameters, chance),
+    )
+    library.used(loaded.id)
+    return { ...submitted, faults, continued: false }
+  }
+
+  /** The same job once more as a batch of its own, its texts chosen as before; with new seeds, or other values. */
+  again(job: QueuedJob, { newSeeds, sets }: { newSeeds: boolean; sets: Values }): { batchId: string } {
+    const { batch } = job
+    const parameters = [...batch.parameters]
+    const values = this.#readSets(parameters, sets, { mayUsePaths: false })
+    const seeds: Values = {}
+    if (newSeeds) for (const it of parameters.filter(isSeed)) seeds[it.key] = newSeed(it, this.#deps.random)
+    const { batchId } = this.#deps.queue.submit({ ...batch, plan: { ...batch.plan, continueKey: null, retries: 0 } }, [
+      { ...job, overrides: { ...job.overrides, ...seeds, ...values } },
+    ])
+    return { batchId }
+  }
+
+  /** @throws AppError 'parameter.unknown', 'parameter.ambiguous', 'parameter.bad-value', 'batch.unknown-worker' */
+  async #understand(plan: BatchPlan, asker: Asker): Promise<Understood> {
+    if (plan.outDir && !asker.mayUsePaths)
+      throw new AppError('app.refused', { reason: 'an output folder can only be chosen on the machine itself' })
+    if (plan.outDir && !path.isAbsolute(plan.outDir))
+      throw new AppError('app.bad-request', { reason: `${plan.outDir} is not an absolute path` })
+    const workers = this.#findWorkers(plan.workers)
+    const loaded = await this.#deps.library.load(plan.workflowId, this.#definingWorker(workers))
+    const { parameters } = loaded
+    const keyOf = keysOf(parameters)
+
+    const sets = this.#readSets(parameters, plan.sets, asker)
+    const checkFile = remembered((value) => this.#deps.inputs.check(value, asker.mayUsePaths))
+    const axes = plan.axes.map(({ parameter: name, values }) => {
+      const parameter = resolveParameter(parameters, name)
+      return { key: parameter.key, values: values.map((value) => mustFit(parameter, value, checkFile)) }
+    })
+    const columns: Record<string, string> = {}
+    for (const [name, column] of Object.entries(plan.columns)) columns[keyOf(name)] = column
+    const raw: Row[] = (plan.rows.length > 0 ? plan.rows : [{}]).map((values, at) => {
+      const keyed: Values = {}
+      for (const [name, value] of Object.entries(values)) keyed[keyOf(name)] = value
+      return { row: at + 1, values: keyed, extra: plan.extra[at] }
+    })
+    const given = new Set([...Object.keys(sets), ...axes.map(({ key }) => key)])
+    const { good, faults, emptyTexts } = checkRows(raw, { parameters, columns, given, checkFile })
+    const grid = { sets, rows: good, axes, repeat: plan.repeat }
+    return { loaded, grid, base: withOverrides(loaded.prompt, sets, parameters), columns, faults, emptyTexts, workers }
+  }
+
+  /** Values for the whole batch; a field left empty keeps the workflow's value, unless it holds text. */
+  #readSets(parameters: Parameter[], sets: Values, { mayUsePaths }: Asker): Values {
+    const read: Values = {}
+    for (const [name, raw] of Object.entries(sets)) {
+      const parameter = resolveParameter(parameters, name)
+      if (raw === null || (raw === '' && parameter.type !== 'STRING')) continue
+      read[parameter.key] = mustFit(parameter, raw, (value) => this.#deps.inputs.check(value, mayUsePaths))
+    }
+    return read
+  }
+
+  /** Input files named by path are kept, and their paths replaced by what they are kept as. */
+  async #keepFiles({ grid, loaded }: Understood): Promise<Grid> {
+    const uploads = new Set(loaded.parameters.filter(({ upload }) => upload).map(({ key }) => key))
+    if (uploads.size === 0) return grid
+    const refs = new Map<string, string>()
+    const keep = async (key: string, value: Json): Promise<Json> => {
+      if (!uploads.has(key) || typeof value !== 'string') return value
+      if (!isLocalFile(value) || value.startsWith('input:')) return value
+      const ref = refs.get(value) ?? (await this.#deps.inputs.addPath(value)).ref
+      refs.set(value, ref)
+      return ref
+    }
+    const keepAll = async (values: Values) => {
+      const kept: Values = {}
+      for (const [key, value] of Object.entries(values)) kept[key] = await keep(key, value)
+      return kept
+    }
+    const rows: Row[] = []
+    for (const row of grid.rows) rows.push({ ...row, values: await keepAll(row.values) })
+    const axes: { key: string; values: Json[] }[] = []
+    for (const { key, values } of grid.axes) {
+      const kept: Json[] = []
+      for (const value of values) kept.push(await keep(key, value))
+      axes.push({ key, values: kept })
+    }
+    return { ...grid, sets: await keepAll(grid.sets), rows, axes }
+  }
+
+  /** @throws AppError 'batch.unknown-worker' */
+  #findWorkers(asked: readonly string[]): string[] {
+    const views = this.#deps.fleet.view()
+    const found = asked.map((name) => {
+      const known = views.find((it) => it.id === name || (it.url !== null && sameAddress(it.url, name)))
+      if (!known && !ADDRESS.test(name)) throw new AppError('batch.unknown-worker', { name })
+      return known?.id ?? name
+    })
+    if (found.length > 0) return [...new Set(found)]
+    const isReal = (it: WorkerView) => it.enabled && it.kind !== 'rehearsal'
+    return views.some(isReal) ? [] : views.filter(({ kind }) => kind === 'rehearsal').map(({ id }) => id)
+  }
+
+  async #addWorkers(workers: readonly string[]): Promise<string[]> {
+    const known = new Set(this.#deps.fleet.view().map(({ id }) => id))
+    const ids: string[] = []
+    for (const worker of workers)
+      ids.push(known.has(worker) ? worker : (await this.#deps.fleet.add({ url: worker, header: null })).id)
+    return ids
+  }
+
+  /** Whose node definitions hold: the first real worker chosen that can be asked. */
+  #definingWorker(workers: readonly string[]): string | undefined {
+    const views = this.#deps.fleet.view().filter(({ kind, health }) => kind !== 'rehearsal' && health.is === 'ready')
+    return workers.find((id) => views.some((view) => view.id === id))
+  }
+
+  #nameOf({ name }: Loaded): string {
+    const now = new Date(this.#deps.clock.now())
+    const two = (number: number) => String(number).padStart(2, '0')
+    return `${name} ${two(now.getMonth() + 1)}-${two(now.getDate())} ${two(now.getHours())}${two(now.getMinutes())}`
+  }
+
+  #exampleNames(plan: BatchPlan, { loaded, grid, base, columns, workers }: Understood): string[] {
+    const { parameters, inspection } = loaded
+    const chance = plan.chance ?? 0
+    const now = new Date(this.#deps.clock.now())
+    const pattern = plan.pattern || this.#deps.settings.get().pattern
+    const names: string[] = []
+    for (const { row, index, overrides, extra } of expandBatch(grid, parameters, chance)) {
+      if (names.length === EXAMPLES) break
+      const { prompt } = materialise(base, overrides, parameters, { chance, index, textMagic: plan.textMagic, now })
+      const batch = plan.name?.trim() || this.#nameOf(loaded)
+      const told = { batch, workflow: loaded.name, row, index, overrides, extra, columns, parameters, prompt }
+      names.push(
+        artifactName(pattern, {
+          ...nameFacts(told),
+          worker: workers[0] ?? '',
+          now,
+          counter: index + 1,
+          node: inspection.outputs[0]?.node ?? '',
+          output: 1,
+          ext: 'png',
+        }),
+      )
+    }
+    return names
+  }
+
+  #warnings(plan: BatchPlan, { loaded, workers, columns }: Understood): Warning[] {
+    const { inspection, parameters } = loaded
+    const warnings: Warning[] = []
+    const warn = (code: string, message: string, facts: Record<string, Json>) => warnings.push({ code, message, facts })
+    const losses = inspection.problems.filter(({ kind }) => kind === 'loss')
+    if (losses.length > 0)
+      warn('batch.would-lose', `The workflow cannot be queued: ${losses.length} parts of it would be lost.`, {
+        count: losses.length,
+      })
+    const classTypes = missingNodes(loaded)
+    const worker = inspection.definitions.from
+    if (classTypes.length > 0)
+      warn('batch.missing-nodes', `${worker} has no ${classTypes.join(', ')}; only the rehearsal can sketch them.`, {
+        worker,
+        classTypes: classTypes.join(', '),
+      })
+    const models = inspection.models.filter(({ present }) => present === false).map(({ file }) => file)
+    if (models.length > 0 && !isRehearsalOnly(workers))
+      warn('batch.missing-models', `${worker} lacks ${models.join(', ')}.`, { worker, models: models.join(', ') })
+    if (inspection.paid.length > 0 && !isRehearsalOnly(workers))
+      warn('batch.paid', `Uses nodes that cost money: ${inspection.paid.join(', ')}.`, {
+        classTypes: inspection.paid.join(', '),
+      })
+    if (plan.workers.length === 0 && isRehearsalOnly(workers))
+      warn('batch.rehearsal-only', 'No ComfyUI is connected, so the rehearsal will sketch the pictures.', {})
+    const named = plan.pattern || this.#deps.settings.get().pattern
+    const columnNames = [...Object.values(columns), ...Object.keys(plan.extra[0] ?? {})]
+    const tokens = unknownTokens(
+      named,
+      columnNames,
+      parameters.map(({ name }) => name),
+    )
+    if (tokens.length > 0)
+      warn('batch.unknown-token', `The name pattern has words that mean nothing here: ${tokens.join(' ')}.`, {
+        tokens: tokens.join(' '),
+      })
+    return warnings
+  }
+}
+
+const isRehearsalOnly = (workers: readonly string[]) => workers.length > 0 && workers.every((id) => id === 'rehearsal')
+
+const missingNodes = ({ inspection }: Loaded) => [
+  ...new Set(inspection.problems.flatMap(({ kind, classType }) => (kind === 'missing-node' && classType) || [])),
+]
+
+/** @throws AppError 'convert.would-lose', 'batch.no-output', 'prompt.missing-node', 'prompt.paid', 'batch.empty', 'batch.faulty' */
+function refuseWhatCannotRun(plan: BatchPlan, { loaded, grid, faults, workers }: Understood) {
+  const { inspection, name } = loaded
+  const losses = inspection.problems.filter(({ kind }) => kind === 'loss')
+  if (losses.length > 0)
+    throw new AppError('convert.would-lose', {
+      name,
+      count: losses.length,
+      losses: losses.map(({ message }) => message),
+    })
+  const missing = missingNodes(loaded)
+  if (inspection.outputs.length === 0 && missing.length === 0) throw new AppError('batch.no-output')
+  if (missing.length > 0 && workers.includes(inspection.definitions.from))
+    throw new AppError('prompt.missing-node', { classType: missing.join(', ') })
+  if (inspection.paid.length > 0 && !plan.allowPaid && !isRehearsalOnly(workers))
+    throw new AppError('prompt.paid', { classTypes: inspection.paid.join(', ') })
+  const told = faults.slice(0, 100) as unknown as Json[]
+  if (grid.rows.length === 0) throw new AppError('batch.empty', { faults: told })
+  const [first] = faults
+  if (first && !plan.skipFaulty) {
+    const rows = new Set(faults.map(({ row }) => row)).size
+    const { row, column, reason } = first
+    throw new AppError('batch.faulty', { rows, row, column, reason, faults: told })
+  }
+}
+
+function mustFit(parameter: Parameter, raw: Json, checkFile: (value: string) => string | undefined): Json {
+  const { value, reason } = checkValue(parameter, raw, checkFile)
+  if (reason !== undefined) throw new AppError('parameter.bad-value', { name: parameter.name, reason, value: raw })
+  return value
+}
+
+/** A parameter's key by its key or name, each looked up once. */
+function keysOf(parameters: Parameter[]): (name: string) => string {
+  const keys = new Map<string, string>()
+  return (name) => {
+    const key = keys.get(name) ?? resolveParameter(parameters, name).key
+    keys.set(name, key)
+    return key
+  }
+}
+
+function remembered<T>(look: (value: string) => T): (value: string) => T {
+  const seen = new Map<string, T>()
+  return (value) => {
+    if (!seen.has(value)) seen.set(value, look(value))
+    return seen.get(value)!
+  }
+}
+
+const sameAddress = (one: string, other: string) => plainAddress(one) === plainAddress(other)
+const plainAddress = (url: string) =>
+  url
+    .replace(/^(?!https?:)/i, 'http://')
+    .replace(/\/+$/, '')
+    .toLowerCase()

@@ -1,0 +1,83 @@
+import type { ObjectInfo, Prompt } from '../../core/contract/comfyui.ts'
+import type { Json } from '../../core/contract/json.ts'
+import { materialise } from '../../core/domain/batch/materialise.ts'
+import { withValues } from '../../core/domain/workflow/embed.ts'
+import type { Prepare } from './dispatcher.ts'
+import type { Inputs } from './inputs.ts'
+import type { Worker } from './workers/worker.ts'
+
+/** Makes a job's prompt for one worker: its values and texts, its input files there, its outputs marked as this attempt's. */
+export function createPrepare({ inputs }: { inputs: Pick<Inputs, 'resolve'> }): Prepare {
+  const uploaded = new WeakMap<Worker, Map<string, string>>()
+
+  /** What each worker was given, until it goes away: a server that came back may have lost it. */
+  const uploadsTo = (worker: Worker) => {
+    const known = uploaded.get(worker)
+    if (known) return known
+    const names = new Map<string, string>()
+    uploaded.set(worker, names)
+    worker.onHealth(({ is }) => {
+      if (is !== 'ready') names.clear()
+    })
+    return names
+  }
+
+  const upload = async (ref: string, worker: Worker, signal: AbortSignal) => {
+    const names = uploadsTo(worker)
+    const { path, name } = inputs.resolve(ref)
+    const there = names.get(ref) ?? (await worker.upload({ path, name }, signal))
+    names.set(ref, there)
+    return there
+  }
+
+  return async (job, worker, { promptId }, signal) => {
+    const { batch } = job
+    const { prompt, seeds, chosenText } = materialise(batch.prompt, job.overrides, batch.parameters, {
+      chance: batch.plan.chance ?? 0,
+      index: job.index,
+      textMagic: batch.plan.textMagic,
+      now: new Date(batch.createdAt),
+    })
+    const complete = await replaceInputs(prompt, (value) =>
+      typeof value === 'string' && value.startsWith('input:') ? upload(value, worker, signal) : value,
+    )
+    const definitions = await worker.definitions(signal)
+    const workflow = batch.editor === null ? null : withValues(batch.editor as never, definitions, complete)
+    return {
+      attempt: {
+        promptId,
+        jobId: job.id,
+        prompt: markOutputs(complete, definitions, promptId),
+        pngInfo: { ...(workflow !== null && { workflow }), nightshift: { job: job.id, attempt: promptId } },
+      },
+      record: { prompt: complete, workflow, seeds, chosenText },
+    }
+  }
+}
+
+/** Nodes with nothing to replace are shared. */
+async function replaceInputs(prompt: Prompt, replace: (value: Json) => Json | Promise<Json>): Promise<Prompt> {
+  const replaced: Prompt = {}
+  for (const [id, node] of Object.entries(prompt)) {
+    replaced[id] = node
+    for (const [input, value] of Object.entries(node.inputs)) {
+      const now = await replace(value)
+      if (now !== value) replaced[id] = { ...node, inputs: { ...replaced[id]!.inputs, [input]: now } }
+    }
+  }
+  return replaced
+}
+
+/**
+ * Every node that saves does so under the attempt's own name: its files are found by it, and ComfyUI's cache, which would
+ * answer with an older file, never has it. The name a person wanted is the one we give what we keep.
+ */
+function markOutputs(prompt: Prompt, definitions: ObjectInfo, promptId: string): Prompt {
+  const marked: Prompt = {}
+  for (const [id, node] of Object.entries(prompt)) {
+    const definition = definitions[node.class_type]
+    const saves = 'filename_prefix' in node.inputs && (definition?.output_node ?? true)
+    marked[id] = saves ? { ...node, inputs: { ...node.inputs, filename_prefix: `nightshift/${promptId}` } } : node
+  }
+  return marked
+}
