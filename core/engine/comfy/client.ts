@@ -1,0 +1,326 @@
+import { openAsBlob } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
+import { Agent, type Dispatcher, FormData, request } from 'undici'
+import type {
+  FileReference,
+  HistoryEntry,
+  ObjectInfo,
+  Prompt,
+  PromptReply,
+  SystemStats,
+} from '../../contract/comfyui.ts'
+import { AppError } from '../../contract/errors.ts'
+import { isJsonObject, type Json, parseJson, writeJson } from '../../contract/json.ts'
+import type { ComfyAddress } from './address.ts'
+import { ComfySocket } from './socket.ts'
+
+/** One prompt as it waits or runs: number, prompt id, prompt, extra data, outputs to execute. */
+export type QueueItem = [number, string, Prompt, Record<string, Json>, string[]]
+export interface Queue {
+  running: QueueItem[]
+  /** In the order they will run. */
+  pending: QueueItem[]
+}
+export interface Submission {
+  /** Ours, a lower-case UUID. */
+  promptId: string
+  prompt: Prompt
+  /** Goes to `extra_data.extra_pnginfo`; each key becomes a text of the saved picture. */
+  pngInfo: Record<string, Json>
+}
+export interface ClientOptions {
+  /** Ours alone: two sockets with one id leave one of them deaf. */
+  clientId: string
+  timeoutMs?: number
+}
+
+const REPLY_LIMIT_BYTES = 256 * 1024 * 1024
+const ERROR_LIMIT_BYTES = 1024 * 1024
+const REDIRECTS = 4
+
+/** HTTP and socket to any ComfyUI. What cannot be reached throws AppError 'worker.unreachable'. */
+export class ComfyClient {
+  readonly address: ComfyAddress
+  readonly clientId: string
+  readonly socket: ComfySocket
+  readonly #timeoutMs: number
+  readonly #agent = new Agent({ connect: { timeout: 10_000 }, headersTimeout: 300_000, bodyTimeout: 60_000 })
+  /** Whether `/api/jobs/{id}/cancel` exists there (ComfyUI 0.25 and later); unknown until tried. */
+  #cancelsJobs: boolean | undefined
+
+  constructor(address: ComfyAddress, { clientId, timeoutMs = 30_000 }: ClientOptions) {
+    this.address = address
+    this.clientId = clientId
+    this.#timeoutMs = timeoutMs
+    this.socket = new ComfySocket(address, clientId)
+  }
+
+  /**
+   * Who answers there. `url` is where a redirect led, so that later requests go straight to it.
+   * @throws AppError 'worker.unreachable' | 'worker.unauthorised' | 'worker.not-comfyui'
+   */
+  async probe(signal?: AbortSignal): Promise<{ stats: SystemStats; url: string }> {
+    const reply = await this.#send('GET', 'system_stats', { signal })
+    const { status, body } = await this.#readText(reply, ERROR_LIMIT_BYTES)
+    this.#refuseIfUnauthorised(status)
+    if (status >= 500) throw this.#unreachable(`HTTP ${status}`)
+    const stats = status === 200 ? tryParse(body) : undefined
+    if (!isJsonObject(stats) || !isJsonObject(stats.system) || !Array.isArray(stats.devices))
+      throw new AppError('worker.not-comfyui', { url: this.address.url })
+    const url = reply.from.slice(0, -'system_stats'.length)
+    return { stats: stats as unknown as SystemStats, url }
+  }
+
+  async objectInfo(signal?: AbortSignal): Promise<ObjectInfo> {
+    return (await this.#getJson('object_info', { signal, timeoutMs: 180_000 })) as unknown as ObjectInfo
+  }
+
+  /** Waiting and running prompts, ours and others'. */
+  async queueLength(signal?: AbortSignal): Promise<number> {
+    const reply = await this.#getJson('prompt', { signal })
+    const info = isJsonObject(reply) && isJsonObject(reply.exec_info) ? reply.exec_info : {}
+    return Number(info.queue_remaining ?? 0)
+  }
+
+  async queue(signal?: AbortSignal): Promise<Queue> {
+    const reply = (await this.#getJson('queue', { signal })) as unknown as {
+      queue_running?: QueueItem[]
+      queue_pending?: QueueItem[]
+    }
+    // the server hands out its heap as it lies in memory
+    const pending = (reply.queue_pending ?? []).toSorted((a, b) => a[0] - b[0])
+    return { running: reply.queue_running ?? [], pending }
+  }
+
+  /** Undefined while it waits or runs, and when the server does not know it. */
+  async history(promptId: string, signal?: AbortSignal): Promise<HistoryEntry | undefined> {
+    const reply = await this.#getJson(`history/${promptId}`, { signal })
+    const entry = isJsonObject(reply) ? reply[promptId] : undefined
+    return isJsonObject(entry) ? (entry as unknown as HistoryEntry) : undefined
+  }
+
+  /**
+   * The server's verdict, also when it refused (`error`); a refusal that is not ComfyUI's own JSON is worded as one.
+   * After a throw nobody knows whether it was accepted.
+   */
+  async submit({ promptId, prompt, pngInfo }: Submission, signal?: AbortSignal): Promise<PromptReply> {
+    const body = writeJson({
+      prompt,
+      prompt_id: promptId,
+      client_id: this.clientId,
+      extra_data: { extra_pnginfo: pngInfo, preview_method: 'auto' },
+    })
+    const { status, body: text } = await this.#postJson('prompt', body, signal, 120_000)
+    const reply = tryParse(text)
+    if (isJsonObject(reply) && (status === 200 || isJsonObject(reply.error) || typeof reply.error === 'string')) {
+      if (typeof reply.error !== 'string') return reply as unknown as PromptReply
+      return { error: { type: 'refused', message: reply.error, details: '', extra_info: {} } }
+    }
+    this.#refuseIfUnauthorised(status)
+    if (status >= 502 && status <= 504) throw this.#unreachable(`HTTP ${status}`)
+    const message =
+      status === 413 ? 'the prompt is larger than this ComfyUI takes' : `HTTP ${status} ${text.slice(0, 300).trim()}`
+    return { error: { type: `http_${status}`, message, details: '', extra_info: {} } }
+  }
+
+  async deletePending(promptId: string, signal?: AbortSignal) {
+    await this.#postForEffect('queue', { delete: [promptId] }, signal)
+  }
+
+  /** Before 0.3.56 this interrupts whatever runs, so look first. */
+  async interrupt(promptId: string, signal?: AbortSignal) {
+    await this.#postForEffect('interrupt', { prompt_id: promptId }, signal)
+  }
+
+  /** Ends a waiting or running prompt in one step; false where the server cannot. */
+  async cancelJob(promptId: string, signal?: AbortSignal): Promise<boolean> {
+    if (this.#cancelsJobs === false) return false
+    const { status } = await this.#postJson(`api/jobs/${promptId}/cancel`, '{}', signal)
+    this.#refuseIfUnauthorised(status)
+    if (status >= 500) return false
+    this.#cancelsJobs = status === 200
+    return this.#cancelsJobs
+  }
+
+  /** Asks the server to let go of models and results when it is idle, as one does after the GPU ran out of memory. */
+  async free(signal?: AbortSignal) {
+    await this.#postForEffect('free', { unload_models: true, free_memory: true }, signal)
+  }
+
+  /** Puts a file into the server's input folder; the reply is where it lies there. */
+  async upload(file: { path: string; name: string; subfolder: string }, signal?: AbortSignal): Promise<FileReference> {
+    const form = new FormData()
+    form.set('image', await openAsBlob(file.path), file.name)
+    form.set('type', 'input')
+    form.set('subfolder', file.subfolder)
+    const reply = await this.#send('POST', 'upload/image', { body: form, signal, timeoutMs: 600_000 })
+    const { status, body } = await this.#readText(reply, ERROR_LIMIT_BYTES)
+    this.#refuseIfUnauthorised(status)
+    if (status !== 200) throw this.#unreachable(`upload: HTTP ${status}`)
+    const { name, subfolder, type } = parseJson(body) as unknown as { name: string } & Omit<FileReference, 'filename'>
+    return { filename: name, subfolder, type }
+  }
+
+  async hasFile(file: FileReference, signal?: AbortSignal): Promise<boolean> {
+    const reply = await this.#send('HEAD', viewPath(file), { signal })
+    await reply.body.dump()
+    return reply.statusCode === 200
+  }
+
+  /**
+   * The bytes of a file; a transfer that breaks is taken up where it broke.
+   * @throws AppError 'output.missing' | 'output.damaged' | 'worker.unreachable'
+   */
+  async *view(file: FileReference, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+    const { filename } = file
+    let received = 0
+    let total: number | undefined
+    for (let barren = 0; ; ) {
+      const before = received
+      const headers: Record<string, string> = received > 0 ? { range: `bytes=${received}-` } : {}
+      const reply = await this.#send('GET', viewPath(file), { signal, headers, timeoutMs: null })
+      const { statusCode, body } = reply
+      if (statusCode !== 200 && statusCode !== 206) {
+        await body.dump()
+        this.#refuseIfUnauthorised(statusCode === 403 ? 0 : statusCode)
+        if (statusCode >= 500) throw this.#unreachable(`HTTP ${statusCode}`)
+        throw new AppError('output.missing', { name: filename })
+      }
+      const length = Number(reply.headers['content-length'] ?? Number.NaN)
+      const size = statusCode === 206 ? received + length : length
+      if (total !== undefined && Number.isFinite(size) && size !== total) {
+        await body.dump()
+        throw new AppError('output.damaged', { name: filename }) // another file lies there now
+      }
+      if (Number.isFinite(size)) total = size
+      let skip = statusCode === 200 ? received : 0
+      let broken: unknown
+      try {
+        for await (const chunk of body as AsyncIterable<Uint8Array>) {
+          const fresh = skip >= chunk.length ? undefined : chunk.subarray(skip)
+          skip = Math.max(0, skip - chunk.length)
+          if (!fresh) continue
+          received += fresh.length
+          yield fresh
+        }
+        if (total === undefined || received === total) return
+      } catch (cause) {
+        signal?.throwIfAborted()
+        broken = cause
+      }
+      barren = received > before ? 0 : barren + 1
+      if (barren >= 4) throw new AppError('output.damaged', { name: filename }, { cause: broken })
+      await pause(100 * 2 ** barren, undefined, { signal })
+    }
+  }
+
+  async close() {
+    await this.socket.close()
+    await this.#agent.destroy()
+  }
+
+  // ---- requests ----
+
+  async #getJson(path: string, { signal, timeoutMs }: { signal?: AbortSignal; timeoutMs?: number }): Promise<Json> {
+    const reply = await this.#send('GET', path, { signal, timeoutMs })
+    const { status, body } = await this.#readText(reply, REPLY_LIMIT_BYTES)
+    this.#refuseIfUnauthorised(status)
+    if (status !== 200) throw this.#unreachable(`${path}: HTTP ${status}`)
+    const json = tryParse(body)
+    if (json === undefined) throw new AppError('worker.not-comfyui', { url: this.address.url })
+    return json
+  }
+
+  async #postJson(path: string, body: string, signal?: AbortSignal, timeoutMs?: number) {
+    const headers = { 'content-type': 'application/json' }
+    return this.#readText(await this.#send('POST', path, { body, headers, signal, timeoutMs }), ERROR_LIMIT_BYTES)
+  }
+
+  async #postForEffect(path: string, body: Json, signal?: AbortSignal) {
+    const { status } = await this.#postJson(path, writeJson(body), signal)
+    this.#refuseIfUnauthorised(status)
+    if (status !== 200) throw this.#unreachable(`${path}: HTTP ${status}`)
+  }
+
+  /** Redirects of a GET are followed; our header goes to the address it was given for and nowhere else. */
+  async #send(
+    method: 'GET' | 'HEAD' | 'POST',
+    path: string,
+    options: {
+      body?: string | FormData
+      headers?: Record<string, string>
+      signal?: AbortSignal | undefined
+      /** null: as long as bytes keep coming. */
+      timeoutMs?: number | null | undefined
+    },
+  ): Promise<Dispatcher.ResponseData & { from: string }> {
+    const { timeoutMs = this.#timeoutMs } = options
+    const signals = [options.signal, timeoutMs === null ? undefined : AbortSignal.timeout(timeoutMs)]
+    const signal = AbortSignal.any(signals.filter((given) => given !== undefined))
+    const home = new URL(this.address.url)
+    let target = new URL(path, home)
+    for (let redirects = 0; ; redirects++) {
+      const { header } = this.address
+      const headers = { ...options.headers }
+      if (header && target.origin === home.origin) headers[header.name] = header.value
+      let reply: Dispatcher.ResponseData
+      try {
+        reply = await request(target, { method, headers, body: options.body, signal, dispatcher: this.#agent })
+      } catch (cause) {
+        options.signal?.throwIfAborted()
+        throw this.#unreachable(reasonOf(cause), cause)
+      }
+      const { location } = reply.headers
+      const moved = reply.statusCode >= 301 && reply.statusCode <= 308 && typeof location === 'string'
+      if (!moved || method === 'POST' || redirects === REDIRECTS)
+        return { ...reply, body: reply.body, from: target.href }
+      await reply.body.dump()
+      target = new URL(location, target)
+    }
+  }
+
+  async #readText(reply: Dispatcher.ResponseData, limit: number): Promise<{ status: number; body: string }> {
+    const chunks: Uint8Array[] = []
+    let size = 0
+    try {
+      for await (const chunk of reply.body as AsyncIterable<Uint8Array>) {
+        size += chunk.length
+        if (size > limit) throw this.#unreachable(`it sent more than ${limit / 1024 / 1024} MiB`)
+        chunks.push(chunk)
+      }
+    } catch (cause) {
+      if (cause instanceof AppError) throw cause
+      throw this.#unreachable(reasonOf(cause), cause)
+    }
+    return { status: reply.statusCode, body: Buffer.concat(chunks).toString('utf8') }
+  }
+
+  #refuseIfUnauthorised(status: number) {
+    if (status === 401 || status === 403 || status === 407)
+      throw new AppError('worker.unauthorised', { url: this.address.url, status })
+  }
+
+  #unreachable(reason: string, cause?: unknown) {
+    return new AppError('worker.unreachable', { url: this.address.url, reason }, { cause })
+  }
+}
+
+function viewPath({ filename, subfolder, type }: FileReference): string {
+  return `view?${new URLSearchParams({ filename, subfolder, type })}`
+}
+
+function tryParse(text: string): Json | undefined {
+  try {
+    return parseJson(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** The words of a failed connection that help: `connect ECONNREFUSED 127.0.0.1:8188`. */
+export function reasonOf(cause: unknown): string {
+  if (cause instanceof AggregateError && cause.errors.length > 0) return reasonOf(cause.errors[0])
+  if (cause instanceof DOMException && cause.name === 'TimeoutError') return 'no answer in time'
+  if (cause instanceof Error) return cause.cause instanceof Error ? reasonOf(cause.cause) : cause.message
+  return String(cause)
+}
