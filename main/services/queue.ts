@@ -94,6 +94,7 @@ export class Queue {
   readonly #clock: Clock
   readonly #point: (name: string) => void
   readonly #sql: ReturnType<typeof statements>
+  readonly #transaction: (work: () => unknown) => unknown
   readonly #batches = new Map<number, KeptBatch>()
   #found: { key: string; at: number; seqs: number[] } | null = null
 
@@ -102,6 +103,7 @@ export class Queue {
     this.#clock = clock
     this.#point = point ?? (() => {})
     this.#sql = statements(database)
+    this.#transaction = database.transaction((work: () => unknown) => work()).immediate
     this.events.setMaxListeners(0)
   }
 
@@ -109,42 +111,40 @@ export class Queue {
   submit(batch: NewBatch, jobs: Iterable<NewJob>): { batchId: string; jobs: number } {
     const now = this.#clock.now()
     const sql = this.#sql
-    const submitted = this.#db
-      .transaction(() => {
-        const last = sql.lastJob.get() ?? 0
-        const first = Math.ceil((last + 1) / CHUNK) * CHUNK
-        const { plan } = batch
-        const { lastInsertRowid } = sql.addBatch.run({
-          workflow: batch.workflowId,
-          name: batch.name,
-          plan: writeJson({ ...plan, rows: [], extra: [] }),
-          prompt: this.#keepOnce(batch.prompt),
-          editor: batch.editor === null ? null : this.#keepOnce(batch.editor),
-          parameters: this.#keepOnce(batch.parameters),
-          workers: JSON.stringify(batch.workers),
-          pattern: batch.pattern,
-          outDir: batch.outDir,
-          priority: plan.priority,
-          startAt: plan.startAt,
-          stopAt: plan.stopAt,
-          continueKey: plan.continueKey,
-          first,
-          now,
-          ...planWindow(plan.startAt, plan.stopAt, now),
-        })
-        const number = Number(lastInsertRowid)
-        let seq = first
-        for (const { row, index, overrides, label, extra } of jobs) {
-          const others = extra === undefined ? null : JSON.stringify(extra)
-          sql.addJob.run(seq, number, row, index, plan.priority, seq * GAP, now, label, writeJson(overrides), others)
-          seq += 1
-        }
-        const count = seq - first
-        for (let from = first; from < seq; from += CHUNK) sql.addChunk.run(from / CHUNK, Math.min(CHUNK, seq - from))
-        sql.countNew.run({ number, count, endedAt: count === 0 ? now : null })
-        return { batchId: `b${number}`, jobs: count }
+    const submitted = this.#atomically(() => {
+      const last = sql.lastJob.get() ?? 0
+      const first = Math.ceil((last + 1) / CHUNK) * CHUNK
+      const { plan } = batch
+      const { lastInsertRowid } = sql.addBatch.run({
+        workflow: batch.workflowId,
+        name: batch.name,
+        plan: writeJson({ ...plan, rows: [], extra: [] }),
+        prompt: this.#keepOnce(batch.prompt),
+        editor: batch.editor === null ? null : this.#keepOnce(batch.editor),
+        parameters: this.#keepOnce(batch.parameters),
+        workers: JSON.stringify(batch.workers),
+        pattern: batch.pattern,
+        outDir: batch.outDir,
+        priority: plan.priority,
+        startAt: plan.startAt,
+        stopAt: plan.stopAt,
+        continueKey: plan.continueKey,
+        first,
+        now,
+        ...planWindow(plan.startAt, plan.stopAt, now),
       })
-      .immediate()
+      const number = Number(lastInsertRowid)
+      let seq = first
+      for (const { row, index, overrides, label, extra } of jobs) {
+        const others = extra === undefined ? null : JSON.stringify(extra)
+        sql.addJob.run(seq, number, row, index, plan.priority, seq * GAP, now, label, writeJson(overrides), others)
+        seq += 1
+      }
+      const count = seq - first
+      for (let from = first; from < seq; from += CHUNK) sql.addChunk.run(from / CHUNK, Math.min(CHUNK, seq - from))
+      sql.countNew.run({ number, count, endedAt: count === 0 ? now : null })
+      return { batchId: `b${number}`, jobs: count }
+    })
     this.#point('job-row')
     this.#told(submitted.batchId, [])
     return submitted
@@ -160,7 +160,7 @@ export class Queue {
   claim(worker: Taker): QueuedJob | null {
     const now = this.#clock.now()
     const real = worker.kind === 'rehearsal' ? 0 : 1
-    const row = this.#sql.claim.get({ worker: worker.id, real, now, minute: minuteOfDay(now) })
+    const row = this.#lightly(() => this.#sql.claim.get({ worker: worker.id, real, now, minute: minuteOfDay(now) }))
     if (!row) return null
     this.#told(`b${row.batch}`, [`j${row.seq}`])
     return this.#queuedJob(row)
@@ -175,10 +175,10 @@ export class Queue {
     return changes > 0
   }
   submitted(promptId: string) {
-    this.#sql.submitted.run(this.#clock.now(), promptId)
+    this.#lightly(() => this.#sql.submitted.run(this.#clock.now(), promptId))
   }
   began(promptId: string) {
-    this.#sql.began.run(this.#clock.now(), promptId)
+    this.#lightly(() => this.#sql.began.run(this.#clock.now(), promptId))
   }
 
   /** The prompt gave its outputs, and they are kept. */
@@ -351,36 +351,34 @@ export class Queue {
   /** Puts a waiting job at a place among the waiting, 0 = next; its priority follows its neighbours'. */
   move(id: string, position: number): number {
     const seq = numberOf('j', id)
-    const changes = this.#db
-      .transaction(() => {
-        const job = this.#row(id)
-        if (job.state !== 'waiting') return 0
-        const others = this.#sql.neighbours
-        const [before] = position === 0 ? [] : others.all(seq, 1, position - 1)
-        const [after] = others.all(seq, 1, position)
-        const last = before ?? (position === 0 ? undefined : this.#sql.lastWaiting.get(seq))
-        if (!last && !after) return 0
-        const priority = Math.max(
-          Math.min(job.priority, last?.priority ?? Number.MAX_SAFE_INTEGER),
-          after?.priority ?? Number.MIN_SAFE_INTEGER,
-        )
-        const from = last?.priority === priority ? last.position : null
-        const to = after?.priority === priority ? after.position : null
-        if (from !== null && to !== null && to - from < 2) {
-          this.#spread(priority, from)
-          return this.move(id, position)
-        }
-        const place =
-          from !== null && to !== null
-            ? Math.floor((from + to) / 2)
-            : from !== null
-              ? from + GAP
-              : to !== null
-                ? to - GAP
-                : job.position
-        return this.#sql.place.run(priority, place, seq).changes
-      })
-      .immediate()
+    const changes = this.#atomically(() => {
+      const job = this.#row(id)
+      if (job.state !== 'waiting') return 0
+      const others = this.#sql.neighbours
+      const [before] = position === 0 ? [] : others.all(seq, 1, position - 1)
+      const [after] = others.all(seq, 1, position)
+      const last = before ?? (position === 0 ? undefined : this.#sql.lastWaiting.get(seq))
+      if (!last && !after) return 0
+      const priority = Math.max(
+        Math.min(job.priority, last?.priority ?? Number.MAX_SAFE_INTEGER),
+        after?.priority ?? Number.MIN_SAFE_INTEGER,
+      )
+      const from = last?.priority === priority ? last.position : null
+      const to = after?.priority === priority ? after.position : null
+      if (from !== null && to !== null && to - from < 2) {
+        this.#spread(priority, from)
+        return this.move(id, position)
+      }
+      const place =
+        from !== null && to !== null
+          ? Math.floor((from + to) / 2)
+          : from !== null
+            ? from + GAP
+            : to !== null
+              ? to - GAP
+              : job.position
+      return this.#sql.place.run(priority, place, seq).changes
+    })
     if (changes > 0) this.#told(`b${this.#row(id).batch}`, [id])
     return changes
   }
@@ -547,6 +545,19 @@ export class Queue {
     return { seqs: seqs.slice(offset, offset + limit), total: seqs.length }
   }
 
+  #atomically<T>(work: () => T): T {
+    return this.#transaction(work) as T
+  }
+  /** A commit that a power cut may undo, since the next one that may not carries it to the disk, or nothing hangs on it. */
+  #lightly<T>(work: () => T): T {
+    this.#db.exec('PRAGMA synchronous = NORMAL')
+    try {
+      return work()
+    } finally {
+      this.#db.exec('PRAGMA synchronous = FULL')
+    }
+  }
+
   /** Ends an open attempt and moves its job, in one commit. False: it had ended before. */
   #end(
     promptId: string,
@@ -556,22 +567,20 @@ export class Queue {
     moveJob: (seq: number, now: number) => void,
   ): boolean {
     const now = this.#clock.now()
-    const seq = this.#db
-      .transaction(() => {
-        const why = failure === null ? null : writeJson(failure)
-        const seq = this.#sql.endAttempt.get({ promptId, ended, seconds, failure: why, now })
-        if (seq !== undefined) moveJob(seq, now)
-        return seq
-      })
-      .immediate()
+    const seq = this.#atomically(() => {
+      const why = failure === null ? null : writeJson(failure)
+      const seq = this.#sql.endAttempt.get({ promptId, ended, seconds, failure: why, now })
+      if (seq !== undefined) moveJob(seq, now)
+      return seq
+    })
     if (seq === undefined) return false
     this.#moved(1, seq)
     return true
   }
   #moved(changes: number, seq: number) {
     if (changes === 0) return
-    const { batch } = this.#row(`j${seq}`)
-    this.#endBatches(batch)
+    const batch = this.#sql.batchOf.get(seq)!
+    if (this.#sql.nothingLeft.get(batch) !== undefined) this.#endBatches(batch)
     this.#told(`b${batch}`, [`j${seq}`])
   }
   #endBatches(number: number | null) {
@@ -599,24 +608,22 @@ export class Queue {
       .map((state) => `'${state}'`)
       .join(', ')})`
     const touched: number[] = []
-    const changed = this.#db
-      .transaction(() => {
-        let changed = 0
-        if ('ids' in selection) {
-          const list = JSON.stringify(selection.ids.map((id) => numberOf('j', id)))
-          touched.push(...this.#sql.batchesWith.all(list))
-          changed = act(`${inStates} AND seq IN (SELECT value FROM json_each(?))`, [list])
-        } else if ('batchId' in selection) {
-          const row = this.#batchRow(numberOf('b', selection.batchId))
-          touched.push(row.number)
-          changed = act(`${inStates} AND seq >= ? AND seq < ?`, [row.first_job, row.first_job + row.jobs])
-        } else {
-          changed = act(inStates, [])
-        }
-        this.#sql.reopen.run()
-        return changed
-      })
-      .immediate()
+    const changed = this.#atomically(() => {
+      let changed = 0
+      if ('ids' in selection) {
+        const list = JSON.stringify(selection.ids.map((id) => numberOf('j', id)))
+        touched.push(...this.#sql.batchesWith.all(list))
+        changed = act(`${inStates} AND seq IN (SELECT value FROM json_each(?))`, [list])
+      } else if ('batchId' in selection) {
+        const row = this.#batchRow(numberOf('b', selection.batchId))
+        touched.push(row.number)
+        changed = act(`${inStates} AND seq >= ? AND seq < ?`, [row.first_job, row.first_job + row.jobs])
+      } else {
+        changed = act(inStates, [])
+      }
+      this.#sql.reopen.run()
+      return changed
+    })
     if (changed > 0) {
       this.#endBatches(null)
       const ids = 'ids' in selection && selection.ids.length <= 200 ? selection.ids : []
@@ -803,7 +810,7 @@ const toJob = (row: JobRow): Job => ({
   priority: row.priority,
   label: row.label,
   workerId: row.worker_id,
-  attempts: row.attempts,
+  attempts: row.attempts + (row.state === 'running' ? 1 : 0),
   artifacts: row.artifacts,
   failure: row.failure === null ? null : (parseJson(row.failure) as unknown as Failure),
   createdAt: row.created_at,
@@ -918,6 +925,8 @@ function statements(db: Database) {
     endBatch: get<[number, number], BatchRow>(
       `UPDATE batches SET ended_at = ? WHERE number = ? AND ended_at IS NULL AND waiting = 0 AND running = 0 RETURNING *`,
     ),
+    batchOf: pluck<[number], number>(`SELECT batch FROM jobs WHERE seq = ?`),
+    nothingLeft: pluck<[number], number>(`SELECT 1 FROM batches WHERE number = ? AND waiting = 0 AND running = 0`),
     reopen: get(`UPDATE batches SET ended_at = NULL WHERE ended_at IS NOT NULL AND waiting > 0`),
     paused: get<[], { paused: PauseState; because: string | null }>(`SELECT paused, because FROM queue`),
     pause: get(`UPDATE queue SET paused = ?, because = ?`),
