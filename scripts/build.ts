@@ -12,6 +12,7 @@ function nodeBundle(
   entries: Record<string, string>,
   format: 'es' | 'cjs',
   only = external,
+  emptyOutDir = true,
 ): InlineConfig {
   return {
     configFile: false,
@@ -23,7 +24,7 @@ function nodeBundle(
     build: {
       ssr: true,
       outDir: path.join(root, 'out', name),
-      emptyOutDir: true,
+      emptyOutDir,
       target: 'node24',
       minify: false,
       sourcemap: true,
@@ -45,5 +46,8 @@ await build({ configFile: path.join(root, 'vite.config.ts'), logLevel: 'warn' })
 await build(nodeBundle('main', { index: 'main/electron.ts' }, 'es'))
 await build(nodeBundle('host', { index: 'main/host.ts' }, 'es'))
 await build(nodeBundle('headless', { index: 'main/cli.ts' }, 'es'))
+for (const name of ['host', 'headless']) {
+  await build(nodeBundle(name, { 'media-worker': 'main/services/media-worker.ts' }, 'es', external, false))
+}
 await build(nodeBundle('preload', { index: 'preload/index.ts' }, 'cjs', ['electron']))
 console.log(`built in ${Math.round(performance.now() - started)} ms`)

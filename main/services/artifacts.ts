@@ -430,16 +430,25 @@ export class Artifacts implements Service {
   }
 
   /** A batch's artifacts in the order of its rows. */
-  *ofBatch(batchId: string): Iterable<Artifact & { path: string; label: string }> {
+  *ofBatch(batchId: string): Iterable<Artifact & { row: number; label: string }> {
     let after: [row: number, seq: number] = [Number.MIN_SAFE_INTEGER, 0]
     for (;;) {
       const rows = this.#sql.ofBatch.all(batchId, ...after)
       for (const row of rows) {
-        yield { ...toArtifact(row), path: pathOf(row), label: this.#readRecord(row.prompt_id).label }
+        yield { ...toArtifact(row), row: row.row, label: this.#readRecord(row.prompt_id).label }
         after = [row.row, row.seq]
       }
       if (rows.length === 0) return
     }
+  }
+
+  /** What a report tells of a job: its files, and what made them. Null: nothing is kept of it. */
+  ofJob(jobId: string): { names: string[]; seeds: Values; seconds: number } | null {
+    const rows = this.#kept(jobId)
+    const [first] = rows
+    if (!first) return null
+    const { seeds, seconds } = this.#readRecord(first.prompt_id)
+    return { names: rows.map(({ name }) => name), seeds, seconds }
   }
 
   /** What makes the same again: every value used, chosen texts and seeds included; `seeds`: which of them are seeds. */
