@@ -44,8 +44,12 @@ interface Deps {
     readonly events: EventEmitter<{ changed: [workerId: string] }>
   }
   prepare: Prepare
-  /** Keeping the same attempt twice gives the same artifacts. */
-  artifacts: { keep(made: Made): Promise<Artifact[]> }
+  artifacts: {
+    /** Keeping the same attempt twice gives the same artifacts. */
+    keep(made: Made): Promise<Artifact[]>
+    /** All that an attempt gave, if it is kept already; null: the worker must be asked. */
+    finished(jobId: string, promptId: string): Artifact[] | null
+  }
   clock: Clock
   newId: () => string
   point?: (name: string) => void
@@ -115,11 +119,15 @@ export class Dispatcher implements Service {
   }
 
   async start() {
-    const { queue, fleet } = this.#deps
+    const { queue, fleet, artifacts } = this.#deps
     if (this.#stopping) return
     this.#stopping = new AbortController()
     queue.releaseStrays()
-    for (const open of queue.openAttempts()) this.#watchLater(open.promptId, open.workerId, null, -1)
+    for (const { promptId, workerId, job } of queue.openAttempts()) {
+      const kept = artifacts.finished(job.id, promptId) // we died between keeping them and saying so
+      if (kept) queue.finish(promptId, { seconds: null, artifacts: kept.length })
+      else this.#watchLater(promptId, workerId, null, -1)
+    }
     for (const { workerId, seconds } of queue.recentSeconds().toReversed()) this.#pacedBy(workerId, seconds)
     queue.estimate = (jobs, workers) => this.#estimate([{ jobs, workers }])
     queue.events.on('changed', this.#tend)

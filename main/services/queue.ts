@@ -182,7 +182,7 @@ export class Queue {
   }
 
   /** The prompt gave its outputs, and they are kept. */
-  finish(promptId: string, made: { seconds: number; artifacts: number }) {
+  finish(promptId: string, made: { seconds: number | null; artifacts: number }) {
     return this.#end(promptId, 'done', made.seconds, null, (seq, now) => this.#sql.done.run(made.artifacts, now, seq))
   }
 
@@ -548,7 +548,10 @@ export class Queue {
   #atomically<T>(work: () => T): T {
     return this.#transaction(work) as T
   }
-  /** A commit that a power cut may undo, since the next one that may not carries it to the disk, or nothing hangs on it. */
+  /**
+   * A commit that a power cut (not a crash) may undo until the next full one: whatever of an attempt is lost so is found
+   * again, on its worker or among the artifacts, which are on the disk before their job is done.
+   */
   #lightly<T>(work: () => T): T {
     this.#db.exec('PRAGMA synchronous = NORMAL')
     try {
@@ -567,12 +570,13 @@ export class Queue {
     moveJob: (seq: number, now: number) => void,
   ): boolean {
     const now = this.#clock.now()
-    const seq = this.#atomically(() => {
+    const end = () => {
       const why = failure === null ? null : writeJson(failure)
       const seq = this.#sql.endAttempt.get({ promptId, ended, seconds, failure: why, now })
       if (seq !== undefined) moveJob(seq, now)
       return seq
-    })
+    }
+    const seq = this.#lightly(() => this.#atomically(end))
     if (seq === undefined) return false
     this.#moved(1, seq)
     return true
@@ -939,7 +943,7 @@ function statements(db: Database) {
       `SELECT min(not_before) FROM jobs WHERE state = 'waiting' AND not_before > 0 AND not_before > ?`,
     ),
     recentSeconds: get<[], { workerId: string; seconds: number }>(`SELECT worker_id AS workerId, seconds FROM attempts
-      WHERE job IN (SELECT seq FROM jobs WHERE state = 'done' ORDER BY seq DESC LIMIT 40) AND ended = 'done'
+      WHERE job IN (SELECT seq FROM jobs WHERE state = 'done' ORDER BY seq DESC LIMIT 40) AND ended = 'done' AND seconds IS NOT NULL
       ORDER BY ended_at DESC`),
     waitingInOrder: pluck<[number, number], number>(
       `SELECT seq FROM jobs INDEXED BY jobs_in_order WHERE state = 'waiting' ORDER BY priority DESC, position LIMIT ? OFFSET ?`,

@@ -66,7 +66,7 @@ export function fakeFleet(workers: FakeWorker[]) {
   }
 }
 
-/** A queue and a dispatcher over fake workers; `kept` names what was kept, by job. */
+/** A queue and a dispatcher over fake workers; `kept` names what was kept, by job; jobs in `finished` had all kept before. */
 export async function startKit({
   database = testDatabase(),
   clock = turnableClock(),
@@ -77,6 +77,7 @@ export async function startKit({
   const queue = new Queue({ database, clock })
   const fleet = fakeFleet(workers)
   const kept = new Map<string, string[]>()
+  const finished = new Set<string>()
   const make = () => {
     return new Dispatcher({
       queue,
@@ -92,6 +93,7 @@ export async function startKit({
         }
       },
       artifacts: {
+        finished: (jobId) => (finished.has(jobId) ? [{ id: jobId } as Artifact] : null),
         async keep(made) {
           await keep(made)
           const names = made.ending.outputs.map((output) => (output.is === 'file' ? output.file.filename : ''))
@@ -109,6 +111,7 @@ export async function startKit({
     fleet,
     clock,
     kept,
+    finished,
     worker: workers[0]!,
     workers,
     get dispatcher() {

@@ -111,6 +111,18 @@ describe('recovery', () => {
     await eventually(() => kit.queue.counts().done === 1)
     expect(kit.worker.submissions).toBe(1)
   })
+  test('artifacts kept just before the host died count, even if the worker has forgotten the prompt', async () => {
+    const kit = await startKit()
+    kit.worker.holding = true
+    kit.queue.submit(aBatch(), someJobs(1))
+    await eventually(() => kit.worker.running)
+    await kit.dispatcher.stop()
+    kit.finished.add(idsOf(kit)[0]!)
+    kit.worker.server.clear()
+    await kit.restart()
+    expect(kit.queue.counts().done).toBe(1)
+    expect(kit.worker.submissions).toBe(1)
+  })
   test('one still running at the next start is followed to its end', async () => {
     const kit = await startKit()
     kit.worker.holding = true
