@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -356,4 +356,23 @@ test('events name what changed, and a batch ends once', () => {
     ['b1', 1],
     ['b1', [job.id]],
   ])
+})
+
+test('every reason for a stall has its words', () => {
+  const words = JSON.parse(readFileSync('resources/locales/en/problems.json', 'utf8')) as Record<string, string>
+  const { queue } = startQueue()
+  queue.submit(aBatch({ startAt: '22:00', stopAt: '07:00' }), someJobs(1))
+  const reasons = [queue.stalled([gpu])]
+  queue.pauseBatch('b1', 'after-current')
+  reasons.push(queue.stalled([gpu]))
+  queue.pause('after-current')
+  reasons.push(queue.stalled([gpu]))
+  queue.resume()
+  queue.resumeBatch('b1')
+  queue.setWindow('b1', null, null)
+  reasons.push(queue.stalled([rehearsal]))
+  queue.release(queue.claim(gpu)!.id, 1000)
+  reasons.push(queue.stalled([gpu]))
+  const codes = ['outside-window', 'batch-paused', 'paused', 'no-worker', 'retry-later'].map((code) => `queue.${code}`)
+  expect(reasons).toEqual(codes.map((code) => ({ code, message: words[code] })))
 })
