@@ -17,6 +17,7 @@ import type { MenuActions } from './electron/menu.ts'
 import { nightOf } from './electron/night.ts'
 import { answerPages } from './electron/pages.ts'
 import { Presence } from './electron/presence.ts'
+import { secretKey } from './electron/secret-key.ts'
 import { MainWindow, systemLanguages } from './electron/window.ts'
 import { explain, languageOf, wordsIn } from './electron/words.ts'
 import { dataDirOf } from './services/data-folder.ts'
@@ -42,15 +43,19 @@ else app.quit()
 function run() {
   let settings: Settings | undefined
   let presence: Presence | undefined
+  let key: Uint8Array | undefined
   let leaving: 'no' | 'asking' | 'stopping' | 'gone' = 'no'
 
   const link = new HostLink({
-    fork: () =>
-      utilityProcess.fork(
-        path.join(import.meta.dirname, '../host/index.js'),
-        ['--data', dataDir, '--door', 'desktop', '--locale', systemLanguages()[0] ?? 'en'],
-        { serviceName: 'Nightshift host', stdio: ['ignore', 'inherit', 'pipe'] },
-      ),
+    fork() {
+      const args = ['--data', dataDir, '--door', 'desktop', '--locale', systemLanguages()[0] ?? 'en', '--key']
+      const host = utilityProcess.fork(path.join(import.meta.dirname, '../host/index.js'), args, {
+        serviceName: 'Nightshift host',
+        stdio: ['ignore', 'inherit', 'pipe'],
+      })
+      host.postMessage({ key: key ? Buffer.from(key).toString('base64') : null }) // not on the command line, which all can read
+      return host
+    },
   })
   const window = new MainWindow({
     stateFile: path.join(dataDir, 'window', 'state.json'),
@@ -79,7 +84,7 @@ function run() {
   link.events.on('up', () => void catchUp())
   link.events.on('down', () => presence?.tell({ ...presence.night, link: 'down' }))
   link.events.on('failed', (failure) => void failed(failure))
-  const looking = throttled<void>(() => void look(), LOOK_EVERY_MS)
+  const looking = throttled(() => void look(), LOOK_EVERY_MS)
   link.subscribe('birth', heard)
 
   app.on('second-instance', (_event, _argv, _dir, extra) => {
@@ -101,7 +106,10 @@ function run() {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void leave({ asking: false }))
 
   void app.whenReady().then(() => {
-    link.start()
+    void secretKey(path.join(dataDir, 'window', 'secret-key')).then((found) => {
+      key = found
+      if (leaving === 'no') link.start()
+    })
     denyPermissions(session.defaultSession)
     protocol.handle(SCHEME, answerPages(path.join(root, 'out', 'renderer'), link))
     serveIpc(link, actionsOf(deps), (cause, name) => console.error(name, cause))
