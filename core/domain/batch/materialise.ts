@@ -41,8 +41,8 @@ export function materialise(
       const chosen = expandChoices(stripComments(text), chanceOf(chance, index, 'text', key))
       if (chosen !== text) texts[key] = chosenText[key] = chosen
     }
-    prompt = withOverrides(prompt, texts, parameters)
-    prompt = withOverrides(prompt, namedFiles(prompt, now), parameters)
+    prompt = withOverrides(prompt, texts, [])
+    prompt = withOverrides(prompt, namedFiles(prompt, now), [])
   }
   const seeds: Record<string, Json> = {}
   for (const parameter of parameters) {
@@ -52,44 +52,51 @@ export function materialise(
   return { prompt, seeds, chosenText }
 }
 
-/** `prompt` with these values, by `NODE.INPUT`; nodes they do not touch are the same objects. */
+/** An input of a node, or one `{{mark}}` in its text. */
+interface Place {
+  readonly node: string
+  readonly input: string
+  readonly mark?: string
+}
+
+/** `NODE.INPUT`, or `NODE.INPUT{{mark}}`. */
+function placeOf(key: string): Place {
+  const [, before = key, mark] = /^(.*?)\{\{(.*)\}\}$/s.exec(key) ?? []
+  const dot = before.indexOf('.')
+  return { node: before.slice(0, dot), input: before.slice(dot + 1), mark }
+}
+
+/** Everywhere a parameter's value goes. */
+export const placesOf = ({ key, node, input, also = [] }: Parameter): Place[] => [
+  { ...placeOf(key), node, input },
+  ...also.map(placeOf),
+]
+
+/** `prompt` with these values, by parameter key; nodes they do not touch are the same objects. */
 export function withOverrides(prompt: Prompt, values: Values, parameters: readonly Parameter[]): Prompt {
   const keys = Object.keys(values)
   if (keys.length === 0) return prompt
-  const places = new Map(parameters.map((parameter) => [parameter.key, parameter]))
+  const wanted = new Set(keys)
+  const known = new Map(parameters.flatMap((it) => (wanted.has(it.key) ? [[it.key, placesOf(it)]] : [])))
   const changed: Prompt = { ...prompt }
-  const own = new Set<string>()
-  const targets = keys.flatMap((key) => [key, ...(places.get(key)?.also ?? [])].map((target) => ({ key, target })))
-  // A placeholder is filled into the text it stands in, after that text has its own value.
-  targets.sort((one, other) => Number(placeholderOf(one.target) !== null) - Number(placeholderOf(other.target) !== null))
-  for (const { key, target } of targets) {
-    const mark = placeholderOf(target)
-    const { node: id, input } = places.get(target) ?? splitKey(mark === null ? target : target.slice(0, -mark.length))
+  const put = ({ node: id, input, mark }: Place, value: Json) => {
     const node = changed[id]
-    if (!node) continue
-    if (!own.has(id)) {
-      changed[id] = { ...node, inputs: { ...node.inputs } }
-      own.add(id)
-    }
+    if (!node) return
+    if (node === prompt[id]) changed[id] = { ...node, inputs: { ...node.inputs } }
     const { inputs } = changed[id]!
-    inputs[input] = mark === null ? values[key]! : withPlaceholder(inputs[input], mark, values[key]!)
+    inputs[input] = mark === undefined ? value : filled(inputs[input], mark, value)
   }
+  const places = keys.flatMap((key) => (known.get(key) ?? [placeOf(key)]).map((place) => ({ place, key })))
+  // A whole text first, then what is marked in it.
+  for (const { place, key } of places) if (place.mark === undefined) put(place, values[key]!)
+  for (const { place, key } of places) if (place.mark !== undefined) put(place, values[key]!)
   return changed
 }
 
-/** The `{{name}}` at the end of a parameter's key, when it stands for a part of a text. */
-const placeholderOf = (key: string): string | null => /\{\{[^{}]+\}\}$/.exec(key)?.[0] ?? null
+const MARK = /\{\{\s*([^{}|]+?)\s*\}\}/g
 
-function withPlaceholder(text: Json | undefined, mark: string, value: Json): Json {
-  const name = mark.slice(2, -2).trim()
-  if (typeof text !== 'string') return text ?? null
-  return text.replace(/\{\{\s*([^{}|]+?)\s*\}\}/g, (whole, found: string) => (found === name ? String(value) : whole))
-}
-
-const splitKey = (key: string) => {
-  const dot = key.indexOf('.')
-  return { node: key.slice(0, dot), input: key.slice(dot + 1) }
-}
+const filled = (text: Json | undefined, mark: string, value: Json): Json =>
+  typeof text === 'string' ? text.replace(MARK, (whole, name) => (name === mark ? String(value) : whole)) : (text ?? '')
 
 function namedFiles(prompt: Prompt, now: Date): Values {
   const named: Values = {}

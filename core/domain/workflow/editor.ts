@@ -22,6 +22,8 @@ export interface EditorNode {
   properties: JsonObject
   /** As the file has it; `embed.ts` writes into a copy. */
   raw: JsonObject
+  /** Whose list holds this node's values, from which position: a group node keeps those of its inner nodes. */
+  keptIn?: { raw: JsonObject; offset: number }
 }
 export interface EditorLink {
   from: string

@@ -101,13 +101,14 @@ export function groupAsSubgraph(group: JsonObject, instance: EditorNode): Editor
     outputs.push({ name, type })
   }
 
-  const nodes = giveValues(inner, list(instance.raw.widgets_values))
+  const nodes = giveValues(inner, instance)
   if (typeof nodes === 'string') return nodes
   return { nodes, links, inputs, outputs, name: instance.type }
 }
 
 /** The instance stores the values of all its inner nodes in one list. */
-function giveValues(inner: EditorNode[], values: Json[]): Map<string, EditorNode> | string {
+function giveValues(inner: EditorNode[], instance: EditorNode): Map<string, EditorNode> | string {
+  const values = list(instance.raw.widgets_values)
   const sizes = inner.map(({ raw }) => list(raw.widgets_values).length)
   const total = sizes.reduce((sum, size) => sum + size, 0)
   if (values.length !== 0 && values.length !== total) {
@@ -117,7 +118,9 @@ function giveValues(inner: EditorNode[], values: Json[]): Map<string, EditorNode
   const nodes = inner.map((node, index): [string, EditorNode] => {
     const own = values.slice(at, at + sizes[index]!)
     at += sizes[index]!
-    return [node.id, values.length === 0 ? node : { ...node, raw: { ...node.raw, widgets_values: own } }]
+    if (values.length === 0) return [node.id, node]
+    const keptIn = { raw: instance.raw, offset: at - sizes[index]! }
+    return [node.id, { ...node, raw: { ...node.raw, widgets_values: own }, keptIn }]
   })
   return new Map(nodes)
 }

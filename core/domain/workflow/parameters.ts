@@ -50,7 +50,7 @@ export function findParameters(prompt: Prompt, definitions: ObjectInfo, editor: 
     })
     found.push(...ofNode)
   }
-  return named(order(withPlaceholders(found)), definitions, prompt)
+  return named(order(boundTogether(withPlaceholders(found))), definitions, prompt)
 }
 
 function describe(
@@ -268,6 +268,31 @@ function withPlaceholders(parameters: Parameter[]): Parameter[] {
 }
 const pick = ({ node, input, classType, nodeTitle }: Parameter) => ({ node, input, classType, nodeTitle })
 
+/**
+ * Inputs that only make sense together: the same text for several encoders of one side (base and refiner, G and L),
+ * and the settings of samplers that share one schedule. The first stands for all; the others can still be set alone.
+ */
+function boundTogether(parameters: Parameter[]): Parameter[] {
+  const first = new Map<string, Parameter>()
+  return parameters.map((parameter) => {
+    const { role, default: value, classType } = parameter
+    const text = (role === 'prompt' || role === 'negative') && typeof value === 'string' && value.trim() !== ''
+    const schedule =
+      classType === 'KSamplerAdvanced' &&
+      (role === 'steps' || role === 'cfg' || role === 'sampler' || role === 'scheduler')
+    if (!text && !schedule) return parameter
+    const key = `${role} ${String(value)}`
+    const leader = first.get(key)
+    if (!leader) {
+      const own = { ...parameter }
+      first.set(key, own)
+      return own
+    }
+    leader.also = [...(leader.also ?? []), parameter.key]
+    return { ...parameter, role: null, shown: false }
+  })
+}
+
 const roleOrder: readonly ParameterRole[] = [
   ...(['prompt', 'negative', 'placeholder', 'image', 'mask', 'video', 'audio', 'seed', 'width', 'height'] as const),
   ...(['batch-size', 'length', 'fps', 'steps', 'cfg', 'guidance', 'sampler', 'scheduler', 'denoise'] as const),
@@ -319,24 +344,52 @@ const folderLabels: Readonly<Record<string, string>> = {
   latent_upscale_models: 'Latent upscale model',
 }
 
-/** Gives each a name of its own: what it is, then its node's title, then a number. */
+/**
+ * Gives each a name of its own. Those with a role come first and are called by it; where several have one role, their
+ * nodes' titles tell them apart, or else numbers. The others add their node's title only where they must.
+ */
 function named(parameters: Parameter[], definitions: ObjectInfo, prompt: Prompt): Parameter[] {
-  const wished = parameters.map((parameter) => parameter.name || label(parameter, definitions, prompt))
-  const count = tally(wished)
-  const texts = tally(
-    parameters.map(({ node, role }) => (role === 'prompt' || role === 'negative' ? `${role} ${node}` : '')),
-  )
-  const taken = new Set<string>()
-  return parameters.map((parameter, index) => {
-    const { role, node, input, nodeTitle } = parameter
-    let name = wished[index]!
-    if (parameter.name === '' && (texts.get(`${role} ${node}`.toLowerCase()) ?? 0) > 1) name = `${name} ${input}`
-    if (count.get(wished[index]!.toLowerCase())! > 1 && parameter.name === '') name = `${name} (${nodeTitle})`
-    let free = name
-    for (let number = 2; taken.has(free.toLowerCase()); number++) free = `${name} ${number}`
-    taken.add(free.toLowerCase())
-    return { ...parameter, name: free }
+  const inNode = tally(parameters.map(({ node, role }) => `${role} ${node}`))
+  const isText = ({ role }: Parameter) => role === 'prompt' || role === 'negative'
+  const wishes = parameters.map((parameter) => {
+    const { name, role, node, input } = parameter
+    if (name !== '') return { wish: name, fixed: true }
+    const word = label(parameter, definitions, prompt)
+    const several = isText(parameter) && inNode.get(`${role} ${node}`.toLowerCase())! > 1
+    return { wish: several ? `${word} ${input}` : word, fixed: false }
   })
+  const own = (index: number) =>
+    !wishes[index]!.fixed && (parameters[index]!.role !== null || parameters[index]!.pinned)
+  const alike = tally(wishes.map(({ wish }, index) => (own(index) ? wish : '')))
+  const titled = tally(wishes.map(({ wish }, index) => (own(index) ? `${wish} (${parameters[index]!.nodeTitle})` : '')))
+  const ambiguous = new Set(
+    wishes.flatMap(({ wish }, index) => {
+      return titled.get(`${wish} (${parameters[index]!.nodeTitle})`.toLowerCase()) === 1 ? [] : [wish.toLowerCase()]
+    }),
+  )
+  const names: string[] = []
+  const taken = new Set<string>()
+  const take = (index: number, name: string, first = 2) => {
+    let free = name
+    for (let number = first; taken.has(free.toLowerCase()) || (first === 1 && free === name); number++)
+      free = `${name} ${number}`
+    taken.add(free.toLowerCase())
+    names[index] = free
+  }
+  wishes.forEach(({ wish, fixed }, index) => {
+    if (fixed) take(index, wish)
+  })
+  wishes.forEach(({ wish }, index) => {
+    if (!own(index)) return
+    const several = alike.get(wish.toLowerCase())! > 1
+    if (several && ambiguous.has(wish.toLowerCase())) take(index, wish, 1)
+    else take(index, several ? `${wish} (${parameters[index]!.nodeTitle})` : wish)
+  })
+  wishes.forEach(({ wish }, index) => {
+    if (names[index] !== undefined) return
+    take(index, taken.has(wish.toLowerCase()) ? `${wish} (${parameters[index]!.nodeTitle})` : wish)
+  })
+  return parameters.map((parameter, index) => ({ ...parameter, name: names[index]! }))
 }
 function tally(names: string[]): Map<string, number> {
   const counts = new Map<string, number>()

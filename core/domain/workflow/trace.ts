@@ -40,7 +40,9 @@ export function traceTexts(prompt: Prompt, definitions: ObjectInfo): Map<string,
       (entry): entry is [string, Link] => isLink(entry[1]) && isConditioning(definition, entry[0], inputs),
     )
     const output = definition?.output_name?.[slot]
-    const pair = links.filter(([name]) => name === output)
+    const pair = links.filter(([name]) =>
+      definition ? name === output : name === (side === 'prompt' ? 'positive' : side),
+    )
     const next = pair.length > 0 ? pair : chosenBranch(class_type, inputs, links)
     for (const [, upstream] of next) waiting.push({ link: upstream, side })
     if (links.length === 0 || definition !== null) collectTexts(id, side)
