@@ -9,7 +9,7 @@ import type { Parameter } from '../../core/contract/workflow.ts'
 import { artifactName, unknownTokens } from '../../core/domain/artifact-name.ts'
 import { checkRows, checkValue, isLocalFile } from '../../core/domain/batch/check.ts'
 import { guessColumns } from '../../core/domain/batch/columns.ts'
-import { expandBatch, type Grid, isSeed, newSeed, type Row } from '../../core/domain/batch/expand.ts'
+import { expandBatch, type Grid, isSeed, newSeed, type Row, setsOfBase } from '../../core/domain/batch/expand.ts'
 import { materialise, withOverrides } from '../../core/domain/batch/materialise.ts'
 import { previewBatch, type Warning } from '../../core/domain/batch/preview.ts'
 import { nameFacts } from '../../core/domain/batch/telling.ts'
@@ -111,7 +111,7 @@ export class Plans {
           sets: grid.sets,
           axes: grid.axes.map(({ key, values }) => ({ parameter: key, values: [...values] })),
         },
-        prompt: withOverrides(loaded.prompt, grid.sets, loaded.parameters),
+        prompt: withOverrides(loaded.prompt, setsOfBase(grid.sets), loaded.parameters),
         editor: loaded.read.editor as Json,
         parameters: loaded.parameters,
         workers,
@@ -164,7 +164,15 @@ export class Plans {
     const given = new Set([...Object.keys(sets), ...axes.map(({ key }) => key)])
     const { good, faults, emptyTexts } = checkRows(raw, { parameters, columns, given, checkFile })
     const grid = { sets, rows: good, axes, repeat: plan.repeat }
-    return { loaded, grid, base: withOverrides(loaded.prompt, sets, parameters), columns, faults, emptyTexts, workers }
+    return {
+      loaded,
+      grid,
+      base: withOverrides(loaded.prompt, setsOfBase(sets), parameters),
+      columns,
+      faults,
+      emptyTexts,
+      workers,
+    }
   }
 
   /** Values for the whole batch; a field left empty keeps the workflow's value, unless it holds text. */

@@ -1,8 +1,10 @@
 import type { ObjectInfo, Prompt } from '../../core/contract/comfyui.ts'
 import type { Json } from '../../core/contract/json.ts'
 import { materialise } from '../../core/domain/batch/materialise.ts'
+import { nameFacts } from '../../core/domain/batch/telling.ts'
 import { withValues } from '../../core/domain/workflow/embed.ts'
-import type { Prepare } from './dispatcher.ts'
+import type { JobNames } from './artifacts.ts'
+import type { Made, Prepare } from './dispatcher.ts'
 import type { Inputs } from './inputs.ts'
 import type { Worker } from './workers/worker.ts'
 
@@ -80,4 +82,14 @@ function markOutputs(prompt: Prompt, definitions: ObjectInfo, promptId: string):
     marked[id] = saves ? { ...node, inputs: { ...node.inputs, filename_prefix: `nightshift/${promptId}` } } : node
   }
   return marked
+}
+
+/** What the names of a job's outputs may tell. */
+export function jobNames({ job, worker, record }: Made, workflow: string): JobNames {
+  const { batch, row, index, overrides, extra } = job
+  const { columns } = batch.plan
+  const { parameters } = batch
+  const { prompt } = record
+  const told = { batch: batch.name, workflow, row, index, overrides, extra, columns, parameters, prompt }
+  return { ...nameFacts(told), worker: worker.id }
 }

@@ -3,7 +3,8 @@ import { AppError } from '../../contract/errors.ts'
 import type { Json } from '../../contract/json.ts'
 import type { Parameter } from '../../contract/workflow.ts'
 import { coerceValue } from '../workflow/parameters.ts'
-import type { Row } from './expand.ts'
+import { isSeed, type Row } from './expand.ts'
+import { placesOf } from './materialise.ts'
 
 export interface Checked {
   /** Rows that can be queued, their values as the nodes take them. */
@@ -28,7 +29,11 @@ interface Asked {
 /** Sorts rows, keyed by parameter key, into those every node would take and those with faults, each told with column and reason. */
 export function checkRows(rows: readonly Row[], { parameters, columns, given, checkFile }: Asked): Checked {
   const byKey = new Map(parameters.map((parameter) => [parameter.key, parameter]))
-  const needed = unfilled(parameters, given)
+  const needed = new Map<string, { name: string; parameter: Parameter }>()
+  for (const parameter of parameters) {
+    const name = placeholderIn(parameter)
+    if (name !== undefined && !given.has(parameter.key)) needed.set(parameter.key, { name, parameter })
+  }
   const good: Row[] = []
   const faults: RowFault[] = []
   let emptyTexts = 0
@@ -49,32 +54,27 @@ export function checkRows(rows: readonly Row[], { parameters, columns, given, ch
       if (reason === undefined) values[key] = value
       else fault(key, raw, reason)
     }
-    for (const [key, name] of needed) {
-      if (!(key in values) && !faulty.has(key)) fault(key, '', `{{${name}}} has no value.`)
+    for (const [key, { name, parameter }] of needed) {
+      if (key in values || faulty.has(key)) continue
+      if (!isReplaced(parameter, (text) => text in values || given.has(text)))
+        fault(key, '', `{{${name}}} has no value.`)
     }
     if (faulty.size === 0) good.push({ ...row, values })
   }
   return { good, faults, emptyTexts }
 }
 
-const PLACEHOLDER = /\{\{\s*([^{}|]+?)\s*\}\}/
+const PLACEHOLDER = /^\s*\{\{\s*([^{}|]+?)\s*\}\}\s*$/
 
-/** Parameters that still hold `{{placeholder}}`, with what stands in it: they cannot run as they are. */
-function unfilled(parameters: readonly Parameter[], given: ReadonlySet<string>): Map<string, string> {
-  const found = new Map<string, string>()
-  for (const parameter of parameters) {
-    const name = placeholderIn(parameter)
-    if (name !== undefined && !given.has(parameter.key)) found.set(parameter.key, name)
-  }
-  return found
+/** What stands in a parameter that cannot run as it is; a seed can: it is made by chance. */
+function placeholderIn(parameter: Parameter): string | undefined {
+  const { default: standing } = parameter
+  return typeof standing === 'string' && !isSeed(parameter) ? PLACEHOLDER.exec(standing)?.[1] : undefined
 }
 
-/** The placeholder a parameter stands for; text that merely has double braces somewhere is none. */
-function placeholderIn({ default: standing, role }: Parameter): string | undefined {
-  if (typeof standing !== 'string') return undefined
-  const found = PLACEHOLDER.exec(standing)
-  return found && (role === 'placeholder' || found[0] === standing.trim()) ? found[1] : undefined
-}
+/** Whether every text that holds this placeholder was replaced as a whole. */
+const isReplaced = (parameter: Parameter, isGiven: (key: string) => boolean) =>
+  placesOf(parameter).every(({ node, input, mark }) => mark !== undefined && isGiven(`${node}.${input}`))
 
 /** One value as its node takes it, or why it does not. */
 export function checkValue(

@@ -37,6 +37,13 @@ export const MAX_JOBS = 1_000_000
 const MAX_SEED = 2 ** 50
 const LABEL_LENGTH = 120
 
+/** A placeholder within a text: it is filled per job, since once filled it is gone. */
+const isMark = (key: string) => key.includes('{{')
+
+/** The part of `sets` that goes into the base prompt. */
+export const setsOfBase = (sets: Values): Values =>
+  Object.fromEntries(Object.entries(sets).filter(([key]) => !isMark(key)))
+
 export function countJobs({ rows, axes, repeat }: Pick<Grid, 'axes' | 'repeat'> & { rows: { length: number } }) {
   return axes.reduce((count, { values }) => count * values.length, rows.length * repeat)
 }
@@ -54,12 +61,13 @@ export function* expandBatch(
 ): Iterable<Expanded> {
   const count = countJobs(grid)
   if (count > limit) throw new AppError('batch.too-large', { count, limit })
+  const marks = Object.fromEntries(Object.entries(grid.sets).filter(([key]) => isMark(key)))
   const turning = parameters.filter((parameter) => turns(parameter, grid))
   const names = new Map(parameters.map(({ key, name }) => [key, name]))
   let index = 0
   for (const { row, values, extra = {} } of grid.rows) {
     for (const combination of combinations(grid.axes)) {
-      const given: Values = { ...values, ...combination }
+      const given: Values = { ...marks, ...values, ...combination }
       const label = labelOf(values, combination, names)
       for (let time = 0; time < grid.repeat; time++) {
         const overrides = { ...given }
@@ -88,8 +96,9 @@ function* combinations(axes: Grid['axes']): Iterable<Values> {
 }
 
 export const isSeed = ({ role }: Parameter) => role === 'seed'
+/** −1, or a template's `{{seed}}` that nobody filled. */
 const isRandomSeed = (parameter: Parameter, value: Json | undefined) =>
-  isSeed(parameter) && (value === -1 || value === -1n)
+  isSeed(parameter) && (value === -1 || (typeof value === 'string' && value.includes('{{')))
 
 /** Whether a parameter may take values nobody wrote down. */
 const turns = (parameter: Parameter, { repeat, sets, rows, axes }: Grid) =>
