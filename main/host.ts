@@ -32,11 +32,14 @@ const { values } = parseArgs({
     data: { type: 'string' },
     door: { type: 'string', default: 'desktop' },
     locale: { type: 'string', default: '' },
+    /** The parent's first word is the key that seals the secrets; on the command line all could read it. */
+    key: { type: 'boolean', default: false },
   },
 })
 const parent = parentOf(process as { parentPort?: ParentPort })
 let host: Host | undefined
 let leaving: Promise<void> | undefined
+const keyed = Promise.withResolvers<Uint8Array | undefined>()
 
 function leave(code: number) {
   leaving ??= (host?.stop() ?? Promise.resolve()).then(
@@ -48,13 +51,16 @@ function leave(code: number) {
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void leave(0))
 parent.onMessage((message) => {
-  if (typeof message === 'object' && message !== null && 'stop' in message) void leave(0)
+  if (typeof message !== 'object' || message === null) return
+  if ('stop' in message) void leave(0)
+  if ('key' in message) keyed.resolve(message.key === null ? undefined : Buffer.from(String(message.key), 'base64'))
 })
 try {
   host = await openHost({
     dataDir: dataDirOf(values.data, process.env),
     door: values.door === 'headless' ? 'headless' : 'desktop',
     locale: values.locale || Intl.DateTimeFormat().resolvedOptions().locale,
+    secretKey: values.key ? await keyed.promise : undefined,
     point: killPoint(process.env.NIGHTSHIFT_KILL_AT),
   })
   parent.post({ ready: true, socket: host.socket, since: host.served.events.oldest })

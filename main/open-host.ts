@@ -6,7 +6,9 @@ import type { Served } from './api/served.ts'
 import { type AppOptions, createApp } from './app.ts'
 import { accessToken, takeDataFolder } from './services/data-folder.ts'
 
-export type HostOptions = Pick<AppOptions, 'door' | 'locale' | 'idle' | 'point'> & { readonly dataDir: string }
+export type HostOptions = Pick<AppOptions, 'door' | 'locale' | 'idle' | 'point' | 'secretKey'> & {
+  readonly dataDir: string
+}
 export interface Host {
   readonly served: Served
   readonly socket: string

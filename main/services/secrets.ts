@@ -17,19 +17,37 @@ const TAG_BYTES = 16
 const MARK = Buffer.from('NSS1')
 
 /**
- * Secrets in the file `secrets` of the data folder, encrypted with `key` (32 bytes), which the desktop door keeps in the
- * system's key store. Without one a random key lies beside the file, readable by its owner alone: that keeps secrets out
- * of a copied file or a searched disk image, not from someone who can read this account's files.
- * A file its key does not open (another machine, a lost key) is moved aside, and secrets have to be given again.
+ * Secrets, encrypted in the data folder. With `key` (32 bytes, which the desktop door keeps in the system's key store)
+ * in `secrets.sealed`; else in `secrets`, with a random key beside it, readable by its owner alone: that keeps them out
+ * of a copied file or a searched disk image, not from someone who can read this account's files. Whoever has the key
+ * also reads what was set without it. A file its key does not open (another machine, a lost key) is moved aside, and
+ * its secrets have to be given again.
  */
 export function openSecrets(dataDir: string, key?: Uint8Array): Secrets {
-  const file = path.join(dataDir, 'secrets')
-  const secretKey = key ?? ownKey(path.join(dataDir, 'secrets.key'))
-  if (secretKey.length !== KEY_BYTES) throw new Error(`a key of ${KEY_BYTES} bytes is needed`)
-  const secrets = read(file, secretKey)
+  const withoutKey = path.join(dataDir, 'secrets')
+  if (!key) return keptIn(withoutKey, ownKey(path.join(dataDir, 'secrets.key')))
+  const sealed = keptIn(path.join(dataDir, 'secrets.sealed'), key)
+  if (!existsSync(withoutKey)) return sealed
+  const unsealed = keptIn(withoutKey, ownKey(path.join(dataDir, 'secrets.key')))
+  return {
+    get: (name) => sealed.get(name) ?? unsealed.get(name),
+    set(name, value) {
+      sealed.set(name, value)
+      unsealed.remove(name)
+    },
+    remove(name) {
+      sealed.remove(name)
+      unsealed.remove(name)
+    },
+  }
+}
+
+function keptIn(file: string, key: Uint8Array): Secrets {
+  if (key.length !== KEY_BYTES) throw new Error(`a key of ${KEY_BYTES} bytes is needed`)
+  const secrets = read(file, key)
   const write = () => {
     const part = `${file}.part`
-    writeFileSync(part, seal(writeJson(Object.fromEntries(secrets)), secretKey), { mode: 0o600, flush: true })
+    writeFileSync(part, seal(writeJson(Object.fromEntries(secrets)), key), { mode: 0o600, flush: true })
     renameSync(part, file)
   }
   return {
