@@ -137,7 +137,7 @@ function padded(value: Json, token: string, format: string | undefined): string 
 export function clip(text: string, length: number): string {
   if (text.length <= length) return text
   const head = takeGraphemes(text.slice(0, length + 64), (taken) => taken.length <= length)
-  const space = head.lastIndexOf(' ')
+  const space = text[head.length] === ' ' ? head.length : head.lastIndexOf(' ')
   return space > length * 0.6 ? head.slice(0, space) : head
 }
 

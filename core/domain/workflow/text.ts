@@ -78,10 +78,9 @@ const NOT_IN_A_FILE_NAME = /[/?<>\\:*|"\u0000-\u001f\u007f]/g
  * What names nothing, or more than one node, stays: the server has tokens of its own (`%width%`, `%year%` …).
  */
 export function replaceTokens(text: string, { now, prompt }: { now: Date; prompt: Prompt }): string {
-  return text.replace(/%([^%\n]+)%/g, (whole, token: string) => {
+  return text.replace(/%(date:[^%\n]*|[^%\s][^%\n]*\.[^%\n]+)%/g, (whole, token: string) => {
     if (token.startsWith('date:')) return formatDate(token.slice(5), now)
     const dot = token.lastIndexOf('.')
-    if (dot < 1) return whole
     const value = widgetValue(prompt, token.slice(0, dot), token.slice(dot + 1))
     return value === undefined ? whole : value.replace(NOT_IN_A_FILE_NAME, '_')
   })
