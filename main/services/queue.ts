@@ -79,7 +79,12 @@ type JobEvents = {
 }
 type Deps = { database: Database; clock: Clock; point?: (name: string) => void }
 
-const CHUNK = 2048 // as in the trigger of migration 0001
+const CHUNK = 256 // jobs; these two as in table `chunks`
+const LARGE_CHUNK = 16_384
+const CHUNKS = [
+  [8, CHUNK],
+  [14, LARGE_CHUNK],
+] as const
 const GAP = 2 ** 20 // between the positions of neighbours
 const MOST_FOUND = 10_000
 const BATCHES_REMEMBERED = 8
@@ -141,7 +146,14 @@ export class Queue {
         seq += 1
       }
       const count = seq - first
-      for (let from = first; from < seq; from += CHUNK) sql.addChunk.run(from / CHUNK, Math.min(CHUNK, seq - from))
+      for (const [bits, size] of CHUNKS) {
+        for (let from = first; from < seq; ) {
+          const chunk = Math.floor(from / size)
+          const end = Math.min(seq, (chunk + 1) * size)
+          sql.addChunk.run({ bits, chunk, waiting: end - from })
+          from = end
+        }
+      }
       sql.countNew.run({ number, count, endedAt: count === 0 ? now : null })
       return { batchId: `b${number}`, jobs: count }
     })
@@ -507,16 +519,7 @@ export class Queue {
       .get(number)!
   }
   #inState(first: number, end: number, states: readonly JobState[], sum: string, offset: number, limit: number) {
-    const chunk = this.#db
-      .prepare<[number, number, number], { chunk: number; before: number }>(
-        `SELECT chunk, before FROM (
-           SELECT chunk, ${sum} AS n, sum(${sum}) OVER (ORDER BY chunk) - (${sum}) AS before
-           FROM chunks WHERE chunk BETWEEN ? AND ?
-         ) WHERE before + n > ? ORDER BY chunk LIMIT 1`,
-      )
-      .get(first / CHUNK, Math.floor((end - 1) / CHUNK), offset)
-    if (!chunk) return []
-    const skip = offset - chunk.before
+    const { from, skip } = offset === 0 ? { from: first, skip: 0 } : this.#seek(first, end, sum, offset)
     const each = states.map(
       (state) =>
         `SELECT * FROM (SELECT seq FROM jobs INDEXED BY jobs_by_state WHERE state = '${state}' AND seq >= :from AND seq < :end ORDER BY seq LIMIT :most)`,
@@ -526,7 +529,30 @@ export class Queue {
         `SELECT seq FROM (${each.join(' UNION ALL ')}) ORDER BY seq LIMIT :limit OFFSET :skip`,
       )
       .pluck()
-      .all({ from: chunk.chunk * CHUNK, end, most: skip + limit, limit, skip })
+      .all({ from, end, most: skip + limit, limit, skip })
+  }
+  /** The small chunk that holds the place `offset`, and how far into it. */
+  #seek(first: number, end: number, sum: string, offset: number): { from: number; skip: number } {
+    const counts = this.#db
+      .prepare<[number, number, number], { chunk: number; n: number }>(
+        `SELECT chunk, ${sum} AS n FROM chunks WHERE bits = ? AND chunk >= ? AND chunk < ? ORDER BY chunk`,
+      )
+      .raw() as unknown as { all(bits: number, from: number, to: number): [chunk: number, n: number][] }
+    let skip = offset
+    /** Walks whole chunks from `from` on; the start of the one that holds the place, or of what follows them. */
+    const walk = (bits: number, size: number, from: number, to: number) => {
+      for (const [chunk, n] of counts.all(bits, from / size, to / size)) {
+        if (skip < n) return chunk * size
+        skip -= n
+      }
+      return to
+    }
+    // small chunks up to the first large one, large ones, and small ones inside the last of them
+    const whole = Math.min(end, Math.ceil(first / LARGE_CHUNK) * LARGE_CHUNK)
+    let from = walk(8, CHUNK, first, whole)
+    if (from < whole) return { from, skip }
+    from = walk(14, LARGE_CHUNK, whole, Math.floor(end / LARGE_CHUNK) * LARGE_CHUNK)
+    return { from: walk(8, CHUNK, from, end), skip }
   }
   #searchPage(batch: number | null, states: readonly JobState[], search: string, offset: number, limit: number) {
     const key = JSON.stringify([batch, states, search])
@@ -846,7 +872,8 @@ function statements(db: Database) {
         :priority, :startAt, :stopAt, :fromMinute, :toMinute, :opensAt, :closesAt, :continueKey, :first, :now)`),
     addJob: get(`INSERT INTO jobs (seq, batch, row, idx, state, priority, position, created_at, label, overrides, extra)
       VALUES (?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?)`),
-    addChunk: get(`INSERT INTO chunks (chunk, waiting) VALUES (?, ?)`),
+    addChunk: get(`INSERT INTO chunks (bits, chunk, waiting) VALUES (:bits, :chunk, :waiting)
+      ON CONFLICT DO UPDATE SET waiting = waiting + :waiting`),
     countNew: get(`UPDATE batches SET jobs = :count, waiting = :count, ended_at = :endedAt WHERE number = :number`),
     hasDocument: pluck<[string], number>(`SELECT 1 FROM prompts WHERE hash = ?`),
     keepDocument: get(`INSERT INTO prompts (hash, body) VALUES (?, ?)`),

@@ -81,7 +81,7 @@ export const first = /* sql */ `
   CREATE INDEX batches_by_workflow ON batches (workflow_id);
 
   CREATE TABLE jobs (
-    seq        INTEGER PRIMARY KEY, -- the id is 'j' and this; a batch begins at a multiple of 2048, see chunks
+    seq        INTEGER PRIMARY KEY, -- the id is 'j' and this; a batch begins at a multiple of 256, see chunks
     batch      INTEGER NOT NULL REFERENCES batches (number),
     row        INTEGER NOT NULL,
     idx        INTEGER NOT NULL,
@@ -129,16 +129,19 @@ export const first = /* sql */ `
   CREATE INDEX attempts_by_job ON attempts (job, started_at);
   CREATE INDEX attempts_leftover ON attempts (worker_id) WHERE leftover = 1;
 
-  -- how many jobs of each 2048 are in each state, so that a list can jump to any place without counting its way there
+  -- how many jobs of each 256, and of each 16384, are in each state, so that a list can jump to any place without
+  -- counting its way there
   CREATE TABLE chunks (
-    chunk     INTEGER PRIMARY KEY, -- seq >> 11
+    bits      INTEGER NOT NULL CHECK (bits IN (8, 14)),
+    chunk     INTEGER NOT NULL, -- seq >> bits
     waiting   INTEGER NOT NULL DEFAULT 0,
     running   INTEGER NOT NULL DEFAULT 0,
     done      INTEGER NOT NULL DEFAULT 0,
     failed    INTEGER NOT NULL DEFAULT 0,
     cancelled INTEGER NOT NULL DEFAULT 0,
-    parked    INTEGER NOT NULL DEFAULT 0
-  ) STRICT;
+    parked    INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (bits, chunk)
+  ) STRICT, WITHOUT ROWID;
   CREATE TRIGGER jobs_counted AFTER UPDATE OF state ON jobs WHEN old.state <> new.state BEGIN
     UPDATE chunks SET
       waiting = waiting + (new.state = 'waiting') - (old.state = 'waiting'),
@@ -147,7 +150,7 @@ export const first = /* sql */ `
       failed = failed + (new.state = 'failed') - (old.state = 'failed'),
       cancelled = cancelled + (new.state = 'cancelled') - (old.state = 'cancelled'),
       parked = parked + (new.state = 'parked') - (old.state = 'parked')
-    WHERE chunk = new.seq >> 11;
+    WHERE (bits, chunk) IN (VALUES (8, new.seq >> 8), (14, new.seq >> 14));
     UPDATE batches SET
       waiting = waiting + (new.state = 'waiting') - (old.state = 'waiting'),
       running = running + (new.state = 'running') - (old.state = 'running'),
