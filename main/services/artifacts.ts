@@ -151,7 +151,8 @@ export class Artifacts implements Service {
   }
 
   async #keep(made: Made): Promise<Artifact[]> {
-    const outputs = worthKeeping(made.ending.outputs)
+    const outputs = withoutRepeats(made.ending.outputs)
+    if (outputs.length === 0) throw new AppError('prompt.no-files')
     const dir = made.job.batch.outDir
     const fetched: Fetched[] = []
     const resumed: Row[] = []
@@ -564,19 +565,15 @@ const pathOf = ({ dir, name }: Pick<Row, 'dir' | 'name'>) => path.join(dir, ...n
 const placeOf = (dir: string, name: string) => pathOf({ dir, name }).normalize('NFC').toLowerCase()
 const textOf = (value: Json) => (typeof value === 'string' ? value : writeJson(value))
 
-/** Saved files and texts, each once; previews only where nothing else was made. */
-function worthKeeping(outputs: readonly Output[]): Output[] {
-  const hasSaved = outputs.some((output) => output.is === 'file' && output.file.type === 'output')
+/** Each file once, however many nodes name it. */
+function withoutRepeats(outputs: readonly Output[]): Output[] {
   const seen = new Set<string>()
-  const worth = outputs.filter((output) => {
-    if (output.is === 'text') return output.text !== ''
+  return outputs.filter((output) => {
+    if (output.is === 'text') return true
     const { filename, subfolder, type } = output.file
-    if (type === 'input' || (type === 'temp' && hasSaved)) return false
     const file = [type, subfolder, filename].join('\u0000')
-    return !seen.has(file) && seen.add(file) !== undefined
+    return !seen.has(file) && seen.add(file)
   })
-  if (worth.length === 0) throw new AppError('prompt.no-files')
-  return worth
 }
 
 /**

@@ -144,7 +144,7 @@ export class Thumbnails implements Service {
   #startThread(): Worker {
     // From source the thread runs the source; bundled, its own bundle lies beside ours.
     const entry = import.meta.url.endsWith('.ts') ? './media-worker.ts' : './media-worker.js'
-    const thread = new Worker(new URL(entry, import.meta.url))
+    const thread = new Worker(new URL(entry, import.meta.url), { execArgv: [] }) // not our own, such as --inspect
     thread.unref() // idle, it keeps no process alive
     thread.on('message', (reply: MediaReply) => {
       const waiting = this.#waiting.get(reply.id)

@@ -10,6 +10,7 @@ import { Sidecar } from '../../../../core/contract/artifact.ts'
 import type { Prompt } from '../../../../core/contract/comfyui.ts'
 import { AppError } from '../../../../core/contract/errors.ts'
 import { parseJson, writeJson } from '../../../../core/contract/json.ts'
+import type { Output } from '../../../../main/services/workers/worker.ts'
 import { aMade, aPng, aPrompt, buildArtifacts, FileWorker, filesIn, markOf } from '../../../kit/artifact-kit.ts'
 import { testDatabase } from '../../../kit/queue-kit.ts'
 import { tempDir } from '../../../kit/temp-dir.ts'
@@ -226,16 +227,12 @@ describe('keeping', () => {
     ])
     expect(readFileSync(path.join(outDir, '12-1.txt'), 'utf8')).toBe('一只狐狸')
   })
-  test('a file named twice is kept once, previews only where nothing was saved, inputs never', async () => {
+  test('a file named by two nodes is kept once; no output at all is a failure', async () => {
     const { artifacts, outDir, worker } = await startArtifacts()
     const saved = worker.put(await aPng(), 'a.png')
-    const preview = worker.put(await aPng({}, { shade: 9 }), 'b.png', { node: '10', type: 'temp' })
-    const input = worker.put(await aPng(), 'c.png', { node: '11', type: 'input' })
-    const keep = (job: string, outputs: Parameters<typeof aMade>[0]['outputs']) =>
-      artifacts.keep(aMade({ outDir, worker, outputs, job, pattern: job }))
-    expect(await keep('j1', [saved, { ...saved, node: '12' }, preview, input])).toHaveLength(1)
-    expect((await keep('j2', [preview, input])).map(({ node }) => node)).toEqual(['10'])
-    expect(await codeOf(keep('j3', [input]))).toBe('prompt.no-files')
+    const keep = (outputs: readonly Output[]) => artifacts.keep(aMade({ outDir, worker, outputs }))
+    expect(await codeOf(keep([]))).toBe('prompt.no-files')
+    expect((await keep([saved, { ...saved, node: '12' }])).map(({ node }) => node)).toEqual(['9'])
   })
 })
 
