@@ -149,6 +149,7 @@ export const errors = {
     remedy: 'Check the authorisation header of this worker.',
   },
   'worker.bad-address': { message: '{url} is not an address.', remedy: 'Write it like http://192.168.1.20:8188.' },
+  'worker.name-taken': { message: 'There is already a worker named {name}.', remedy: 'Choose another name.' },
   'worker.duplicate': { message: 'There is already a worker at {url}.', remedy: 'Use the one in the list.' },
 
   'prompt.rejected': { message: 'ComfyUI refused the prompt: {reason}', remedy: 'Mend the values named and retry.' },

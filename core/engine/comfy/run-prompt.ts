@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { HistoryEntry, NodeErrors, NodeId, Prompt, PromptError } from '../../contract/comfyui.ts'
+import type { HistoryEntry, NodeErrors, NodeId, Prompt, PromptError, PromptReply } from '../../contract/comfyui.ts'
 import { AppError, type Failure, toFailure } from '../../contract/errors.ts'
 import type { Json } from '../../contract/json.ts'
 import type { ComfyClient, Submission } from './client.ts'
@@ -123,7 +123,7 @@ export async function cancelPrompt(client: ComfyClient, promptId: string, signal
 // ---- submitting ----
 
 async function submit(client: ComfyClient, submission: Submission, signal: AbortSignal): Promise<Ending | undefined> {
-  const reply = await client.submit(submission, signal).catch(async (cause: unknown) => {
+  const reply = await client.submit(submission, signal).catch(async (cause: unknown): Promise<PromptReply> => {
     signal.throwIfAborted()
     if (!(cause instanceof AppError) || cause.code !== 'worker.unreachable') throw cause
     const seen = await recoverPrompt(client, submission.promptId, signal) // the reply was lost, the prompt perhaps not

@@ -1,7 +1,7 @@
-import type { FileReference, NodeId, ObjectInfo, Prompt } from '../../../core/contract/comfyui.ts'
-import type { Failure } from '../../../core/contract/errors.ts'
+import type { FileReference, ObjectInfo, Prompt } from '../../../core/contract/comfyui.ts'
 import type { Json } from '../../../core/contract/json.ts'
 import type { WorkerHealth, WorkerView } from '../../../core/contract/worker.ts'
+import type { JobStep, Recovered } from '../../../core/engine/comfy/run-prompt.ts'
 
 /** One submission, complete: what is sent is exactly this. */
 export interface Attempt {
@@ -13,41 +13,8 @@ export interface Attempt {
   readonly pngInfo: Record<string, Json>
 }
 
-/** A file, or a piece of text, that a node of the prompt gave out. */
-export type Output =
-  | {
-      readonly is: 'file'
-      readonly node: NodeId
-      readonly index: number
-      readonly key: string
-      readonly file: FileReference
-    }
-  | { readonly is: 'text'; readonly node: NodeId; readonly index: number; readonly text: string }
-
-/** How a prompt ended. */
-export type Ending =
-  | { readonly is: 'saved'; readonly outputs: readonly Output[]; readonly seconds: number }
-  /** `retryable`: the same prompt may work another time (out of memory, connection), unlike a refused value. */
-  | { readonly is: 'failed'; readonly failure: Failure; readonly retryable: boolean }
-  | { readonly is: 'interrupted' }
-  /** The server no longer knows it: neither queue nor history. */
-  | { readonly is: 'lost' }
-
-export type JobStep =
-  | { readonly is: 'submitted' }
-  | { readonly is: 'started' }
-  | {
-      readonly is: 'progress'
-      readonly node: NodeId | null
-      readonly value: number
-      readonly max: number
-      readonly overall: number
-    }
-  | { readonly is: 'preview'; readonly mediaType: string; readonly bytes: Uint8Array }
-  | Ending
-
-/** What became of an attempt we lost sight of. Throws AppError 'worker.unreachable' when nobody can say. */
-export type Recovered = Ending | { readonly is: 'queued' } | { readonly is: 'running' }
+export type { Output } from '../../../core/engine/comfy/outputs.ts'
+export type { Ending, JobStep, Recovered } from '../../../core/engine/comfy/run-prompt.ts'
 
 export interface Worker {
   readonly id: string

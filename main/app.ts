@@ -1,0 +1,206 @@
+import { randomUUID } from 'node:crypto'
+import { statfs } from 'node:fs/promises'
+import path from 'node:path'
+import type { App } from '../core/contract/app.ts'
+import type { Log } from '../core/engine/log.ts'
+import { EventHub, throttled } from './api/events.ts'
+import { appRouter } from './api/router.ts'
+import type { Served } from './api/served.ts'
+import { Artifacts } from './services/artifacts.ts'
+import { Awake } from './services/awake.ts'
+import { type Clock, systemClock } from './services/clock.ts'
+import { openDatabase } from './services/database/open.ts'
+import { Dispatcher } from './services/dispatcher.ts'
+import { Inputs } from './services/inputs.ts'
+import { Library } from './services/library.ts'
+import { picturesDir } from './services/pictures-dir.ts'
+import { Plans } from './services/plans.ts'
+import { createPrepare, jobNames } from './services/prepare.ts'
+import { Queue } from './services/queue.ts'
+import { Report } from './services/report.ts'
+import { resourcesDir } from './services/resources.ts'
+import { openSecrets } from './services/secrets.ts'
+import { lifecycle, type Service } from './services/service.ts'
+import { KeptSettings } from './services/settings.ts'
+import { Thumbnails } from './services/thumbnails.ts'
+import { Fleet } from './services/workers/fleet.ts'
+import { version } from './version.ts'
+
+export interface AppOptions {
+  /** Owned by this process; see data-folder.ts. */
+  readonly dataDir: string
+  readonly door: 'desktop' | 'headless' | 'cli'
+  /** The language of the person or the system. */
+  readonly locale: string
+  readonly log: Log
+  readonly clock?: Clock
+  /** No job is given to a worker: what is kept is only looked at and changed. */
+  readonly idle?: boolean
+  /** Seals the secrets; see secrets.ts. */
+  readonly secretKey?: Uint8Array
+  /** Called at named points of a job's way; tests of recovery end the process there. */
+  readonly point?: (name: string) => void
+  /** Where pictures go unless the settings say otherwise. */
+  readonly outputDir?: string
+}
+export interface RunningApp extends Service {
+  readonly served: Served
+  /** After `stop`: closes the database. */
+  close(): void
+}
+
+const TELL_EVERY_MS = 100
+const MOST_IDS = 200
+
+/** Builds every service. They live from `start` to `stop`; the router may be called from the beginning. */
+export async function createApp(options: AppOptions): Promise<RunningApp> {
+  const { dataDir, door, log, clock = systemClock, point, outputDir = await picturesDir() } = options
+  const note = (event: string, facts: object) => log.info(facts, event)
+  const shared = { clock, newId: randomUUID, point, log: note }
+
+  const database = openDatabase(path.join(dataDir, 'nightshift.db'))
+  const settings = new KeptSettings(database)
+  const secrets = openSecrets(dataDir, options.secretKey)
+  const queue = new Queue({ database, clock, point })
+  const fleet = new Fleet({ ...shared, dataDir, database, secrets })
+  const inputs = new Inputs(dataDir)
+  const library = new Library({ ...shared, database, dataDir, resourcesDir, fleet, queue })
+  const plans = new Plans({
+    queue,
+    library,
+    fleet,
+    inputs,
+    settings,
+    clock,
+    random: Math.random,
+    defaultOutputDir: outputDir,
+  })
+  const thumbnails = new Thumbnails({ cacheDir: path.join(dataDir, 'cache') })
+  const artifacts = new Artifacts({
+    ...shared,
+    database,
+    thumbnails,
+    version,
+    nameFacts: (made) => jobNames(made, library.summary(made.job.batch.workflowId).name),
+  })
+  const report = new Report({ queue, artifacts })
+  const dispatcher = new Dispatcher({ ...shared, queue, fleet, artifacts, prepare: createPrepare({ inputs }) })
+  const awake = new Awake({
+    needed: () => options.idle !== true && settings.get().keepAwake && queue.runnable(),
+    note: (reason) => log.info({ reason }, 'awake.not-kept'),
+    holdsItself: door !== 'desktop',
+  })
+
+  const locale = () => {
+    const { language } = settings.get()
+    return language === 'system' ? options.locale : language
+  }
+  const info = async () => {
+    const dir = settings.get().outputDir || outputDir
+    return {
+      version,
+      platform: process.platform,
+      door,
+      locale: locale(),
+      outputDir: dir,
+      freeBytes: await freeBytes(dir),
+    }
+  }
+  const events = new EventHub<App>(clock.now())
+  const telling = tellAll({ events, queue, dispatcher, library, fleet, settings, awake })
+  const services = { settings, library, inputs, plans, queue, dispatcher, artifacts, report, fleet, info, locale }
+  const life = lifecycle(
+    options.idle ? [thumbnails, fleet, telling] : [thumbnails, artifacts, fleet, telling, dispatcher, awake],
+  )
+  return {
+    ...life,
+    served: {
+      routers: { local: appRouter(services, 'local'), any: appRouter(services, 'any') },
+      events,
+      files: {
+        artifact: (id, asked) => artifacts.serve(id, asked),
+        thumbnail: (id, size) => artifacts.thumbnail(id, size),
+        preview: (jobId) => dispatcher.preview(jobId),
+        addInput: (name, body) => inputs.add(name, body),
+      },
+      onFault: (cause, name) => log.error({ err: cause, name }, 'call.failed'),
+    },
+    close: () => database.close(),
+  }
+}
+
+type Telling = {
+  events: EventHub<App>
+  queue: Queue
+  dispatcher: Dispatcher
+  library: Library
+  fleet: Fleet
+  settings: KeptSettings
+  awake: Awake
+}
+
+/** Passes on what the services tell, none of it more often than a page can draw. */
+function tellAll({ events, queue, dispatcher, library, fleet, settings, awake }: Telling): Service {
+  const changedJobs = new Map<string, Set<string> | 'many'>()
+  const tellQueue = throttled(() => {
+    const { running: _, ...state } = dispatcher.state()
+    events.tell('queue.changed', state)
+  }, TELL_EVERY_MS)
+  const tellJobs = throttled(() => {
+    for (const [batchId, ids] of changedJobs)
+      events.tell('job.changed', { batchId, ids: ids === 'many' ? [] : [...ids] })
+    changedJobs.clear()
+  }, TELL_EVERY_MS)
+
+  const looked = () => awake.look()
+  queue.events.on('changed', () => {
+    looked()
+    tellQueue.push()
+  })
+  queue.events.on('jobs', (batchId, ids) => {
+    const known = changedJobs.get(batchId) ?? new Set()
+    if (known !== 'many') for (const id of ids) known.add(id)
+    const many = known === 'many' || ids.length === 0 || known.size > MOST_IDS
+    changedJobs.set(batchId, many ? 'many' : known)
+    tellJobs.push()
+  })
+  queue.events.on('batch', (id) => events.tell('batch.changed', { id }))
+  queue.events.on('batchEnded', ({ id, name, counts }) => {
+    tellJobs.flush() // the last jobs are told before the end
+    events.tell('batch.ended', { id, name, counts })
+    events.tell('batch.changed', { id })
+  })
+  dispatcher.events.on('progress', (progress) => events.tell('job.progress', progress))
+  dispatcher.events.on('kept', (job, kept) =>
+    events.tell('artifact.added', { batchId: job.batchId, jobId: job.id, ids: kept.map(({ id }) => id) }),
+  )
+  library.events.on('changed', (id) => events.tell('workflow.changed', { id }))
+  fleet.events.on('changed', (id) => {
+    events.tell('worker.changed', { id })
+    tellQueue.push() // a worker that came or went may be why it stalls
+  })
+  settings.events.on('changed', (all) => {
+    looked()
+    events.tell('settings.changed', all)
+  })
+  awake.events.on('changed', (on) => events.tell('awake.changed', { on }))
+  return {
+    async start() {},
+    async stop() {
+      tellQueue.stop()
+      tellJobs.stop()
+    },
+  }
+}
+
+/** Room where pictures go, or will once the folder is made. */
+async function freeBytes(dir: string): Promise<number | null> {
+  for (let at = dir; ; at = path.dirname(at)) {
+    try {
+      const { bavail, bsize } = await statfs(at)
+      return bavail * bsize
+    } catch {
+      if (at === path.dirname(at)) return null
+    }
+  }
+}

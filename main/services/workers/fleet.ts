@@ -1,0 +1,232 @@
+import { EventEmitter } from 'node:events'
+import path from 'node:path'
+import type { z } from 'zod'
+import type { ObjectInfo } from '../../../core/contract/comfyui.ts'
+import { AppError } from '../../../core/contract/errors.ts'
+import type { WorkerAddress, WorkerHealth, WorkerView } from '../../../core/contract/worker.ts'
+import { readAddress, readHeader } from '../../../core/engine/comfy/address.ts'
+import { bundledDefinitions } from '../../../core/engine/definitions.ts'
+import type { RehearsalOptions, RehearsalServer } from '../../../core/engine/rehearsal/server.ts'
+import type { Clock } from '../clock.ts'
+import type { Database } from '../database/open.ts'
+import type { Service } from '../service.ts'
+import { ComfyWorker, type ComfyWorkerOptions } from './comfy-worker.ts'
+import { REHEARSAL, type RehearsalWorker, startRehearsal } from './rehearsal.ts'
+import { nameFor, testAddress } from './remote.ts'
+import type { Worker } from './worker.ts'
+
+type Deps = {
+  database: Database
+  /** Headers, by worker; never in the database. */
+  secrets: { get(key: string): string | undefined; set(key: string, value: string): void; remove(key: string): void }
+  clock: Clock
+  newId: () => string
+  dataDir: string
+  rehearsal?: Partial<RehearsalOptions>
+  pace?: ComfyWorkerOptions['pace']
+}
+type Row = { id: string; url: string; has_header: 0 | 1; enabled: 0 | 1 }
+type Address = z.input<typeof WorkerAddress>
+
+export interface Definitions {
+  definitions: ObjectInfo
+  /** A worker's id, or `bundled`. */
+  from: string
+  version?: string
+}
+
+/** Every place that takes attempts: the rehearsal, always, and the ComfyUIs a person added by address. */
+export class Fleet implements Service {
+  readonly events = new EventEmitter<{ changed: [workerId: string] }>()
+  readonly #deps: Deps
+  readonly #workers = new Map<string, ComfyWorker>()
+  #rehearsal: RehearsalWorker | undefined
+  #running = false
+
+  constructor(deps: Deps) {
+    this.#deps = deps
+  }
+
+  async start() {
+    if (this.#running) return
+    this.#running = true
+    const { database, dataDir, clock, newId, pace } = this.#deps
+    const keep = `INSERT INTO workers (id, kind, created_at) VALUES (?, 'rehearsal', ?) ON CONFLICT DO NOTHING`
+    database.prepare(keep).run(REHEARSAL, clock.now())
+    const enabled = (id: string) =>
+      database.prepare<[string], Row>('SELECT enabled FROM workers WHERE id = ?').get(id)?.enabled === 1
+    this.#rehearsal = await startRehearsal(
+      { newId, now: clock.now, pace, enabled: enabled(REHEARSAL) },
+      { dir: path.join(dataDir, 'cache', 'rehearsal'), ...this.#deps.rehearsal },
+    )
+    this.#adopt(this.#rehearsal.worker)
+    const rows = database.prepare<[], Row>(`SELECT * FROM workers WHERE kind = 'remote' ORDER BY created_at, id`).all()
+    for (const row of rows) this.#adopt(this.#connect(row))
+  }
+
+  async stop() {
+    if (!this.#running) return
+    this.#running = false
+    const remotes = [...this.#workers.values()].filter((worker) => worker.id !== REHEARSAL)
+    this.#workers.clear()
+    await Promise.all([...remotes.map((worker) => worker.close()), this.#rehearsal?.close()])
+    this.#rehearsal = undefined
+  }
+
+  /** The embedded server itself, for tests that make it stumble. */
+  get rehearsalServer(): RehearsalServer | undefined {
+    return this.#rehearsal?.server
+  }
+
+  list(): Worker[] {
+    return [...this.#workers.values()]
+  }
+
+  get(id: string): Worker | undefined {
+    return this.#workers.get(id)
+  }
+
+  view(): WorkerView[] {
+    return [...this.#workers.values()].map((worker) => this.#viewOf(worker))
+  }
+
+  /** The worker a person means by a name or an address. */
+  find(nameOrUrl: string): WorkerView | undefined {
+    const named = this.#workers.get(nameOrUrl)
+    if (named) return this.#viewOf(named)
+    try {
+      const { url } = readAddress(nameOrUrl)
+      return this.view().find((view) => view.url === url)
+    } catch {
+      return undefined
+    }
+  }
+
+  async test(given: Address): Promise<WorkerHealth> {
+    return (await testAddress(readAddress(given.url, given.header), this.#deps.newId())).health
+  }
+
+  /** Only what answers as a ComfyUI is added, so that a mistyped address is noticed at once. */
+  async add(given: Address): Promise<WorkerView> {
+    const { database, secrets, clock, newId } = this.#deps
+    const typed = readAddress(given.url, given.header)
+    this.#refuseDuplicate(typed.url)
+    const { address } = await testAddress(typed, newId())
+    this.#refuseDuplicate(address.url)
+    if (given.name !== undefined && this.#workers.has(given.name))
+      throw new AppError('worker.name-taken', { name: given.name })
+    const row: Row = {
+      id: given.name ?? this.#freeName(nameFor(address)),
+      url: address.url,
+      has_header: address.header ? 1 : 0,
+      enabled: 1,
+    }
+    if (address.header) secrets.set(secretOf(row.id), `${address.header.name}: ${address.header.value}`)
+    database
+      .prepare(
+        `INSERT INTO workers (id, kind, url, has_header, enabled, created_at)
+         VALUES (:id, 'remote', :url, :has_header, :enabled, :at)`,
+      )
+      .run({ ...row, at: clock.now() })
+    const worker = this.#connect(row)
+    this.#adopt(worker)
+    await firstHealth(worker)
+    return this.#viewOf(worker)
+  }
+
+  async enable(id: string, enabled: boolean): Promise<WorkerView> {
+    const worker = this.#must(id)
+    this.#deps.database.prepare('UPDATE workers SET enabled = ? WHERE id = ?').run(enabled ? 1 : 0, id)
+    await worker.enable(enabled)
+    return this.#viewOf(worker)
+  }
+
+  async remove(id: string): Promise<number> {
+    if (id === REHEARSAL) throw new AppError('app.bad-request', { reason: 'the rehearsal is always there; disable it' })
+    const worker = this.#must(id)
+    const { changes } = this.#deps.database.prepare('DELETE FROM workers WHERE id = ?').run(id)
+    this.#deps.secrets.remove(secretOf(id))
+    this.#workers.delete(id)
+    await worker.close()
+    this.events.emit('changed', id)
+    return changes
+  }
+
+  /**
+   * What nodes look like on one worker; without one, on the first real worker that answers, else as bundled.
+   * @throws AppError 'batch.unknown-worker' | 'worker.unreachable'
+   */
+  async definitionsFor(workerId?: string): Promise<Definitions> {
+    const { definitions, version } = bundledDefinitions()
+    if (workerId === REHEARSAL) return { definitions, from: REHEARSAL, version }
+    if (workerId !== undefined) {
+      const id = this.find(workerId)?.id
+      const worker = id === undefined ? undefined : this.#workers.get(id)
+      if (!worker) throw new AppError('batch.unknown-worker', { name: workerId })
+      return definitionsOf(worker)
+    }
+    for (const worker of this.#workers.values()) {
+      if (worker.id === REHEARSAL || worker.health.is !== 'ready') continue
+      try {
+        return await definitionsOf(worker)
+      } catch (cause) {
+        if (!(cause instanceof AppError)) throw cause // it stopped answering just now: the next one may know
+      }
+    }
+    return { definitions, from: 'bundled', version }
+  }
+
+  #connect({ id, url, has_header, enabled }: Row): ComfyWorker {
+    const { clock, newId, secrets, pace } = this.#deps
+    const header = has_header ? readHeader(secrets.get(secretOf(id)) ?? null) : null
+    const address = { url, header }
+    return new ComfyWorker({ id, kind: 'remote', address, newId, now: clock.now, pace, enabled: enabled === 1 })
+  }
+
+  #adopt(worker: ComfyWorker) {
+    this.#workers.set(worker.id, worker)
+    worker.onHealth(() => this.events.emit('changed', worker.id))
+    worker.start()
+    this.events.emit('changed', worker.id)
+  }
+
+  #must(id: string): ComfyWorker {
+    const worker = this.#workers.get(id)
+    if (!worker) throw new AppError('app.not-found', { what: id })
+    return worker
+  }
+
+  #refuseDuplicate(url: string) {
+    if ([...this.#workers.values()].some((worker) => worker.url === url))
+      throw new AppError('worker.duplicate', { url })
+  }
+
+  #freeName(name: string): string {
+    for (let number = 1; ; number++) {
+      const candidate = number === 1 ? name : `${name}-${number}`
+      if (!this.#workers.has(candidate)) return candidate
+    }
+  }
+
+  #viewOf(worker: ComfyWorker): WorkerView {
+    const { id, kind, url, capacity, health, enabled, inFlight, hasHeader } = worker
+    return { id, kind, url, hasHeader, enabled, capacity, inFlight, health }
+  }
+}
+
+const secretOf = (id: string) => `worker:${id}`
+
+async function definitionsOf(worker: ComfyWorker): Promise<Definitions> {
+  const definitions = await worker.definitions()
+  const version = worker.health.is === 'ready' ? (worker.health.comfyuiVersion ?? undefined) : undefined
+  return { definitions, from: worker.id, version }
+}
+
+/** Resolves when the worker has said for the first time how it is. */
+async function firstHealth(worker: ComfyWorker) {
+  if (worker.health.is !== 'connecting') return
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const off = worker.onHealth(({ is }) => is !== 'connecting' && resolve())
+  await promise
+  off()
+}
