@@ -8,8 +8,6 @@ const rawJson = (JSON as unknown as { rawJSON: (text: string) => object }).rawJS
 
 const LONG_DIGITS = /\d{16}/
 const PYTHON_NUMBER = /NaN|Infinity/
-/** A string (skipped whole) or one of Python's three numbers that JSON lacks. */
-const STRING_OR_PYTHON_NUMBER = /"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b/gs
 const INTEGER = /^-?\d+$/
 
 /**
@@ -17,10 +15,24 @@ const INTEGER = /^-?\d+$/
  * @throws SyntaxError as JSON.parse
  */
 export function parseJson(text: string): Json {
-  const clean = PYTHON_NUMBER.test(text)
-    ? text.replace(STRING_OR_PYTHON_NUMBER, (found) => (found.startsWith('"') ? found : 'null'))
-    : text
+  const clean = PYTHON_NUMBER.test(text) ? withoutPythonNumbers(text) : text
   return (LONG_DIGITS.test(clean) ? parse(clean, keepLongIntegers) : parse(clean)) as Json
+}
+
+/** Strings are skipped whole, by hand: a pattern for them overflows on texts of some megabytes. */
+function withoutPythonNumbers(text: string): string {
+  let clean = ''
+  let from = 0
+  for (let quote = text.indexOf('"'); from < text.length; quote = text.indexOf('"', from)) {
+    const end = quote < 0 ? text.length : quote
+    clean += text.slice(from, end).replace(/-?\bInfinity\b|\bNaN\b/g, 'null')
+    if (quote < 0) break
+    let close = quote + 1
+    while (close < text.length && text.charCodeAt(close) !== 0x22) close += text.charCodeAt(close) === 0x5c ? 2 : 1
+    clean += text.slice(quote, close + 1)
+    from = close + 1
+  }
+  return clean
 }
 
 function keepLongIntegers(_key: string, value: unknown, { source }: { source?: string }) {

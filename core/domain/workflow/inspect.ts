@@ -59,14 +59,14 @@ function refusals(
       .filter(({ default: value }) => typeof value === 'string' && value.includes('{{'))
       .flatMap(({ key, also }) => [key, ...(also ?? [])]),
   )
+  const absent = new Set(missing.map((one) => `${one.node} ${String(one.facts?.file)}`))
   const problems: Problem[] = error?.type === 'prompt_no_outputs' ? [problem('bad-value', 'no-output', {})] : []
   for (const [node, { errors, class_type }] of Object.entries(node_errors)) {
     for (const { type, message, details, extra_info } of errors) {
       const input = typeof extra_info.input_name === 'string' ? extra_info.input_name : null
       const value = input === null ? undefined : prompt[node]?.inputs[input]
       if (input !== null && waiting.has(`${node}.${input}`)) continue
-      if (type === 'value_not_in_list' && missing.some((one) => one.node === node && one.facts?.file === value))
-        continue
+      if (type === 'value_not_in_list' && absent.has(`${node} ${String(value)}`)) continue
       problems.push({
         kind: 'bad-value',
         node,

@@ -1,17 +1,11 @@
 import { isLink, type ObjectInfo, type Prompt } from '../../contract/comfyui.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
-import type { Inspection, ModelNeed } from '../../contract/workflow.ts'
+import type { Inspection } from '../../contract/workflow.ts'
 import { definitionOf, inputNamed, inputsOf } from './definitions.ts'
 import { type EditorWorkflow, readEditor } from './editor.ts'
 import { looksLikeModel, matchFile, modelFolderOf } from './models.ts'
 
-interface Need {
-  file: string
-  folder: string
-  node: string
-  present: boolean | null
-  sources: { url: string; hash?: string }[]
-}
+type ModelNeed = Inspection['models'][number]
 
 /**
  * Every model file the prompt names. `sure`: the definitions are those of the server that would run it, so their
@@ -25,9 +19,12 @@ export function modelNeeds(
 ): ModelNeed[] {
   const sources = editor ? modelSources(editor) : new Map<string, ModelNeed['sources']>()
   const folderOfList = sure ? foldersByList(definitions) : new Map<string, string>()
-  const needs: Need[] = []
+  const needs: ModelNeed[] = []
+  const seen = new Set<string>()
   const add = (node: string, file: string, folder: string, present: boolean | null) => {
-    if (needs.some((need) => need.node === node && need.file === file && need.folder === folder)) return
+    const key = `${node}\0${file}\0${folder}`
+    if (seen.has(key)) return
+    seen.add(key)
     needs.push({ file, folder, node, present, sources: sources.get(baseName(file)) ?? [] })
   }
   for (const [id, { class_type, inputs }] of Object.entries(prompt)) {

@@ -369,10 +369,16 @@ function named(parameters: Parameter[], definitions: ObjectInfo, prompt: Prompt)
   )
   const names: string[] = []
   const taken = new Set<string>()
-  const take = (index: number, name: string, first = 2) => {
+  const numbers = new Map<string, number>()
+  const take = (index: number, name: string, numbered = false) => {
+    const base = name.toLowerCase()
+    let number = numbers.get(base) ?? (numbered ? 1 : 2)
     let free = name
-    for (let number = first; taken.has(free.toLowerCase()) || (first === 1 && free === name); number++)
+    if (numbered || taken.has(base)) {
+      while (taken.has(`${base} ${number}`)) number++
       free = `${name} ${number}`
+      numbers.set(base, number + 1)
+    }
     taken.add(free.toLowerCase())
     names[index] = free
   }
@@ -382,7 +388,7 @@ function named(parameters: Parameter[], definitions: ObjectInfo, prompt: Prompt)
   wishes.forEach(({ wish }, index) => {
     if (!own(index)) return
     const several = alike.get(wish.toLowerCase())! > 1
-    if (several && ambiguous.has(wish.toLowerCase())) take(index, wish, 1)
+    if (several && ambiguous.has(wish.toLowerCase())) take(index, wish, true)
     else take(index, several ? `${wish} (${parameters[index]!.nodeTitle})` : wish)
   })
   wishes.forEach(({ wish }, index) => {
