@@ -440,12 +440,13 @@ export const shell = {
   },
   showItemInFolder: (file: string) => record('shell.showItemInFolder', { file }),
 }
-export const nativeTheme = Object.assign(new EventEmitter(), {
-  themeSource: 'system',
-  get shouldUseDarkColors(): boolean {
+class NativeTheme extends EventEmitter {
+  themeSource = 'system'
+  get shouldUseDarkColors() {
     return this.themeSource === 'dark'
-  },
-})
+  }
+}
+export const nativeTheme = new NativeTheme()
 export const screen = Object.assign(new EventEmitter(), {
   getAllDisplays: () => [{ id: 1, workArea: { x: 0, y: 0, width: 1920, height: 1040 } }],
 })
