@@ -500,7 +500,7 @@ export class Queue {
         const skip = Math.max(0, offset - total)
         const take = Math.min(limit - seqs.length, n - skip)
         if (n === jobs) for (let at = 0; at < take; at += 1) seqs.push(first + skip + at)
-        else seqs.push(...this.#inState(first, first + jobs, states, sum, skip, take))
+        else seqs.push(...this.#inState(first, first + jobs, states, sum, n * 4 > jobs, skip, take))
       }
       total += n
     }
@@ -518,18 +518,30 @@ export class Queue {
       .prepare<[number], { jobs: number; n: number }>(`SELECT jobs, ${sum} AS n FROM batches WHERE number = ?`)
       .get(number)!
   }
-  #inState(first: number, end: number, states: readonly JobState[], sum: string, offset: number, limit: number) {
+  #inState(
+    first: number,
+    end: number,
+    states: readonly JobState[],
+    sum: string,
+    dense: boolean,
+    offset: number,
+    limit: number,
+  ) {
     const { from, skip } = offset === 0 ? { from: first, skip: 0 } : this.#seek(first, end, sum, offset)
-    const each = states.map(
+    const inStates = states.map((state) => `'${state}'`).join(', ')
+    // many: read the jobs as they lie; few: look each state up
+    const few = states.map(
       (state) =>
-        `SELECT * FROM (SELECT seq FROM jobs INDEXED BY jobs_by_state WHERE state = '${state}' AND seq >= :from AND seq < :end ORDER BY seq LIMIT :most)`,
+        `SELECT * FROM (SELECT seq FROM jobs INDEXED BY jobs_by_state
+           WHERE state = '${state}' AND seq >= :from AND seq < :end ORDER BY seq LIMIT :limit + :skip)`,
     )
+    const found = dense
+      ? `jobs NOT INDEXED WHERE state IN (${inStates}) AND seq >= :from AND seq < :end`
+      : `(${few.join(' UNION ALL ')})`
     return this.#db
-      .prepare<[Record<string, number>], number>(
-        `SELECT seq FROM (${each.join(' UNION ALL ')}) ORDER BY seq LIMIT :limit OFFSET :skip`,
-      )
+      .prepare<[Record<string, number>], number>(`SELECT seq FROM ${found} ORDER BY seq LIMIT :limit OFFSET :skip`)
       .pluck()
-      .all({ from, end, most: skip + limit, limit, skip })
+      .all({ from, end, limit, skip })
   }
   /** The small chunk that holds the place `offset`, and how far into it. */
   #seek(first: number, end: number, sum: string, offset: number): { from: number; skip: number } {
@@ -552,7 +564,7 @@ export class Queue {
     let from = walk(8, CHUNK, first, whole)
     if (from < whole) return { from, skip }
     from = walk(14, LARGE_CHUNK, whole, Math.floor(end / LARGE_CHUNK) * LARGE_CHUNK)
-    return { from: walk(8, CHUNK, from, end), skip }
+    return { from: walk(8, CHUNK, from, Math.min(end, from + LARGE_CHUNK)), skip }
   }
   #searchPage(batch: number | null, states: readonly JobState[], search: string, offset: number, limit: number) {
     const key = JSON.stringify([batch, states, search])
