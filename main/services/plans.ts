@@ -24,7 +24,9 @@ interface Deps {
   library: Pick<Library, 'load' | 'used'>
   fleet: {
     view(): WorkerView[]
-    add(address: { url: string; header: null }): WorkerView | Promise<WorkerView>
+    find(nameOrUrl: string): WorkerView | undefined
+    /** The worker of this name or address, added if it is new. */
+    ensure(address: { url: string; header: null }): Promise<WorkerView>
   }
   inputs: Pick<Inputs, 'check' | 'addPath'>
   settings: { get(): Settings }
@@ -83,8 +85,9 @@ export class Plans {
 
   async submit(plan: BatchPlan, asker: Asker) {
     const { queue, library, settings } = this.#deps
-    const understood = await this.#understand(plan, asker)
-    const { loaded, columns, faults } = understood
+    const asked = await this.#addWorkers(plan.workers)
+    const understood = await this.#understand({ ...plan, workers: plan.workers.length > 0 ? asked : [] }, asker)
+    const { loaded, columns, faults, workers } = understood
     const open = plan.continueKey === null ? null : queue.findOpen(plan.continueKey)
     if (open !== null) {
       queue.retry({ batchId: open, states: ['cancelled'] })
@@ -92,8 +95,8 @@ export class Plans {
       const jobs = Object.values(queue.batch(open).counts).reduce((sum, count) => sum + count, 0)
       return { batchId: open, jobs, faults, continued: true }
     }
-    refuseWhatCannotRun(plan, understood)
-    const workers = await this.#addWorkers(understood.workers)
+    const takers = workers.length > 0 ? workers : this.#realWorkers().map(({ id }) => id)
+    refuseWhatCannotRun(plan, understood, takers)
     const outDir = plan.outDir || settings.get().outputDir || this.#deps.defaultOutputDir
     const chance = plan.chance ?? Math.floor(this.#deps.random() * 2 ** 32)
     const pattern = plan.pattern || settings.get().pattern
@@ -144,7 +147,7 @@ export class Plans {
     if (plan.outDir && !path.isAbsolute(plan.outDir))
       throw new AppError('app.bad-request', { reason: `${plan.outDir} is not an absolute path` })
     const workers = this.#findWorkers(plan.workers)
-    const loaded = await this.#deps.library.load(plan.workflowId, this.#definingWorker(workers))
+    const loaded = await this.#load(plan.workflowId, workers)
     const { parameters } = loaded
     const keyOf = keysOf(parameters)
 
@@ -214,31 +217,40 @@ export class Plans {
     return { ...grid, sets: await keepAll(grid.sets), rows, axes }
   }
 
-  /** @throws AppError 'batch.unknown-worker' */
+  /** The ids of known workers; an address nobody added yet stays an address. @throws AppError 'batch.unknown-worker' */
   #findWorkers(asked: readonly string[]): string[] {
-    const views = this.#deps.fleet.view()
+    const { fleet } = this.#deps
     const found = asked.map((name) => {
-      const known = views.find((it) => it.id === name || (it.url !== null && sameAddress(it.url, name)))
+      const known = fleet.find(name)
       if (!known && !ADDRESS.test(name)) throw new AppError('batch.unknown-worker', { name })
       return known?.id ?? name
     })
     if (found.length > 0) return [...new Set(found)]
-    const isReal = (it: WorkerView) => it.enabled && it.kind !== 'rehearsal'
-    return views.some(isReal) ? [] : views.filter(({ kind }) => kind === 'rehearsal').map(({ id }) => id)
+    return this.#realWorkers().length > 0 ? [] : ['rehearsal']
   }
 
-  async #addWorkers(workers: readonly string[]): Promise<string[]> {
-    const known = new Set(this.#deps.fleet.view().map(({ id }) => id))
+  #realWorkers(): WorkerView[] {
+    return this.#deps.fleet.view().filter((it) => it.enabled && it.kind !== 'rehearsal')
+  }
+
+  async #addWorkers(asked: readonly string[]): Promise<string[]> {
     const ids: string[] = []
-    for (const worker of workers)
-      ids.push(known.has(worker) ? worker : (await this.#deps.fleet.add({ url: worker, header: null })).id)
+    for (const worker of this.#findWorkers(asked))
+      ids.push((await this.#deps.fleet.ensure({ url: worker, header: null })).id)
     return ids
   }
 
-  /** Whose node definitions hold: the first real worker chosen that can be asked. */
-  #definingWorker(workers: readonly string[]): string | undefined {
-    const views = this.#deps.fleet.view().filter(({ kind, health }) => kind !== 'rehearsal' && health.is === 'ready')
-    return workers.find((id) => views.some((view) => view.id === id))
+  /** By the definitions of the first real worker chosen that can be asked, else the best known ones. */
+  async #load(workflowId: string, workers: readonly string[]): Promise<Loaded> {
+    const { library } = this.#deps
+    const real = this.#realWorkers().find(({ id, health }) => workers.includes(id) && health.is !== 'unreachable')
+    if (!real) return library.load(workflowId)
+    try {
+      return await library.load(workflowId, real.id)
+    } catch (cause) {
+      if (cause instanceof AppError && cause.code.startsWith('worker.')) return library.load(workflowId)
+      throw cause
+    }
   }
 
   #nameOf({ name }: Loaded): string {
@@ -320,7 +332,7 @@ const missingNodes = ({ inspection }: Loaded) => [
 ]
 
 /** @throws AppError 'convert.would-lose', 'batch.no-output', 'prompt.missing-node', 'prompt.paid', 'batch.empty', 'batch.faulty' */
-function refuseWhatCannotRun(plan: BatchPlan, { loaded, grid, faults, workers }: Understood) {
+function refuseWhatCannotRun(plan: BatchPlan, { loaded, grid, faults }: Understood, takers: readonly string[]) {
   const { inspection, name } = loaded
   const losses = inspection.problems.filter(({ kind }) => kind === 'loss')
   if (losses.length > 0)
@@ -331,9 +343,9 @@ function refuseWhatCannotRun(plan: BatchPlan, { loaded, grid, faults, workers }:
     })
   const missing = missingNodes(loaded)
   if (inspection.outputs.length === 0 && missing.length === 0) throw new AppError('batch.no-output')
-  if (missing.length > 0 && workers.includes(inspection.definitions.from))
+  if (missing.length > 0 && takers.every((id) => id === inspection.definitions.from))
     throw new AppError('prompt.missing-node', { classType: missing.join(', ') })
-  if (inspection.paid.length > 0 && !plan.allowPaid && !isRehearsalOnly(workers))
+  if (inspection.paid.length > 0 && !plan.allowPaid && !isRehearsalOnly(takers))
     throw new AppError('prompt.paid', { classTypes: inspection.paid.join(', ') })
   const told = faults.slice(0, 100) as unknown as Json[]
   if (grid.rows.length === 0) throw new AppError('batch.empty', { faults: told })
@@ -368,10 +380,3 @@ function remembered<T>(look: (value: string) => T): (value: string) => T {
     return seen.get(value)!
   }
 }
-
-const sameAddress = (one: string, other: string) => plainAddress(one) === plainAddress(other)
-const plainAddress = (url: string) =>
-  url
-    .replace(/^(?!https?:)/i, 'http://')
-    .replace(/\/+$/, '')
-    .toLowerCase()

@@ -121,7 +121,8 @@ function decode(name: string, bytes: Buffer): Decoded {
   }
   if (zeros[0]! + zeros[1]! > 0) throw new AppError('table.unreadable', { name, reason: 'it is not text' })
   try {
-    return { text: lossy('utf-8', true), encoding: 'utf-8', notes: [] }
+    const text = lossy('utf-8', true)
+    if (!isMixedUp(text)) return { text, encoding: 'utf-8', notes: [] }
   } catch {
     const text = lossy('utf-8')
     const damaged = text.split('\ufffd').length - 1
@@ -133,6 +134,21 @@ function decode(name: string, bytes: Buffer): Decoded {
   if (damaged * 20 > text.length)
     throw new AppError('table.unreadable', { name, reason: 'its text is neither UTF-8, UTF-16 nor GB18030' })
   return { text, encoding: 'gb18030', notes: damagedNote(damaged) }
+}
+
+const SCRIPTS = [
+  /\p{Script=Latin}/u,
+  /\p{Script=Cyrillic}/u,
+  /\p{Script=Greek}/u,
+  /\p{Script=Hebrew}/u,
+  /\p{Script=Arabic}/u,
+]
+
+/** Short Chinese text in GB18030 can pass for UTF-8; read so, it has words of several alphabets at once, as `һֻè`. */
+function isMixedUp(text: string): boolean {
+  if (!/[\u0080-\u07ff]/.test(text) || /[\u0800-\uffff]/.test(text)) return false
+  const words = text.match(/[\u0080-\u07ff]{2,}/g) ?? []
+  return words.some((word) => SCRIPTS.filter((script) => script.test(word)).length > 1)
 }
 
 const damagedNote = (count: number) => (count > 0 ? [`${count} damaged characters were replaced by \ufffd.`] : [])

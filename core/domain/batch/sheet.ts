@@ -132,8 +132,8 @@ function columnOf(address: string): number {
 function numberText(value: string): string {
   const number = Number(value)
   if (!Number.isFinite(number)) return plainText(value)
-  const shown = Number(number.toPrecision(15))
-  return Number.isInteger(shown) && Math.abs(shown) >= 1e15 ? BigInt(shown).toString() : String(shown)
+  if (Math.abs(number) >= 1e15) return Number.isInteger(number) ? BigInt(number).toString() : String(number)
+  return String(Number(number.toPrecision(15)))
 }
 
 const BUILT_IN_DATES = [

@@ -79,10 +79,10 @@ function quotedCell(text: string, from: number, delimiter: string): { cell: stri
   }
 }
 
-/** The delimiter that splits the header most often; of equals, the one that splits the next rows as often. */
+/** The delimiter that splits the header most often; of equals, the one that splits the next rows as often; none for a single column, whose texts may hold any. */
 function sniffDelimiter(text: string): string {
   const head = text.slice(0, 64 * 1024)
-  let best = { delimiter: ',', columns: 1, alike: 0 }
+  let best = { delimiter: '', columns: 1, alike: 0 }
   for (const delimiter of ['\t', ',', ';', '|']) {
     const counts: number[] = []
     for (const { cells } of records(head, delimiter)) {

@@ -1,0 +1,87 @@
+import { createHash } from 'node:crypto'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { expect, test } from 'vitest'
+import { Inputs } from '../../../../main/services/inputs.ts'
+import { tempDir } from '../../../kit/temp-dir.ts'
+
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
+
+test('what was kept stays as it was, whatever becomes of the original', async () => {
+  const dir = tempDir()
+  const inputs = new Inputs(path.join(dir, 'data'))
+  const original = path.join(dir, '猫.png')
+  writeFileSync(original, 'first')
+  const kept = await inputs.addPath(original)
+  writeFileSync(original, 'second')
+  expect(kept).toEqual({
+    ref: `input:${sha256('first')}/猫.png`,
+    name: '猫.png',
+    sizeBytes: 5,
+    sha256: sha256('first'),
+  })
+  expect(readFileSync(inputs.resolve(kept.ref).path, 'utf8')).toBe('first')
+})
+
+test('the same bytes under two names are two inputs, and nothing is left half written', async () => {
+  const data = tempDir()
+  const inputs = new Inputs(data)
+  const one = await inputs.add('a.png', Buffer.from('same'))
+  const two = await inputs.add(
+    'b.png',
+    (async function* () {
+      yield Buffer.from('sa')
+      yield Buffer.from('me')
+    })(),
+  )
+  expect(await inputs.add('a.png', Buffer.from('same'))).toEqual(one)
+  expect([one.sha256, two.sha256]).toEqual([sha256('same'), sha256('same')])
+  expect(readdirSync(path.join(data, 'inputs', one.sha256)).sort()).toEqual(['a.png', 'b.png'])
+  expect(readdirSync(path.join(data, 'inputs'))).toEqual([one.sha256])
+})
+
+test('a folder gives its pictures in the order people count, and nothing else', async () => {
+  const dir = tempDir()
+  for (const name of ['10.png', '2.png', '1.JPG', 'notes.txt', '.hidden.png']) writeFileSync(path.join(dir, name), name)
+  mkdirSync(path.join(dir, 'folder.png'))
+  const { files } = await new Inputs(tempDir()).addFolder(dir)
+  expect(files.map(({ name }) => name)).toEqual(['1.JPG', '2.png', '10.png'])
+})
+
+test('a name from outside cannot lead elsewhere', async () => {
+  const inputs = new Inputs(tempDir())
+  const { ref } = await inputs.add('../../x\\..\\CON.png', Buffer.from('x'))
+  expect(ref).toBe(`input:${sha256('x')}/_CON.png`)
+  for (const forged of [
+    'input:../../x',
+    `input:${sha256('x')}/../x`,
+    `input:${sha256('x')}/..`,
+    `input:${sha256('y')}/_CON.png`,
+    '/etc/passwd',
+  ])
+    expect(() => inputs.resolve(forged)).toThrow(expect.objectContaining({ code: 'input.missing' }))
+})
+
+test('only media are taken, and only from a door that may name paths', async () => {
+  const dir = tempDir()
+  const inputs = new Inputs(tempDir())
+  const file = path.join(dir, 'a.png')
+  writeFileSync(file, 'x')
+  writeFileSync(path.join(dir, 'secret.txt'), 'x')
+  await expect(inputs.addPath(path.join(dir, 'secret.txt'))).rejects.toMatchObject({ code: 'input.not-media' })
+  await expect(inputs.addPath(path.join(dir, 'none.png'))).rejects.toMatchObject({ code: 'input.missing' })
+  await expect(inputs.addFolder(path.join(dir, 'none'))).rejects.toMatchObject({ code: 'input.missing' })
+  expect(inputs.check(file, true)).toBeUndefined()
+  expect(inputs.check(file, false)).toContain('not by their path')
+  expect(inputs.check(path.join(dir, 'none.png'), true)).toContain('no such file')
+  const { ref } = await inputs.addPath(file)
+  expect(inputs.check(ref, false)).toBeUndefined()
+})
+
+test('what a crash left half written goes at the next start', () => {
+  const data = tempDir()
+  mkdirSync(path.join(data, 'inputs'))
+  writeFileSync(path.join(data, 'inputs', 'x.part'), 'half')
+  new Inputs(data)
+  expect(readdirSync(path.join(data, 'inputs'))).toEqual([])
+})
