@@ -103,9 +103,9 @@ export function connect(socketPath: string): SocketClient {
 }
 
 /** The same from within the process that holds the services. */
-export function connectInProcess({ router, events, onFault }: Served): Client {
+export function connectInProcess({ routers, events, onFault }: Served): Client {
   const open = new Set<() => void>()
-  const send: Client['send'] = (name, input) => call(app, router, name, input, 'local', onFault)
+  const send: Client['send'] = (name, input) => call(app, routers.local, name, input, 'local', onFault)
   return {
     send,
     call: callBy(send),

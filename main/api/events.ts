@@ -53,27 +53,32 @@ export class EventHub<C extends Contract> {
   }
 }
 
-/** Calls `tell` at most once in `everyMs`, with the last value given; the first at once. `flush` on stop. */
-export function throttled<T>(tell: (value: T) => void, everyMs: number) {
+/** Calls `tell` after a push, at most once in `everyMs`; the first time at once. */
+export function throttled(tell: () => void, everyMs: number) {
   let timer: NodeJS.Timeout | undefined
-  let waiting: { value: T } | undefined
-  const tick = () => {
+  let waiting = false
+  const look = () => {
     timer = undefined
     if (!waiting) return
-    const { value } = waiting
-    waiting = undefined
-    timer = setTimeout(tick, everyMs)
-    tell(value)
+    waiting = false
+    timer = setTimeout(look, everyMs)
+    tell()
+  }
+  const flush = () => {
+    clearTimeout(timer)
+    look()
   }
   return {
-    push(value: T) {
-      waiting = { value }
-      if (timer === undefined) tick()
+    push() {
+      waiting = true
+      if (timer === undefined) look()
     },
+    flush,
+    /** What was not told yet is told now, and nothing after. */
     stop() {
+      flush()
       clearTimeout(timer)
       timer = undefined
-      waiting = undefined
     },
   }
 }

@@ -75,7 +75,8 @@ export async function serveHttp(served: Served, entry: LocalEntry | OpenEntry): 
     guard?.check(request.raw)
   })
 
-  const rpc = (name: string, body: unknown) => call(app, served.router, name, body, entry.reach, served.onFault)
+  const rpc = (name: string, body: unknown) =>
+    call(app, served.routers[entry.reach], name, body, entry.reach, served.onFault)
   for (const name of LARGE)
     http.post(`/rpc/${name}`, { bodyLimit: LARGE_BODY_LIMIT }, async ({ body }, reply) =>
       replyWith(reply, await rpc(name, body ?? {})),

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { z } from 'zod'
 import type { App, InputFile } from '../../core/contract/app.ts'
-import type { Router } from '../../core/contract/procedure.ts'
+import type { Reach, Router } from '../../core/contract/procedure.ts'
 import type { ServedFile } from '../services/artifacts.ts'
 import type { ThumbnailSize } from '../services/thumbnails.ts'
 import type { EventHub } from './events.ts'
@@ -18,7 +18,8 @@ export interface Files {
 
 /** What every door leads to. */
 export interface Served {
-  readonly router: Router<App>
+  /** What each reach may do: only callers on this machine may name its files. */
+  readonly routers: Readonly<Record<Reach, Router<App>>>
   readonly events: EventHub<App>
   readonly files: Files
   /** Told of faults that are ours. */

@@ -1,0 +1,113 @@
+import type { App } from '../../core/contract/app.ts'
+import type { ObjectInfo } from '../../core/contract/comfyui.ts'
+import { AppError } from '../../core/contract/errors.ts'
+import type { Reach, Router } from '../../core/contract/procedure.ts'
+import type { Artifacts } from '../services/artifacts.ts'
+import type { Dispatcher } from '../services/dispatcher.ts'
+import type { Inputs } from '../services/inputs.ts'
+import { convertFile, type Definitions, inspectFile, type Library } from '../services/library.ts'
+import type { Plans } from '../services/plans.ts'
+import type { Queue } from '../services/queue.ts'
+import type { Report } from '../services/report.ts'
+import type { KeptSettings } from '../services/settings.ts'
+import { readTable } from '../services/tables.ts'
+import type { Fleet } from '../services/workers/fleet.ts'
+
+export interface Services {
+  readonly settings: KeptSettings
+  readonly library: Library
+  readonly inputs: Inputs
+  readonly plans: Plans
+  readonly queue: Queue
+  readonly dispatcher: Dispatcher
+  readonly artifacts: Artifacts
+  readonly report: Report
+  readonly fleet: Fleet
+  readonly info: () => Promise<Info>
+  /** The language to show a sample in. */
+  readonly locale: () => string
+}
+type Info = Awaited<ReturnType<Router<App>['app.info']>>
+
+const bytesOf = (base64: string) => Buffer.from(base64, 'base64')
+
+/** Every procedure, for a caller at `reach`. */
+export function appRouter(services: Services, reach: Reach): Router<App> {
+  const { settings, library, inputs, plans, queue, dispatcher, artifacts, report, fleet } = services
+  const asker = { mayUsePaths: reach === 'local' }
+  const changed = (count: number) => ({ changed: count })
+  const definitionsFor = async (worker?: string, definitions?: unknown): Promise<Definitions> =>
+    definitions ? { definitions: definitions as ObjectInfo, from: 'file' } : fleet.definitionsFor(worker)
+
+  return {
+    'app.info': () => services.info(),
+    'settings.get': () => settings.get(),
+    'settings.set': (changes) => {
+      // a folder of this machine; a browser may be on another one
+      if (changes.outputDir && !asker.mayUsePaths)
+        throw new AppError('app.refused', { reason: 'an output folder can only be chosen on the machine itself' })
+      return settings.set(changes)
+    },
+
+    'workflow.import': ({ name, base64 }) => library.import(name, bytesOf(base64)),
+    'workflow.sample': () => library.sample(services.locale()),
+    'workflow.list': (page) => library.list(page),
+    'workflow.get': ({ id, workerId }) => library.get(id, workerId),
+    'workflow.rename': ({ id, name }) => library.rename(id, name),
+    'workflow.remove': ({ id }) => library.remove(id),
+    'workflow.restore': ({ id }) => library.restore(id),
+    'workflow.arrange': ({ id, parameters }) => library.arrange(id, parameters),
+    'workflow.export': ({ id, as }) => library.export(id, as),
+    'workflow.inspect': async ({ name, base64, worker, definitions }) =>
+      inspectFile(name, bytesOf(base64), await definitionsFor(worker, definitions)),
+    'workflow.convert': async ({ name, base64, worker, definitions }) =>
+      convertFile(name, bytesOf(base64), await definitionsFor(worker, definitions)),
+
+    'input.add': ({ name, base64 }) => inputs.add(name, bytesOf(base64)),
+    'input.addPath': ({ path }) => inputs.addPath(path),
+    'input.addFolder': ({ path }) => inputs.addFolder(path),
+
+    'table.read': ({ name, base64, sheet }) => readTable({ name, bytes: bytesOf(base64), sheet }),
+    'table.map': ({ workflowId, columns, sample }) => plans.guessColumns(workflowId, columns, sample),
+    'batch.preview': (plan) => plans.preview(plan, asker),
+    'batch.submit': (plan) => plans.submit(plan, asker),
+    'batch.list': (page) => queue.batches(page),
+    'batch.get': ({ id }) => queue.batch(id),
+    'batch.pause': ({ id, how }) => changed(queue.pauseBatch(id, how)),
+    'batch.resume': ({ id }) => changed(queue.resumeBatch(id)),
+    'batch.window': ({ id, startAt, stopAt }) => changed(queue.setWindow(id, startAt, stopAt)),
+    'batch.report': ({ id, as }) => report.table(id, as),
+    'batch.contactSheet': ({ id }) => report.contactSheet(id),
+
+    'job.page': (filter) => queue.page(filter),
+    'job.get': ({ id }) => queue.get(id),
+    'job.cancel': (selection) => changed(queue.cancel(selection)),
+    'job.retry': (selection) => changed(queue.retry(selection)),
+    'job.prioritise': ({ jobs, priority }) => changed(queue.prioritise(jobs, priority)),
+    'job.move': ({ id, position }) => changed(queue.move(id, position)),
+
+    'queue.state': () => dispatcher.state(),
+    'queue.pause': ({ how }) => {
+      queue.pause(how)
+      return dispatcher.state()
+    },
+    'queue.resume': () => {
+      queue.resume()
+      return dispatcher.state()
+    },
+
+    'artifact.page': (filter) => artifacts.page(filter),
+    'artifact.get': ({ id }) => artifacts.get(id),
+    'artifact.rerun': ({ id, newSeed, sets }) => {
+      const made = artifacts.rerunFacts(id)
+      return plans.again(queue.job(made.jobId), { newSeeds: newSeed, sets })
+    },
+    'artifact.locate': (wanted) => ({ files: artifacts.locate(wanted) }),
+
+    'worker.list': () => ({ rows: fleet.view() }),
+    'worker.test': (address) => fleet.test(address),
+    'worker.add': (address) => fleet.add(address),
+    'worker.enable': ({ id, enabled }) => fleet.enable(id, enabled),
+    'worker.remove': async ({ id }) => changed(await fleet.remove(id)),
+  }
+}

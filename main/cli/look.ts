@@ -1,0 +1,171 @@
+import { randomUUID } from 'node:crypto'
+import { rename, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import type { ObjectInfo } from '../../core/contract/comfyui.ts'
+import { AppError } from '../../core/contract/errors.ts'
+import { isJsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
+import type { Inspection, Problem } from '../../core/contract/workflow.ts'
+import { readAddress } from '../../core/engine/comfy/address.ts'
+import { ComfyClient } from '../../core/engine/comfy/client.ts'
+import { bundledDefinitions } from '../../core/engine/definitions.ts'
+import { connect } from '../api/client.ts'
+import { ownerOf } from '../services/data-folder.ts'
+import { convertFile, type Definitions, inspectFile } from '../services/library.ts'
+import { type Command, type Context, EXIT, onlyArgument, parseOptions, readInput } from './context.ts'
+import { reachApp } from './reach.ts'
+
+const WHOSE = { worker: { type: 'string' }, 'object-info': { type: 'string' } } as const
+type Whose = { worker?: string; 'object-info'?: string }
+
+/** `inspect`: what a workflow file holds and needs. */
+export const inspect: Command = async (context, args) => {
+  const { terminal } = context
+  const { values, positionals } = parseOptions(args, WHOSE)
+  const file = await readInput(context, onlyArgument(context, positionals, 'FILE'), 'import.too-large')
+  const inspection = await look(context, values, file, 'workflow.inspect', inspectFile)
+  if (terminal.json) terminal.document(inspection)
+  else terminal.say('{text}', { text: describe(context, inspection) })
+  return EXIT.ok
+}
+
+/** `convert`: the prompt a workflow file stands for; refused when something of it would be lost. */
+export const convert: Command = async (context, args) => {
+  const { terminal, cwd } = context
+  const { convert: said } = terminal.speech.words
+  const { values, positionals } = parseOptions(args, {
+    ...WHOSE,
+    'allow-loss': { type: 'boolean', default: false },
+    output: { type: 'string', short: 'o' },
+  })
+  const file = await readInput(context, onlyArgument(context, positionals, 'FILE'), 'import.too-large')
+  const { prompt, losses } = await look(context, values, file, 'workflow.convert', convertFile)
+  const refused = losses.length > 0 && !values['allow-loss']
+  if (terminal.json) terminal.document({ prompt, losses })
+  if (losses.length > 0)
+    terminal.note([said.losses, ...losses.map((loss) => `  ${sayProblem(context, loss)}`)].join('\n'))
+  if (refused) return EXIT.refused
+  if (values.output !== undefined) {
+    const target = path.resolve(cwd, values.output)
+    await writeWhole(target, `${writeJson(prompt, 2)}\n`)
+    terminal.note(said.written, { file: target })
+  } else if (!terminal.json) terminal.document(prompt)
+  return EXIT.ok
+}
+
+type File = { name: string; bytes: Buffer }
+
+/** By the definitions asked for; else as the running app knows them best; else by those that came with Nightshift. */
+async function look<T>(
+  context: Context,
+  { worker, 'object-info': objectInfo }: Whose,
+  { name, bytes }: File,
+  procedure: 'workflow.inspect' | 'workflow.convert',
+  here: (name: string, bytes: Uint8Array, definitions: Definitions) => T,
+): Promise<T> {
+  if (objectInfo !== undefined) return here(name, bytes, await readDefinitions(context, objectInfo))
+  if (worker !== undefined && /^https?:\/\//i.test(worker)) return here(name, bytes, await askDefinitions(worker))
+  const asked = { name, base64: bytes.toString('base64'), worker }
+  if (worker !== undefined) {
+    const app = await reachApp(context, { work: false })
+    try {
+      return (await app.client.call(procedure, asked)) as T
+    } finally {
+      await app.close()
+    }
+  }
+  const owner = await ownerOf(context.dataDir)
+  if (owner) {
+    const client = connect(owner.socket)
+    try {
+      return (await client.call(procedure, asked)) as T
+    } catch (cause) {
+      if (!(cause instanceof AppError && cause.code === 'app.disconnected')) throw cause // it was about to end
+    } finally {
+      client.close()
+    }
+  }
+  return here(name, bytes, { ...bundledDefinitions(), from: 'bundled' })
+}
+
+async function readDefinitions(context: Context, file: string): Promise<Definitions> {
+  const { name, bytes } = await readInput(context, file, 'app.too-large')
+  let definitions: unknown
+  try {
+    definitions = parseJson(bytes.toString('utf8'))
+  } catch (cause) {
+    throw new AppError('import.not-json', { name, reason: (cause as Error).message }, { cause })
+  }
+  if (!isJsonObject(definitions as never)) throw new AppError('import.unknown-format', { name })
+  return { definitions: definitions as ObjectInfo, from: name }
+}
+
+async function askDefinitions(url: string): Promise<Definitions> {
+  const client = new ComfyClient(readAddress(url), { clientId: randomUUID() })
+  try {
+    const { stats } = await client.probe()
+    return { definitions: await client.objectInfo(), from: url, version: stats.system.comfyui_version }
+  } finally {
+    await client.close()
+  }
+}
+
+/** The file takes its name last: a disk that is full leaves what was there. */
+async function writeWhole(file: string, text: string) {
+  const part = `${file}.${process.pid}.part`
+  try {
+    await writeFile(part, text)
+    await rename(part, file)
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    throw new AppError(code === 'ENOSPC' ? 'disk.full' : 'disk.denied', { dir: path.dirname(file) }, { cause })
+  }
+}
+
+function sayProblem({ terminal }: Context, { code, message, facts, node, classType }: Problem): string {
+  const where = node === null ? '' : `${node}${classType ? ` ${classType}` : ''}: `
+  return where + terminal.speech.problem({ code, message, facts })
+}
+
+function describe(context: Context, inspection: Inspection): string {
+  const { inspect: said } = context.terminal.speech.words
+  const { format, container, nodes, definitions, parameters, models, customNodes, paid, outputs, problems } = inspection
+  const section = (title: string, lines: string[]) =>
+    lines.length > 0 ? ['', title, ...lines.map((line) => `  ${line}`)] : []
+  const presence = (present: boolean | null) => (present === null ? said.unknown : present ? said.present : said.absent)
+  const from = definitions.version ? `${definitions.from} (ComfyUI ${definitions.version})` : definitions.from
+  return [
+    said.format
+      .replace('{format}', format)
+      .replace('{container}', container)
+      .replace('{nodes}', String(nodes))
+      .replace('{from}', from),
+    ...section(
+      said.parameters,
+      parameters
+        .filter(({ shown }) => shown)
+        .map(({ name, key, type, default: value }) => `${name}  (${key}, ${type}) = ${short(value)}`),
+    ),
+    ...section(
+      said.models,
+      models.map(({ file, folder, present }) => `${folder}/${file}: ${presence(present)}`),
+    ),
+    ...section(
+      said.customNodes,
+      customNodes.map(({ classType, candidates }) => [classType, ...candidates].join('  ')),
+    ),
+    ...section(said.paid, paid),
+    ...section(
+      said.outputs,
+      outputs.map(({ node, title }) => `${node} ${title}`),
+    ),
+    ...section(
+      said.problems,
+      problems.map((problem) => sayProblem(context, problem)),
+    ),
+  ].join('\n')
+}
+
+function short(value: unknown): string {
+  const text = typeof value === 'string' ? value.replace(/\s+/g, ' ') : writeJson(value)
+  return text.length > 80 ? `${text.slice(0, 79)}…` : text
+}

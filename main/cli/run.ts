@@ -1,0 +1,348 @@
+import { createHash } from 'node:crypto'
+import { statSync } from 'node:fs'
+import path from 'node:path'
+import { parse as parseCsv } from 'csv-parse/sync'
+import type { Axis, BatchPlanInput, BatchPreview, RowFault, Values } from '../../core/contract/batch.ts'
+import { AppError, FailureError } from '../../core/contract/errors.ts'
+import { type Json, writeJson } from '../../core/contract/json.ts'
+import type { Parameter } from '../../core/contract/workflow.ts'
+import { resolveParameter } from '../../core/domain/workflow/parameters.ts'
+import type { Client } from '../api/client.ts'
+import {
+  type Command,
+  type Context,
+  EXIT,
+  onlyArgument,
+  pair,
+  parseOptions,
+  readInput,
+  usageError,
+  wholeNumber,
+} from './context.ts'
+import { Follower } from './follow.ts'
+import { reachApp } from './reach.ts'
+import { sayTime } from './terminal.ts'
+
+const list = { type: 'string', multiple: true, default: [] as string[] } as const
+const text = { type: 'string' } as const
+const flag = { type: 'boolean', default: false } as const
+const OPTIONS = {
+  set: list,
+  grid: list,
+  table: text,
+  map: list,
+  sheet: text,
+  folder: list,
+  repeat: { type: 'string', default: '1' },
+  worker: list,
+  out: text,
+  name: text,
+  priority: { type: 'string', default: '0' },
+  retries: { type: 'string', default: '0' },
+  'start-at': text,
+  'stop-at': text,
+  'dry-run': flag,
+  'allow-paid': flag,
+  new: flag,
+} as const
+type Values_ = ReturnType<typeof readOptions>['values']
+const readOptions = (args: string[]) => parseOptions(args, OPTIONS)
+
+/** `run`: a workflow into the queue, and followed to the end. */
+export const run: Command = async (context, args) => {
+  const { terminal } = context
+  const { values, positionals } = readOptions(args)
+  const file = onlyArgument(context, positionals, 'WORKFLOW')
+  const settings = checkSettings(context, values)
+  const workflow = await readInput(context, file, 'import.too-large')
+  const table = values.table === undefined ? undefined : await readInput(context, values.table, 'app.too-large')
+  const interrupt = interruption()
+  const started = performance.now()
+
+  let app = await reachApp(context, { work: !values['dry-run'] })
+  try {
+    const { id, parameters } = await importWorkflow(app.client, workflow)
+    await mustAnswer(app.client, values.worker)
+    const sets = readSets(context, parameters, values.set)
+    const given = await readRows(context, app.client, { id, parameters, table, values })
+    const plan: BatchPlanInput = { workflowId: id, sets, ...given, ...settings, workers: values.worker }
+    if (values['dry-run']) return preview(context, await app.client.call('batch.preview', plan))
+
+    const continueKey = values.new ? null : keyOf(workflow.bytes, plan)
+    const { batchId, jobs, faults, continued } = await submit(context, app.client, { ...plan, continueKey })
+    const follower = new Follower(batchId, terminal)
+    if (continued) {
+      await follower.skipEnded(app.client)
+      await resumeAfterDisk(app.client)
+      const { counts } = await app.client.call('batch.get', { id: batchId })
+      terminal.note(terminal.speech.words.run.continued, { batchId, jobs, done: counts.done })
+    } else if (!terminal.json) terminal.say(terminal.speech.words.run.queued, { batchId, jobs })
+    terminal.event('batch', { batchId, jobs, ...(continued && { continued }) })
+    tellFaults(context, faults)
+
+    for (;;) {
+      try {
+        const { counts } = await follower.toTheEnd(app.client, interrupt.signal)
+        terminal.endProgress()
+        const { done, failed, parked, cancelled } = counts
+        const seconds = Math.round(performance.now() - started) / 1000
+        const ok = failed + parked + cancelled === 0 && faults.length === 0
+        const facts = { done, failed, parked, cancelled }
+        if (!terminal.json) terminal.say(terminal.speech.words.run.done, { ...facts, time: sayTime(seconds) })
+        terminal.event('done', { ok, batchId, ...facts, seconds })
+        return ok ? EXIT.ok : EXIT.someFailed
+      } catch (cause) {
+        if (interrupt.signal.aborted) {
+          await pause(app.client, batchId)
+          terminal.endProgress()
+          terminal.note(terminal.speech.words.run.paused)
+          throw new AppError('app.interrupted')
+        }
+        if (!(cause instanceof AppError && cause.code === 'app.disconnected')) throw cause
+        // whoever did the work has ended; the batch is still in the data folder
+        terminal.note(terminal.speech.words.run.lost)
+        await app.close()
+        app = await reachApp(context, { work: true })
+      }
+    }
+  } finally {
+    await app.close()
+    interrupt.end()
+  }
+}
+
+const AS_ONE_MS = 500
+
+/**
+ * Ctrl-C and SIGTERM. The first asks for a pause; another ends the process at once. One Ctrl-C may come twice within a
+ * moment: from the terminal, and passed on by npm.
+ */
+function interruption() {
+  const controller = new AbortController()
+  let at = 0
+  const heard = () => {
+    const now = performance.now()
+    if (!controller.signal.aborted) {
+      at = now
+      controller.abort()
+    } else if (now - at > AS_ONE_MS) process.exit(EXIT.interrupted)
+  }
+  process.on('SIGINT', heard)
+  process.on('SIGTERM', heard)
+  return {
+    signal: controller.signal,
+    end() {
+      process.off('SIGINT', heard)
+      process.off('SIGTERM', heard)
+    },
+  }
+}
+
+async function pause(client: Client, id: string) {
+  try {
+    // what runs may finish on its server; it is found again by whoever continues
+    await client.call('batch.pause', { id, how: 'after-current' })
+  } catch (cause) {
+    if (!(cause instanceof AppError && cause.code === 'app.disconnected')) throw cause
+  }
+}
+
+/** The queue paused itself for want of room; who runs the command again has made some. */
+async function resumeAfterDisk(client: Client) {
+  const { stalled } = await client.call('queue.state', {})
+  if (stalled?.code.startsWith('disk.')) await client.call('queue.resume', {})
+}
+
+/** The same workflow with the same options is the same batch. */
+function keyOf(workflow: Uint8Array, plan: BatchPlanInput): string {
+  const hash = createHash('sha256').update(workflow).update('\0')
+  return hash.update(writeJson({ ...plan, workflowId: '' })).digest('hex')
+}
+
+function checkSettings(context: Context, values: Values_) {
+  const { reason } = context.terminal.speech.words
+  const time = (option: 'start-at' | 'stop-at') => {
+    const value = values[option]
+    if (value === undefined) return null
+    if (!/^([01]?\d|2[0-3]):[0-5]\d$/.test(value)) throw usageError(reason.notTime, { option: `--${option}`, value })
+    return value
+  }
+  if (values.map.length > 0 && !values.table) throw usageError(reason.noTable, { option: '--map' })
+  if (values.sheet !== undefined && !values.table) throw usageError(reason.noTable, { option: '--sheet' })
+  return {
+    repeat: wholeNumber(context, '--repeat', values.repeat),
+    priority: wholeNumber(context, '--priority', values.priority),
+    retries: wholeNumber(context, '--retries', values.retries),
+    startAt: time('start-at'),
+    stopAt: time('stop-at'),
+    pattern: values.name ?? '',
+    outDir: values.out === undefined ? '' : path.resolve(context.cwd, values.out),
+    allowPaid: values['allow-paid'],
+  }
+}
+
+async function importWorkflow(client: Client, { name, bytes }: { name: string; bytes: Buffer }) {
+  const { id } = await client.call('workflow.import', { name, base64: bytes.toString('base64') })
+  const { inspection } = await client.call('workflow.get', { id })
+  return { id, parameters: inspection.parameters }
+}
+
+/** An address that is new is asked before anything is queued, so that a typing error is not waited for. */
+async function mustAnswer(client: Client, workers: readonly string[]) {
+  const { rows } = await client.call('worker.list', {})
+  for (const url of workers.filter((name) => /^https?:\/\//i.test(name))) {
+    const same = (known: string | null) => known !== null && known.replace(/\/+$/, '') === url.replace(/\/+$/, '')
+    if (rows.some((known) => same(known.url) && known.health.is === 'ready')) continue
+    const health = await client.call('worker.test', { url })
+    if (health.is === 'unreachable') throw new FailureError(health.because)
+  }
+}
+
+/** A file of the caller's, as the process that does the work knows it; anything else stays as it is. */
+function fileOf(value: string, folders: readonly string[]): string {
+  const found = folders
+    .map((folder) => path.resolve(folder, value))
+    .find((file) => statSync(file, { throwIfNoEntry: false })?.isFile())
+  return found ?? value
+}
+const withFile = (parameter: Parameter, value: string, ...folders: string[]): Json =>
+  parameter.upload && value.trim() !== '' && !value.startsWith('input:') ? fileOf(value.trim(), folders) : value
+
+function readSets(context: Context, parameters: Parameter[], given: readonly string[]): Values {
+  const sets: Values = {}
+  for (const each of given) {
+    const [name, value] = pair(context, '--set', each)
+    const parameter = resolveParameter(parameters, name)
+    sets[parameter.key] = withFile(parameter, value, context.cwd)
+  }
+  return sets
+}
+
+function readGrid(context: Context, parameters: Parameter[], given: string): Axis {
+  const [name, values] = pair(context, '--grid', given)
+  const parameter = resolveParameter(parameters, name)
+  let records: string[][]
+  try {
+    records = parseCsv(values, { relaxColumnCount: true, ltrim: true })
+  } catch (cause) {
+    throw usageError('--grid {name}: {reason}', { name, reason: (cause as Error).message })
+  }
+  const each = records.flat()
+  if (each.length === 0)
+    throw usageError(context.terminal.speech.words.reason.notPair, { option: '--grid', value: given })
+  return { parameter: parameter.key, values: each.map((value) => withFile(parameter, value, context.cwd)) }
+}
+
+type Given = {
+  id: string
+  parameters: Parameter[]
+  table: { name: string; path: string; bytes: Buffer } | undefined
+  values: Values_
+}
+
+/** Rows and axes: a table's rows, else a folder's files as rows; grids, and further folders, as axes. */
+async function readRows(context: Context, client: Client, { id, parameters, table, values }: Given) {
+  const { reason } = context.terminal.speech.words
+  const axes = values.grid.map((given) => readGrid(context, parameters, given))
+  const rows = table
+    ? await readTable(context, client, { id, parameters, table, values })
+    : { rows: [] as Values[], columns: {}, extra: [] }
+  for (const given of values.folder) {
+    const [name, dir] = pair(context, '--folder', given)
+    const { key } = resolveParameter(parameters, name)
+    const { files } = await client.call('input.addFolder', { path: path.resolve(context.cwd, dir) })
+    if (files.length === 0) throw usageError(reason.notFolder, { value: dir })
+    const refs = files.map(({ ref }) => ref)
+    if (rows.rows.length === 0) {
+      rows.rows = refs.map((ref) => ({ [key]: ref }))
+      rows.columns = { [key]: name }
+    } else axes.push({ parameter: key, values: refs })
+  }
+  return { ...rows, axes }
+}
+
+const SAMPLE_ROWS = 50
+
+async function readTable(
+  context: Context,
+  client: Client,
+  { id, parameters, table, values }: Given & { table: NonNullable<Given['table']> },
+) {
+  const { run: said, reason } = context.terminal.speech.words
+  const { columns, rows, notes } = await client.call('table.read', {
+    name: table.name,
+    base64: table.bytes.toString('base64'),
+    sheet: values.sheet,
+  })
+  for (const message of notes) context.terminal.note(said.warning, { message })
+  const sample = rows.slice(0, SAMPLE_ROWS)
+  const guessed = (await client.call('table.map', { workflowId: id, columns, sample })).parameters
+  const mapped = new Map(Object.entries(guessed))
+  for (const each of values.map) {
+    const [column, name] = pair(context, '--map', each)
+    if (!columns.includes(column)) throw usageError(reason.noColumn, { column, columns: columns.join(', ') })
+    const wanted = name === '' ? null : resolveParameter(parameters, name).key
+    for (const [other, key] of mapped) if (key === wanted) mapped.set(other, null) // a guess gives way
+    mapped.set(column, wanted)
+  }
+  const keys = columns.map((column) => mapped.get(column) ?? null)
+  if (keys.every((key) => key === null)) throw new AppError('table.unmapped', { column: columns[0] ?? '' })
+  const asked = new Set(values.map.map((each) => pair(context, '--map', each)[0]))
+  columns.forEach((column, at) => {
+    if (keys[at] === null && !asked.has(column)) context.terminal.note(said.unmapped, { column })
+  })
+
+  const byKey = new Map(parameters.map((parameter) => [parameter.key, parameter]))
+  const folder = path.dirname(table.path)
+  const read = (row: string[], wanted: (key: string | null) => boolean) =>
+    columns.flatMap((column, at) => (wanted(keys[at]!) ? [{ column, key: keys[at]!, cell: row[at] ?? '' }] : []))
+  return {
+    rows: rows.map(
+      (row): Values =>
+        Object.fromEntries(
+          read(row, (key) => key !== null).map(({ key, cell }) => [
+            key,
+            withFile(byKey.get(key)!, cell, folder, context.cwd),
+          ]),
+        ),
+    ),
+    columns: Object.fromEntries(read([], (key) => key !== null).map(({ key, column }) => [key, column])),
+    extra: rows.map((row) =>
+      Object.fromEntries(read(row, (key) => key === null).map(({ column, cell }) => [column, cell])),
+    ),
+  }
+}
+
+/** Tells the faults also where they leave nothing to queue. */
+async function submit(context: Context, client: Client, plan: BatchPlanInput) {
+  try {
+    return await client.call('batch.submit', plan)
+  } catch (cause) {
+    if (cause instanceof FailureError && cause.failure.code === 'batch.empty') {
+      tellFaults(context, (await client.call('batch.preview', plan)).faults)
+    }
+    throw cause
+  }
+}
+
+function tellFaults({ terminal }: Context, faults: readonly RowFault[]) {
+  for (const { row, column, value, reason } of faults) {
+    terminal.event('fault', { row, column, value, reason })
+    terminal.note(terminal.speech.words.run.fault, { row, column, value, reason })
+  }
+}
+
+function preview(context: Context, { faults, warnings, exampleNames, ...counts }: BatchPreview): number {
+  const { terminal } = context
+  const { run: said } = terminal.speech.words
+  terminal.event('preview', { ...counts, exampleNames, warnings: warnings as unknown as Json })
+  if (!terminal.json) {
+    terminal.say(said.preview, counts)
+    for (const name of exampleNames) terminal.say(said.name, { name })
+  }
+  for (const warning of warnings) terminal.note(said.warning, { message: terminal.speech.problem(warning) })
+  tellFaults(context, faults)
+  const ok = faults.length === 0
+  terminal.event('done', { ok, dryRun: true, jobs: counts.jobs })
+  return ok ? EXIT.ok : EXIT.someFailed
+}
