@@ -1,0 +1,181 @@
+import { createHash } from 'node:crypto'
+import { isLink, type NodeDefinition, type NodeId, type ObjectInfo, type Prompt } from '../../contract/comfyui.ts'
+import { type Json, writeJson } from '../../contract/json.ts'
+import { carryOut, type Given, type NodeContext, type NodeResult, type Thing } from './nodes.ts'
+
+/** A node that failed; worded as `execution_error` words it. */
+export class NodeFailure extends Error {
+  readonly type: string
+  constructor(type: string, message: string) {
+    super(message)
+    this.type = type
+  }
+}
+/** The prompt was interrupted at a node. */
+export class Interrupted extends Error {}
+
+export interface Tools {
+  definitions: ObjectInfo
+  inputFile(name: string): string
+  save: NodeContext['save']
+  texts(): Record<string, string>
+  /** Throws Interrupted, NodeFailure; told at each node's start and each sampler step. */
+  at(node: NodeId, moment: 'start' | 'step' | 'saved'): Promise<void>
+  send(type: string, data: Record<string, Json>): void
+  preview(node: NodeId, jpeg: Buffer): void
+  /** Changes when a file of the input folder does. */
+  inputMark(name: string): string
+}
+export interface Executed {
+  ui: Record<NodeId, Record<string, Json>>
+  executed: NodeId[]
+}
+interface Kept {
+  mark: string
+  result: NodeResult
+}
+/** Results of the last prompt, by node. */
+export type Cache = Map<NodeId, Kept>
+
+/** Runs the outputs of a prompt and what they need, telling it as ComfyUI does. `cache` is read and renewed. */
+export async function execute(
+  prompt: Prompt,
+  outputs: readonly NodeId[],
+  tools: Tools,
+  cache: Cache,
+): Promise<Executed> {
+  const order = orderOf(prompt, outputs)
+  const marks = marksOf(prompt, order, tools)
+  const known = new Map([...cache].filter(([id, { mark }]) => marks.get(id) === mark))
+  cache.clear()
+  for (const [id, kept] of known) cache.set(id, kept)
+  tools.send('execution_cached', { nodes: order.filter((id) => known.has(id)) })
+
+  const progress: Record<NodeId, Record<string, Json>> = {}
+  const tellProgress = (node: NodeId, value: number, max: number, state: string) => {
+    progress[node] = {
+      value,
+      max,
+      state,
+      node_id: node,
+      display_node_id: node,
+      parent_node_id: null,
+      real_node_id: node,
+    }
+    tools.send('progress_state', { nodes: structuredClone(progress) })
+  }
+  const done: Executed = { ui: {}, executed: [] }
+  for (const id of order) {
+    const node = prompt[id]!
+    const kept = known.get(id)
+    if (kept) {
+      if (tools.definitions[node.class_type]?.output_node) {
+        tools.send('executed', { node: id, display_node: id, output: kept.result.ui ?? null })
+        if (kept.result.ui) done.ui[id] = kept.result.ui
+      }
+      continue
+    }
+    tellProgress(id, 0, 1, 'running')
+    tools.send('executing', { node: id, display_node: id })
+    await tools.at(id, 'start')
+    const definition = tools.definitions[node.class_type]!
+    const result = await carryOut({
+      classType: node.class_type,
+      definition,
+      inputs: inputsOf(prompt, id, definition, cache),
+      wanted: wantedOf(prompt, id, tools.definitions),
+      inputFile: tools.inputFile,
+      save: tools.save,
+      texts: tools.texts,
+      async step(value, max, preview) {
+        await tools.at(id, 'step')
+        tellProgress(id, value, max, 'running')
+        tools.preview(id, await preview())
+        tools.send('progress', { value, max, node: id })
+      },
+    })
+    if (result.ui) {
+      await tools.at(id, 'saved')
+      tools.send('executed', { node: id, display_node: id, output: result.ui })
+      done.ui[id] = result.ui
+    }
+    cache.set(id, { mark: marks.get(id)!, result })
+    done.executed.push(id)
+    const { max = 1 } = progress[id]!
+    tellProgress(id, Number(max), Number(max), 'finished')
+  }
+  return done
+}
+
+function orderOf(prompt: Prompt, outputs: readonly NodeId[]): NodeId[] {
+  const order: NodeId[] = []
+  const seen = new Set<NodeId>()
+  // an own stack: a chain of ten thousand nodes is deeper than the language's
+  for (const output of outputs) {
+    const stack: { id: NodeId; entered: boolean }[] = [{ id: output, entered: false }]
+    while (stack.length > 0) {
+      const { id, entered } = stack.pop()!
+      if (entered) order.push(id)
+      else if (!seen.has(id)) {
+        seen.add(id)
+        stack.push({ id, entered: true })
+        const links = Object.values(prompt[id]?.inputs ?? {}).filter(isLink)
+        for (const [source] of links.toReversed()) if (!seen.has(source)) stack.push({ id: source, entered: false })
+      }
+    }
+  }
+  return order
+}
+
+/** What each node's result depends on: its class, its literals, its files, and all before it. */
+function marksOf(prompt: Prompt, order: readonly NodeId[], tools: Tools): Map<NodeId, string> {
+  const marks = new Map<NodeId, string>()
+  for (const id of order) {
+    const { class_type, inputs } = prompt[id]!
+    const parts = Object.entries(inputs)
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, value]) => {
+        if (isLink(value)) return [name, marks.get(value[0]) ?? '', value[1]]
+        return [
+          name,
+          value,
+          typeof value === 'string' && /^(image|video|audio|file)$/.test(name) ? tools.inputMark(value) : '',
+        ]
+      })
+    marks.set(
+      id,
+      createHash('sha256')
+        .update(writeJson([class_type, parts]))
+        .digest('hex'),
+    )
+  }
+  return marks
+}
+
+function inputsOf(prompt: Prompt, id: NodeId, definition: NodeDefinition, cache: Cache): Given {
+  const specs = { ...definition.input.required, ...definition.input.optional }
+  const given: Given = {}
+  for (const [name, value] of Object.entries(prompt[id]!.inputs)) {
+    if (isLink(value)) {
+      const thing: Thing | undefined = cache.get(value[0])?.result.things[value[1]]
+      if (thing) given[name] = thing
+    } else {
+      const type = specs[name]?.[0]
+      given[name] = { kind: typeof type === 'string' ? type : 'COMBO', literal: value }
+    }
+  }
+  return given
+}
+
+/** The types that the nodes after this one want of its outputs. */
+function wantedOf(prompt: Prompt, id: NodeId, definitions: ObjectInfo): string[] {
+  const wanted: string[] = []
+  for (const node of Object.values(prompt))
+    for (const [name, value] of Object.entries(node.inputs))
+      if (isLink(value) && value[0] === id) {
+        const { required, optional } = definitions[node.class_type]?.input ?? {}
+        const type = (required?.[name] ?? optional?.[name])?.[0]
+        if (typeof type === 'string' && type !== '*') wanted[value[1]] ??= type.split(',')[0]!
+      }
+  return wanted
+}
