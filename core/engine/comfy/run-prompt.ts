@@ -55,9 +55,9 @@ export async function* runPrompt(
   pace: Partial<Pace> = {},
 ): AsyncGenerator<JobStep> {
   const { promptId, prompt } = submission
+  await client.socket.opened(signal)
   const ears = new Ears(client, promptId)
   try {
-    await client.socket.opened(signal)
     const refused = await submit(client, submission, signal)
     if (refused) {
       yield refused

@@ -134,6 +134,11 @@ export class Fleet implements Service {
     return this.#viewOf(worker)
   }
 
+  /** The worker at this address, added if it is new. */
+  async ensure(given: Address): Promise<WorkerView> {
+    return this.find(given.url) ?? this.add(given)
+  }
+
   async enable(id: string, enabled: boolean): Promise<WorkerView> {
     const worker = this.#must(id)
     this.#deps.database.prepare('UPDATE workers SET enabled = ? WHERE id = ?').run(enabled ? 1 : 0, id)
