@@ -123,6 +123,24 @@ describe('keeping', () => {
     expect(artifacts.finished('j2049', 'p9')).toBeNull()
   })
 
+  test('a kept file that the person moved or changed since is neither fetched nor made again', async () => {
+    const { artifacts, outDir, worker } = await startArtifacts()
+    const outputs = [
+      worker.put(await aPng(), 'a.png'),
+      worker.put(await aPng({}, { shade: 3 }), 'b.png', { index: 1 }),
+      worker.put(await aPng({}, { shade: 4 }), 'c.png', { index: 2 }),
+    ]
+    const made = aMade({ outDir, worker, outputs, promptId: 'p1', pattern: '{output}' })
+    const kept = await artifacts.keep(made)
+    await fs.rename(path.join(outDir, '1.png'), path.join(outDir, 'best.png'))
+    writeFileSync(path.join(outDir, '2.png'), 'edited')
+    rmSync(path.join(outDir, '3.png.json'))
+    expect(await artifacts.keep(made)).toEqual(kept)
+    expect(worker.fetched).toBe(3)
+    expect(filesIn(outDir)).toEqual(['1.png.json', '2.png', '2.png.json', '3.png', 'best.png'])
+    expect(readFileSync(path.join(outDir, '2.png'), 'utf8')).toBe('edited')
+  })
+
   test('an attempt of which one output is missing has that one added, and is not finished before', async () => {
     const { artifacts, outDir, worker, rows } = await startArtifacts()
     const first = worker.put(await aPng(), 'a.png')
