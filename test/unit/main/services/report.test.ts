@@ -84,20 +84,21 @@ test('a report has a line for every job: its values, seeds, files, and why it fa
   queue.beginAttempt(failing.id, { promptId: 'p2', workerId: 'gpu', promptHash: 'h', startedAt: 0 })
   queue.fail('p2', toFailure(new AppError('prompt.out-of-memory', { nodeType: 'KSampler' })), false)
 
+  const [first, second, third] = queue.page({ batchId }).rows.map(({ id }) => id)
   const csv = await report.table(batchId, 'csv')
   expect([csv.name, csv.mediaType]).toEqual(['夜_班.csv', 'text/csv'])
   expect([...bytesOf(csv).subarray(0, 3)]).toEqual([0xef, 0xbb, 0xbf])
   expect(parse(bytesOf(csv), { bom: true })).toEqual([
     ['row', 'job', 'state', 'note', '提示词', 'seed', 'files', 'seconds', 'worker', 'attempts', 'failure'],
-    ['1', 'j2048', 'done', 'a, "b"\nc', `'=HYPERLINK("x")`, '99', '1-9.png\n1-4.txt', '1.5', 'gpu', '1', ''],
-    ['2', 'j2049', 'failed', '', '-5', '', '', '', 'gpu', '1', 'The GPU ran out of memory in KSampler.'],
-    ['3', 'j2050', 'waiting', '', `'+cmd`, '', '', '', '', '0', ''],
+    ['1', first, 'done', 'a, "b"\nc', `'=HYPERLINK("x")`, '99', '1-9.png\n1-4.txt', '1.5', 'gpu', '1', ''],
+    ['2', second, 'failed', '', '-5', '', '', '', 'gpu', '1', 'The GPU ran out of memory in KSampler.'],
+    ['3', third, 'waiting', '', `'+cmd`, '', '', '', '', '0', ''],
   ])
   const json = JSON.parse(bytesOf(await report.table(batchId, 'json')).toString())
   expect(json.jobs).toHaveLength(3)
   expect(json.jobs[0]).toEqual({
     row: 1,
-    job: 'j2048',
+    job: first,
     state: 'done',
     values: { note: 'a, "b"\nc', 提示词: '=HYPERLINK("x")', seed: -1 },
     seeds: { seed: 99 },
