@@ -170,7 +170,8 @@ export class Library {
     const row = this.#row(id)
     const known = await this.#deps.fleet.definitionsFor(workerId)
     const found = this.#loaded.get(id)
-    const loaded = found?.definitions === known.definitions ? found.loaded : this.#make(row, known)
+    const isSame = found?.definitions === known.definitions && found.loaded.inspection.definitions.from === known.from
+    const loaded = isSame ? found.loaded : this.#make(row, known)
     this.#loaded.delete(id)
     this.#loaded.set(id, { definitions: known.definitions, loaded })
     for (const oldest of this.#loaded.keys()) {

@@ -1,0 +1,262 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { toFailure } from '../../../../core/contract/errors.ts'
+import { asBytes, aView, imagePrompt, libraryKit } from '../../../kit/library-kit.ts'
+
+const here = { mayUsePaths: true }
+const remote = { mayUsePaths: false }
+
+async function kit(prompt: unknown = imagePrompt(), options: Parameters<typeof libraryKit>[0] = {}) {
+  const made = libraryKit(options)
+  const { id } = await made.library.import('plain.json', asBytes(prompt))
+  const plan = (more: object = {}) => made.plan({ workflowId: id, ...more })
+  const claimAll = () => {
+    const jobs = []
+    for (
+      let job = made.queue.claim({ id: 'rehearsal', kind: 'rehearsal' });
+      job;
+      job = made.queue.claim({ id: 'rehearsal', kind: 'rehearsal' })
+    )
+      jobs.push(job)
+    return jobs
+  }
+  return { ...made, id, plan, claimAll }
+}
+
+describe('submitting', () => {
+  test('names become keys, texts become numbers, and the jobs are in the queue in order', async () => {
+    const { plans, plan, claimAll, queue, library, id, defaultOutputDir } = await kit()
+    const { batchId, jobs, faults, continued } = await plans.submit(
+      plan({
+        sets: { Height: '128' },
+        rows: [{ Width: '32' }, { width: '96' }],
+        columns: { Width: '宽' },
+        extra: [{ note: 'first' }, { note: 'second' }],
+        axes: [{ parameter: '1.color', values: ['1', '2'] }],
+      }),
+      remote,
+    )
+    expect({ jobs, faults, continued }).toEqual({ jobs: 4, faults: [], continued: false })
+    const made = claimAll()
+    expect(made.map(({ row, index, overrides, extra }) => [row, index, overrides, extra.note])).toEqual([
+      [1, 0, { '1.width': 32, '1.color': 1 }, 'first'],
+      [1, 1, { '1.width': 32, '1.color': 2 }, 'first'],
+      [2, 2, { '1.width': 96, '1.color': 1 }, 'second'],
+      [2, 3, { '1.width': 96, '1.color': 2 }, 'second'],
+    ])
+    const { batch } = made[0]!
+    expect(batch.prompt['1']?.inputs).toMatchObject({ height: 128, width: 64 })
+    expect(batch).toMatchObject({
+      outDir: defaultOutputDir,
+      workers: ['rehearsal'],
+      pattern: '{batch}/{row:04}-{name}-{seed}',
+    })
+    expect(batch.plan).toMatchObject({ chance: 2 ** 30, columns: { '1.width': '宽' } })
+    expect(queue.batch(batchId).name).toBe('plain 06-15 1200')
+    expect(library.summary(id)).toMatchObject({ batches: 1, usedAt: expect.any(Number) })
+  })
+
+  test('of 1 000 rows with 12 faulty ones 988 are queued and 12 are named; or none, when asked', async () => {
+    const { plans, plan, queue } = await kit()
+    const rows = Array.from({ length: 1000 }, (_, at) => ({ Width: at % 83 === 5 ? 'wide' : String(64 + at) }))
+    const asked = { rows: rows.slice(0, 1000), columns: { Width: '宽度' } }
+    const { jobs, faults } = await plans.submit(plan(asked), remote)
+    expect(faults).toHaveLength(12)
+    expect(jobs).toBe(988)
+    expect(faults[1]).toMatchObject({
+      row: 89,
+      column: '宽度',
+      value: 'wide',
+      reason: expect.stringContaining('whole number'),
+    })
+    await expect(plans.submit(plan({ ...asked, skipFaulty: false }), remote)).rejects.toMatchObject({
+      code: 'batch.faulty',
+      facts: { rows: 12, row: 6, column: '宽度' },
+    })
+    expect(queue.batches().total).toBe(1)
+  })
+
+  test.each<[string, object, object]>([
+    [
+      'a name the workflow has not',
+      { sets: { Nothing: 1 } },
+      { code: 'parameter.unknown', facts: { name: 'Nothing' } },
+    ],
+    ['a value no row could mend', { sets: { Width: 'wide' } }, { code: 'parameter.bad-value' }],
+    [
+      'an axis value outside the range',
+      { axes: [{ parameter: 'Width', values: [64, 0] }] },
+      { code: 'parameter.bad-value' },
+    ],
+    ['only faulty rows', { rows: [{ Width: 'x' }] }, { code: 'batch.empty' }],
+    ['a worker nobody knows', { workers: ['gpu7'] }, { code: 'batch.unknown-worker' }],
+    ['more jobs than the queue takes', { repeat: 100_000, rows: Array(11).fill({}) }, { code: 'batch.too-large' }],
+    ['a folder chosen from elsewhere', { outDir: '/tmp/x' }, { code: 'app.refused' }],
+  ])('%s is refused, and nothing is queued', async (_, more, expected) => {
+    const { plans, plan, queue } = await kit()
+    await expect(plans.submit(plan(more), remote)).rejects.toMatchObject(expected)
+    expect(queue.batches().total).toBe(0)
+  })
+
+  test('a workflow without anything to save is refused', async () => {
+    const { plans, plan } = await kit({ '1': imagePrompt()['1'] })
+    await expect(plans.submit(plan(), remote)).rejects.toMatchObject({ code: 'batch.no-output' })
+  })
+
+  test('nodes the worker lacks are refused there, and sketched by the rehearsal', async () => {
+    const prompt = imagePrompt({ '3': { class_type: 'MyNode', inputs: { image: ['1', 0] } } })
+    const { plans, plan } = await kit(prompt, { workers: [aView('gpu')] })
+    await expect(plans.submit(plan({ workers: ['gpu'] }), remote)).rejects.toMatchObject({
+      code: 'prompt.missing-node',
+      facts: { classType: 'MyNode' },
+    })
+    expect(await plans.submit(plan({ workers: ['rehearsal'] }), remote)).toMatchObject({ jobs: 1 })
+  })
+
+  test('nodes that cost money need a word of consent, except in rehearsal', async () => {
+    const { definitions } = (await libraryKit().fleet.definitionsFor()) as { definitions: Record<string, object> }
+    const paid = { ...definitions.EmptyImage, api_node: true } as never
+    const options = { workers: [aView('gpu')], definitions: { ...definitions, EmptyImage: paid } as never }
+    const { plans, plan } = await kit(imagePrompt(), options)
+    await expect(plans.submit(plan({ workers: ['gpu'] }), remote)).rejects.toMatchObject({ code: 'prompt.paid' })
+    expect((await plans.preview(plan({ workers: ['gpu'] }), remote)).warnings).toMatchObject([{ code: 'batch.paid' }])
+    expect(await plans.submit(plan({ workers: ['rehearsal'] }), remote)).toMatchObject({ jobs: 1 })
+    expect(await plans.submit(plan({ workers: ['gpu'], allowPaid: true }), remote)).toMatchObject({ jobs: 1 })
+  })
+
+  test('without a choice the real workers take it; an address is added; the rehearsal only when there is none', async () => {
+    const { plans, plan, queue, views } = await kit(imagePrompt(), { workers: [aView('gpu', { enabled: false })] })
+    const workersOf = async (more: object) => queue.batchOf((await plans.submit(plan(more), remote)).batchId).workers
+    expect(await workersOf({})).toEqual(['rehearsal'])
+    expect(await workersOf({ workers: ['http://other:8188'] })).toEqual(['other'])
+    expect(views.map(({ id }) => id)).toEqual(['rehearsal', 'gpu', 'other'])
+    expect(await workersOf({})).toEqual([])
+    expect(await workersOf({ workers: ['http://gpu:8188', 'gpu'] })).toEqual(['gpu'])
+  })
+})
+
+describe('continuing', () => {
+  test('the same key goes on with the batch that is open, cancelled jobs included; a new one begins when it has ended', async () => {
+    const { plans, plan, queue, claimAll } = await kit()
+    const asked = plan({ rows: [{ Width: 1 }, { Width: 2 }, { Width: 'x' }], continueKey: 'night' })
+    const first = await plans.submit(asked, remote)
+    const [job] = queue.page({ batchId: first.batchId }).rows
+    queue.cancel({ ids: [job!.id] })
+    queue.pauseBatch(first.batchId, 'now')
+    const again = await plans.submit(asked, remote)
+    expect(again).toEqual({ batchId: first.batchId, jobs: 2, faults: first.faults, continued: true })
+    expect(claimAll()).toHaveLength(2)
+    queue.cancel({ all: true })
+    for (const { id } of queue.page({ batchId: first.batchId }).rows) queue.cancelClaimed(id)
+    expect((await plans.submit(asked, remote)).continued).toBe(false)
+  })
+})
+
+describe('input files', () => {
+  const loader = () => ({
+    '1': { class_type: 'LoadImage', inputs: { image: 'example.png' } },
+    '2': { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: 'x' } },
+  })
+
+  test('paths are kept as inputs from this machine’s own doors, each file once', async () => {
+    const { plans, plan, claimAll, inputs, dataDir } = await kit(loader())
+    const dir = path.join(dataDir, 'pictures')
+    mkdirSync(dir)
+    const file = path.join(dir, 'mug.png')
+    writeFileSync(file, 'pixels')
+    const rows = [{ Image: file }, { Image: path.join(dir, 'none.png') }, { Image: file }]
+    const { jobs, faults } = await plans.submit(plan({ rows }), here)
+    expect({ jobs, faults }).toMatchObject({ jobs: 2, faults: [{ row: 2, reason: 'There is no such file.' }] })
+    const refs = claimAll().map(({ overrides }) => String(overrides['1.image']))
+    expect(refs[0]).toMatch(/^input:[0-9a-f]{64}\/mug\.png$/)
+    expect(refs[1]).toBe(refs[0])
+    expect(inputs.resolve(refs[0]!).name).toBe('mug.png')
+    await expect(plans.submit(plan({ rows: [{ Image: file }] }), remote)).rejects.toMatchObject({ code: 'batch.empty' })
+  })
+})
+
+describe('the preview', () => {
+  test('counts what would be made and shows the first names', async () => {
+    const { plans, plan, queue } = await kit()
+    const preview = await plans.preview(
+      plan({
+        rows: [{ Width: 32 }, { Width: 'x' }, { Width: 48 }],
+        axes: [{ parameter: 'Height', values: [16, 32, 64] }],
+        pattern: '{batch}/{row:03}-{param Width}x{param Height}-{counter}',
+        name: 'Night',
+      }),
+      remote,
+    )
+    expect(preview).toEqual({
+      jobs: 6,
+      rows: 3,
+      goodRows: 2,
+      distinctPrompts: 6,
+      exampleNames: [
+        'Night/001-32x16-1.png',
+        'Night/001-32x32-2.png',
+        'Night/001-32x64-3.png',
+        'Night/003-48x16-4.png',
+        'Night/003-48x32-5.png',
+      ],
+      faults: [expect.objectContaining({ row: 2, column: 'Width' })],
+      warnings: [expect.objectContaining({ code: 'batch.rehearsal-only' })],
+    })
+    expect(queue.batches().total).toBe(0)
+  })
+
+  test('tells what is odd about the pattern and the worker', async () => {
+    const prompt = imagePrompt({ '3': { class_type: 'MyNode', inputs: { image: ['1', 0] } } })
+    const { plans, plan } = await kit(prompt, { workers: [aView('gpu')] })
+    const { warnings } = await plans.preview(plan({ workers: ['gpu'], pattern: '{row}-{colour}', repeat: 2 }), remote)
+    expect(warnings.map(({ code }) => code)).toEqual([
+      'batch.missing-nodes',
+      'batch.unknown-token',
+      'batch.identical-jobs',
+    ])
+  })
+
+  test('a worker that does not answer is no reason not to plan', async () => {
+    const view = aView('gpu', { health: { is: 'unreachable', because: toFailure(new Error('gone')), retryAt: 0 } })
+    const { plans, plan } = await kit(imagePrompt(), { workers: [view] })
+    expect(await plans.preview(plan({ workers: ['gpu'] }), remote)).toMatchObject({ jobs: 1 })
+  })
+
+  test('a hundred thousand rows are previewed in a moment', async () => {
+    const { plans, plan } = await kit()
+    const rows = Array.from({ length: 100_000 }, (_, at) => ({ Width: String(64 + (at % 512)), Height: '128' }))
+    const asked = plan({ rows })
+    const started = performance.now()
+    expect(await plans.preview(asked, remote)).toMatchObject({ jobs: 100_000, distinctPrompts: 512 })
+    expect(performance.now() - started).toBeLessThan(2000)
+  })
+})
+
+test('columns are guessed by the workflow’s own parameters', async () => {
+  const { plans, id } = await kit()
+  expect(await plans.guessColumns(id, ['宽', '备注'], [['64', 'x']])).toEqual({
+    parameters: { 宽: '1.width', 备注: null },
+  })
+})
+
+test('a job once more is the same job in a batch of its own; with new seeds its texts stay', async () => {
+  const { library, plans, plan, queue } = libraryKit()
+  const { id } = await library.sample('en')
+  await plans.submit(plan({ workflowId: id, rows: [{ Steps: 5 }, { Steps: 6 }], continueKey: 'k' }), remote)
+  queue.claim({ id: 'rehearsal', kind: 'rehearsal' })
+  const job = queue.claim({ id: 'rehearsal', kind: 'rehearsal' })!
+  const next = () => queue.claim({ id: 'rehearsal', kind: 'rehearsal' })!
+  plans.again(job, { newSeeds: false, sets: {} })
+  expect(next()).toMatchObject({
+    row: 2,
+    index: 1,
+    overrides: job.overrides,
+    batch: { plan: { chance: job.batch.plan.chance, continueKey: null } },
+  })
+  plans.again(job, { newSeeds: true, sets: { CFG: '3.5' } })
+  const other = next()
+  expect(other.overrides).toMatchObject({ '3.steps': 6, '3.cfg': 3.5 })
+  expect(other.overrides['3.seed']).not.toBe(job.overrides['3.seed'])
+  expect([other.index, other.batch.plan.chance]).toEqual([job.index, job.batch.plan.chance])
+})
