@@ -3,6 +3,7 @@ import type { Json } from '../../core/contract/json.ts'
 import { materialise } from '../../core/domain/batch/materialise.ts'
 import { nameFacts } from '../../core/domain/batch/telling.ts'
 import { withValues } from '../../core/domain/workflow/embed.ts'
+import { fitFiles } from '../../core/domain/workflow/needs.ts'
 import type { JobNames } from './artifacts.ts'
 import type { Made, Prepare } from './dispatcher.ts'
 import type { Inputs } from './inputs.ts'
@@ -40,10 +41,11 @@ export function createPrepare({ inputs }: { inputs: Pick<Inputs, 'resolve'> }): 
       textMagic: batch.plan.textMagic,
       now: new Date(batch.createdAt),
     })
-    const complete = await replaceInputs(prompt, (value) =>
+    const filled = await replaceInputs(prompt, (value) =>
       typeof value === 'string' && value.startsWith('input:') ? upload(value, worker, signal) : value,
     )
     const definitions = await worker.definitions(signal)
+    const complete = fitFiles(filled, definitions)
     const workflow = batch.editor === null ? null : withValues(batch.editor as never, definitions, complete)
     return {
       attempt: {

@@ -86,8 +86,11 @@ export function withOverrides(prompt: Prompt, values: Values, parameters: readon
     const { inputs } = changed[id]!
     inputs[input] = mark === undefined ? value : filled(inputs[input], mark, value)
   }
-  const places = keys.flatMap((key) => (known.get(key) ?? [placeOf(key)]).map((place) => ({ place, key })))
-  // A whole text first, then what is marked in it.
+  const places = keys.flatMap((key) =>
+    (known.get(key) ?? [placeOf(key)]).map((place, index) => ({ place, key, shared: index > 0 })),
+  )
+  // What is given for an input itself wins over what it shares. A whole text first, then what is marked in it.
+  places.sort((one, other) => Number(other.shared) - Number(one.shared))
   for (const { place, key } of places) if (place.mark === undefined) put(place, values[key]!)
   for (const { place, key } of places) if (place.mark !== undefined) put(place, values[key]!)
   return changed

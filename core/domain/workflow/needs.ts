@@ -1,4 +1,4 @@
-import { isLink, type ObjectInfo, type Prompt } from '../../contract/comfyui.ts'
+import type { ObjectInfo, Prompt } from '../../contract/comfyui.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
 import type { Inspection } from '../../contract/workflow.ts'
 import { definitionOf, inputNamed, inputsOf } from './definitions.ts'
@@ -117,24 +117,22 @@ export function paidNodes(prompt: Prompt, definitions: ObjectInfo): string[] {
 }
 
 /**
- * The prompt with its model files named as one worker names them: the other slash, other case, another folder. Each
- * replacement is told as `{node, input, from, to}`; a prompt that needs none is returned as it is.
+ * The prompt with its model files named as one worker names them: the other slash, other case, another folder. Where
+ * nothing needs it, nodes are shared and values are what they were.
  */
-export function fitFiles(prompt: Prompt, definitions: ObjectInfo) {
-  const replaced: { node: string; input: string; from: string; to: string }[] = []
-  const fitted: Prompt = { ...prompt }
+export function fitFiles(prompt: Prompt, definitions: ObjectInfo): Prompt {
+  let fitted = prompt
   for (const [id, node] of Object.entries(prompt)) {
     const definition = definitionOf(definitions, node.class_type)
     if (!definition) continue
     for (const [input, value] of Object.entries(node.inputs)) {
-      if (typeof value !== 'string' || isLink(value)) continue
+      if (typeof value !== 'string') continue
       const declared = inputNamed(definition, input, node.inputs)
-      if (!declared?.choices || declared.choices.includes(value) || !looksLikeModel(declared, value)) continue
-      const to = matchFile(declared.choices, value)
-      if (to === null || to === value) continue
-      fitted[id] = { ...fitted[id]!, inputs: { ...fitted[id]!.inputs, [input]: to } }
-      replaced.push({ node: id, input, from: value, to })
+      if (!declared?.choices || !looksLikeModel(declared, value)) continue
+      const there = matchFile(declared.choices, value)
+      if (there === null || there === value) continue
+      fitted = { ...fitted, [id]: { ...node, inputs: { ...fitted[id]!.inputs, [input]: there } } }
     }
   }
-  return { prompt: replaced.length > 0 ? fitted : prompt, replaced }
+  return fitted
 }

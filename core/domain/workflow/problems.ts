@@ -29,7 +29,6 @@ const sentences = {
   'node-unaccounted': '{title} is not in the prompt.',
   'link-unaccounted': 'The connection into {input} of {title} is not in the prompt.',
   'bad-link': '{input} of {title} is connected to a node {from} that is not there.',
-  'option-replaced': '{input} of {title}: {from} is written {to} on this worker.',
   'no-output': 'Nothing in the workflow saves or shows anything.',
 } as const
 
