@@ -1,6 +1,7 @@
 // The front door with a window. Holds what must be in Electron's first process, and nothing that can stall: the work
 // is done in the host, a process of its own (main/host.ts).
 import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { app, dialog, powerMonitor, protocol, session, shell, utilityProcess } from 'electron'
 import type { App } from '../core/contract/app.ts'
 import type { BridgeFrame } from '../core/contract/desktop.ts'
@@ -10,7 +11,7 @@ import type { Settings } from '../core/contract/settings.ts'
 import { throttled } from './api/events.ts'
 import { serveIpc } from './api/serve-ipc.ts'
 import { actionsOf, chooseWorkflows, importFiles } from './electron/actions.ts'
-import { filesIn, optionIn, SCHEME } from './electron/addresses.ts'
+import { commandIn, filesIn, optionIn, SCHEME } from './electron/addresses.ts'
 import { denyPermissions, guardEveryPage } from './electron/guards.ts'
 import { HostLink } from './electron/host-link.ts'
 import type { MenuActions } from './electron/menu.ts'
@@ -36,9 +37,23 @@ app.enableSandbox()
 protocol.registerSchemesAsPrivileged([
   { scheme: SCHEME, privileges: { standard: true, secure: true, supportFetchAPI: true, stream: true } },
 ])
+const command = commandIn(process.argv, app.isPackaged)
 const given = filesIn(process.argv, process.cwd(), app.isPackaged)
-if (app.requestSingleInstanceLock({ files: given })) run()
+if (command) void runCommand(command)
+else if (app.requestSingleInstanceLock({ files: given })) run()
 else app.quit()
+
+/** The installed program is the command line too: `nightshift run …`, without a window. */
+async function runCommand(args: readonly string[]) {
+  process.argv = [process.execPath, 'nightshift', ...args]
+  try {
+    await import(pathToFileURL(path.join(import.meta.dirname, '../headless/index.js')).href)
+  } catch (cause) {
+    console.error(cause)
+    process.exitCode = 1
+  }
+  app.exit(Number(process.exitCode ?? 0))
+}
 
 function run() {
   let settings: Settings | undefined

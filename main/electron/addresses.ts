@@ -76,10 +76,19 @@ const HARMLESS = new Set(
 /** Whether opening a file shows it, and never runs it: a worker chooses the names of what it made. */
 export const isHarmless = (file: string) => HARMLESS.has(path.extname(file).slice(1).toLowerCase())
 
-/** Files that a start was given, as absolute paths. `packaged`: the first argument is not the app's folder. */
+/** What the program itself was given. `packaged`: the first argument is not the app's folder. */
+const given = (argv: readonly string[], packaged: boolean) => argv.slice(packaged ? 1 : 2)
+
+/** `nightshift COMMAND …` is the command line; null: no command, so the window is wanted. */
+export function commandIn(argv: readonly string[], packaged: boolean): string[] | null {
+  const rest = given(argv, packaged)
+  return /^[a-z]+$/.test(rest[0] ?? '') ? rest : null
+}
+
+/** Files that a start was given, as absolute paths. */
 export function filesIn(argv: readonly string[], workingDir: string, packaged: boolean): string[] {
   const files: string[] = []
-  const rest = argv.slice(packaged ? 1 : 2)
+  const rest = given(argv, packaged)
   for (let at = 0; at < rest.length; at += 1) {
     const argument = rest[at]!
     if (argument === '--data') at += 1

@@ -46,8 +46,8 @@ export function launchApp({ dir, args = [], ...options }: StartOptions): Promise
   return launch({
     main,
     browser,
-    // Electron gives its own path and the app's folder first, as Node its own and the entry's
-    args: ['--data', path.join(dir, 'data'), ...args],
+    // Electron is given its own path and the app's folder first, as Node its own and the entry's
+    args: [...args, '--data', path.join(dir, 'data')],
     ...options,
     env: { ...pictures, ...options.env },
   })

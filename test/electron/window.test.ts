@@ -368,6 +368,17 @@ describe('the window', () => {
     folder.remove()
   })
 
+  test('does not open for a command: the program is the command line too', async () => {
+    const folder = dataFolder()
+    const app = await launchApp({ dir: folder.dir, args: ['version', '--json'] })
+    expect(await app.exited).toEqual({ code: 0, signal: null })
+    expect(JSON.parse(app.output().split('\n')[0] ?? '')).toMatchObject({ event: 'version', version: '0.1.0' })
+    expect(app.recorded('BrowserWindow')).toEqual([])
+    const wrong = await launchApp({ dir: folder.dir, args: ['nonsense'] })
+    expect(await wrong.exited).toEqual({ code: 2, signal: null })
+    folder.remove()
+  })
+
   test('quits without a question when there is no work, leaving no process', async () => {
     const { app, page } = await startApp()
     await call(page, 'app.info', {})

@@ -1,6 +1,14 @@
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { filesIn, isHarmless, isOurs, mayOpen, optionIn, rendererFile } from '../../../../main/electron/addresses.ts'
+import {
+  commandIn,
+  filesIn,
+  isHarmless,
+  isOurs,
+  mayOpen,
+  optionIn,
+  rendererFile,
+} from '../../../../main/electron/addresses.ts'
 
 const root = path.resolve('/opt/app/out/renderer')
 
@@ -82,4 +90,14 @@ test.each([
   [['x', '--database', '/d'], undefined],
 ])('the option in %o is %s', (argv, expected) => {
   expect(optionIn(argv, 'data')).toBe(expected)
+})
+
+test.each([
+  [['nightshift', 'run', 'a.json', '--json'], true, ['run', 'a.json', '--json']],
+  [['electron', '.', 'serve'], false, ['serve']],
+  [['nightshift', 'a.json'], true, null],
+  [['nightshift', '--hidden'], true, null],
+  [['nightshift'], true, null],
+])('the command in %o', (argv, packaged, expected) => {
+  expect(commandIn(argv, packaged)).toEqual(expected)
 })
