@@ -18,6 +18,7 @@ export class PromptProgress {
   #value = 0
   #max = 0
   #overall = 0
+  #told = ''
 
   constructor(prompt: Prompt) {
     this.#weights = new Map(Object.entries(prompt).map(([id, { inputs }]) => [id, weightOf(inputs?.steps)]))
@@ -67,11 +68,14 @@ export class PromptProgress {
     this.#max = 0
   }
 
-  #step(): ProgressStep {
+  #step(): ProgressStep | undefined {
     const [node, value, max] = [this.#node, this.#value, this.#max]
     let sum = [...this.#done].reduce((total, id) => total + (this.#weights.get(id) ?? 0), 0)
     if (node !== null && max > 0 && !this.#done.has(node)) sum += (this.#weights.get(node) ?? 0) * (value / max)
     this.#overall = Math.max(this.#overall, Math.min(1, this.#total > 0 ? sum / this.#total : 0))
+    const now = `${node} ${value} ${max} ${this.#overall}`
+    if (now === this.#told) return undefined
+    this.#told = now
     return { is: 'progress', node, value, max, overall: this.#overall }
   }
 }

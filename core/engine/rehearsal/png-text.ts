@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib'
+import { isJsonObject, type Json } from '../../contract/json.ts'
 
 const IHDR_END = 8 + 4 + 4 + 13 + 4
 
@@ -20,6 +21,16 @@ export function withTexts(png: Buffer, texts: Record<string, string>): Buffer {
   return Buffer.concat([png.subarray(0, IHDR_END), ...chunks, png.subarray(IHDR_END)])
 }
 
-/** JSON as Python's `json.dumps` leaves it: every character beyond ASCII escaped. */
-export const asciiJson = (json: string) =>
-  json.replace(/[\u0080-\uffff]/g, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`)
+/** JSON as Python's `json.dumps` writes it: a space after commas and colons, every character beyond ASCII escaped. */
+export function pythonJson(value: Json): string {
+  if (Array.isArray(value)) return `[${value.map(pythonJson).join(', ')}]`
+  if (isJsonObject(value)) {
+    const entries = Object.entries(value).map(([key, item]) => `${pythonJson(key)}: ${pythonJson(item)}`)
+    return `{${entries.join(', ')}}`
+  }
+  if (typeof value !== 'string') return String(value)
+  return JSON.stringify(value).replace(
+    /[\u007f-\uffff]/g,
+    (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}

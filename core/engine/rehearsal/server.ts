@@ -14,7 +14,7 @@ import { mediaOf } from '../../domain/media.ts'
 import { validatePrompt } from '../../domain/workflow/validate.ts'
 import { bundledDefinitions } from '../definitions.ts'
 import { type Cache, execute, Interrupted, NodeFailure } from './execute.ts'
-import { asciiJson } from './png-text.ts'
+import { pythonJson } from './png-text.ts'
 
 /** What a test can make go wrong with the next prompt. */
 export type Fault =
@@ -345,8 +345,8 @@ export class RehearsalServer {
 
   #texts(item: Item): Record<string, string> {
     const info = isJsonObject(item.extra.extra_pnginfo) ? item.extra.extra_pnginfo : {}
-    const texts = { prompt: item.prompt, ...info }
-    return Object.fromEntries(Object.entries(texts).map(([key, value]) => [key, asciiJson(writeJson(value))]))
+    const texts = { prompt: item.prompt as unknown as Json, ...info }
+    return Object.fromEntries(Object.entries(texts).map(([key, value]) => [key, pythonJson(value)]))
   }
 
   #inside(root: string, relative: string): string | undefined {
