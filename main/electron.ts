@@ -20,7 +20,7 @@ import { answerPages } from './electron/pages.ts'
 import { Presence } from './electron/presence.ts'
 import { secretKey } from './electron/secret-key.ts'
 import { MainWindow, systemLanguages } from './electron/window.ts'
-import { explain, languageOf, wordsIn } from './electron/words.ts'
+import { explain, languageOf, sayReason, wordsIn } from './electron/words.ts'
 import { dataDirOf } from './services/data-folder.ts'
 
 /** The numbers in the tray are asked for at most this often. */
@@ -97,7 +97,9 @@ function run() {
 
   guardEveryPage(words)
   link.events.on('up', () => void catchUp())
-  link.events.on('down', () => presence?.tell({ ...presence.night, link: 'down' }))
+  link.events.on('down', () => {
+    if (leaving !== 'stopping') presence?.tell({ ...presence.night, link: 'down' })
+  })
   link.events.on('failed', (failure) => void failed(failure))
   const looking = throttled(() => void look(), LOOK_EVERY_MS)
   link.subscribe('birth', heard)
@@ -121,6 +123,7 @@ function run() {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void leave({ asking: false }))
 
   void app.whenReady().then(() => {
+    window.start()
     void secretKey(path.join(dataDir, 'window', 'secret-key')).then((found) => {
       key = found
       if (leaving === 'no') link.start()
@@ -159,7 +162,7 @@ function run() {
         link.call('queue.state', {}),
         link.call('batch.list', { limit: 200 }),
       ])
-      presence?.tell(nightOf(queue, batches.rows))
+      presence?.tell(nightOf(queue, batches.rows, (reason) => sayReason(reason, language())))
     } catch {
       // the host is away; `up` comes when it is back
     }
@@ -169,6 +172,7 @@ function run() {
     settings = changed
     window.remember({ theme: changed.theme, language: changed.language })
     presence?.speak(words())
+    looking.push() // its reasons are said in the new language
   }
 
   async function open(files: readonly string[]) {

@@ -30,9 +30,11 @@ export const nothingYet: Night = {
   stalled: null,
 }
 
+/** `say`: why nothing moves, in the person's language. */
 export function nightOf(
   { counts, paused, etaSeconds, stalled }: Omit<QueueState, 'running'>,
   batches: readonly Pick<Batch, 'counts' | 'endedAt'>[],
+  say: (reason: NonNullable<QueueState['stalled']>) => string,
 ): Night {
   const open = batches.filter(({ endedAt }) => endedAt === null).map((batch) => batch.counts)
   const sum = (...states: (keyof Batch['counts'])[]) =>
@@ -46,7 +48,7 @@ export function nightOf(
     total: sum('waiting', 'running', 'done', 'failed', 'cancelled', 'parked'),
     attention: sum('failed', 'parked'),
     etaSeconds,
-    stalled: stalled?.message ?? null,
+    stalled: stalled && say(stalled),
   }
 }
 

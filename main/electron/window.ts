@@ -6,6 +6,7 @@ import { ORIGIN } from './addresses.ts'
 import { placeWindow, SMALLEST, WindowState } from './window-state.ts'
 
 const SAVE_AFTER_MS = 400
+const RELOAD_AGAIN_MS = 10_000
 /** The pages' own background, so that nothing flashes before they are drawn. */
 const BACKGROUND = { light: '#f3f5f9', dark: '#0b0f1a' }
 const backgroundColor = () => (nativeTheme.shouldUseDarkColors ? BACKGROUND.dark : BACKGROUND.light)
@@ -28,6 +29,10 @@ export class MainWindow {
   constructor(deps: WindowDeps) {
     this.#deps = deps
     this.#state = readState(deps.stateFile)
+  }
+
+  /** Once the app is ready. */
+  start() {
     nativeTheme.themeSource = this.#state.theme
     nativeTheme.on('updated', () => this.#window?.setBackgroundColor(backgroundColor()))
   }
@@ -44,8 +49,9 @@ export class MainWindow {
     const window = this.#window
     if (!window) return this.#create(page, true)
     const url = page === undefined ? undefined : `${ORIGIN}/index.html#/${page}`
-    if (url !== undefined && window.webContents.getURL() !== url) void window.loadURL(url)
+    if (url !== undefined && window.webContents.getURL() !== url) go(window, url)
     if (window.isMinimized()) window.restore()
+    if (this.#state.maximised && !window.isMaximized()) window.maximize()
     window.show()
     window.focus()
   }
@@ -85,8 +91,7 @@ export class MainWindow {
       },
     })
     this.#window = window
-    if (this.#state.maximised && visible) window.maximize()
-    if (visible) window.once('ready-to-show', () => window.show())
+    if (visible) window.once('ready-to-show', () => this.show())
     for (const event of ['resize', 'move', 'maximize', 'unmaximize'] as const)
       window.on(event as 'resize', () => this.#saveSoon())
     window.on('close', (event) => {
@@ -99,10 +104,14 @@ export class MainWindow {
       clearTimeout(this.#saveTimer)
       this.#window = null
     })
+    let reloadedAt = Number.NEGATIVE_INFINITY
     window.webContents.on('render-process-gone', (_event, { reason }) => {
-      if (reason !== 'clean-exit') window.webContents.reload()
+      // a page that crashes at once would do so for ever
+      if (reason === 'clean-exit' || performance.now() - reloadedAt < RELOAD_AGAIN_MS) return
+      reloadedAt = performance.now()
+      window.webContents.reload()
     })
-    void window.loadURL(`${ORIGIN}/index.html${page === undefined ? '' : `#/${page}`}`)
+    go(window, `${ORIGIN}/index.html${page === undefined ? '' : `#/${page}`}`)
   }
 
   #saveSoon() {
@@ -125,6 +134,9 @@ export class MainWindow {
     }
   }
 }
+
+/** A load that another one overtakes rejects; there is nothing to do about it. */
+const go = (window: BrowserWindow, url: string) => void window.loadURL(url).catch(() => {})
 
 function readState(file: string): WindowState {
   try {

@@ -3,6 +3,7 @@ import type { Settings } from '../../core/contract/settings.ts'
 import en from '../../resources/locales/en/desktop.json' with { type: 'json' }
 import zh from '../../resources/locales/zh-CN/desktop.json' with { type: 'json' }
 import zhErrors from '../../resources/locales/zh-CN/errors.json' with { type: 'json' }
+import zhProblems from '../../resources/locales/zh-CN/problems.json' with { type: 'json' }
 
 export type Language = 'zh-CN' | 'en'
 export type Words = typeof en
@@ -24,6 +25,13 @@ export function explain({ code, message, remedy, facts }: Failure, language: Lan
   const words =
     language === 'zh-CN' ? (zhErrors as Record<string, { message: string; remedy: string }>)[code] : undefined
   return words ? { message: fill(words.message, facts), remedy: fill(words.remedy, facts) } : { message, remedy }
+}
+
+/** Why nothing moves: a problem, or an error that paused the queue. */
+export function sayReason({ code, message }: { code: string; message: string }, language: Language): string {
+  if (language === 'en') return message
+  const problem = (zhProblems as Record<string, string>)[code]
+  return problem ?? explain({ code, message, remedy: '', facts: {} }, language).message
 }
 
 /** How long something takes, as roughly as a person would say it. */

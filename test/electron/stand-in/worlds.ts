@@ -138,6 +138,7 @@ export function joinWorlds(me: string, other: string) {
   return { encode, decode, hold, make }
 }
 
+/** @public run as source text, see launch.ts */
 export function pageWorld() {
   const { decode, make } = joinWorlds('page', 'preload')
   const { defineProperty, freeze, values } = Object
@@ -156,6 +157,7 @@ export function pageWorld() {
   window.dispatchEvent(new CustomEvent('\u0000hello'))
 }
 
+/** @public run as source text, see launch.ts */
 export function preloadWorld(boot: Boot) {
   const { encode, decode, hold } = joinWorlds('preload', 'page')
   const world = globalThis as any

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { type Night, nightOf, nothingYet, taskbarOf, trayView } from '../../../../main/electron/night.ts'
-import { languageOf, sayDuration, wordsIn } from '../../../../main/electron/words.ts'
+import { explain, languageOf, sayDuration, sayReason, wordsIn } from '../../../../main/electron/words.ts'
 
 const none = { waiting: 0, running: 0, done: 0, failed: 0, cancelled: 0, parked: 0 }
 const en = wordsIn('en')
@@ -12,10 +12,12 @@ test('the numbers are those of the batches that have not ended, not of all night
     { counts: { ...none, done: 900 }, endedAt: 1 },
     { counts: { ...none, waiting: 36, running: 1, done: 2, failed: 1 }, endedAt: null },
   ]
-  expect(nightOf({ counts, paused: 'no', etaSeconds: 7200, stalled: null }, batches)).toEqual({
-    ...working,
-    attention: 1,
-  })
+  expect(nightOf({ counts, paused: 'no', etaSeconds: 7200, stalled: null }, batches, ({ message }) => message)).toEqual(
+    {
+      ...working,
+      attention: 1,
+    },
+  )
 })
 
 test.each<[string, Partial<Night>, ReturnType<typeof trayView>]>([
@@ -79,4 +81,18 @@ test.each([
   ['en', ['zh-CN'], 'en'],
 ] as const)('chosen %s on a system of %o: %s', (chosen, system, expected) => {
   expect(languageOf(chosen, system)).toBe(expected)
+})
+
+test('reasons and failures are said in Chinese, with their facts; what has no words there, as it came', () => {
+  expect(sayReason({ code: 'queue.paused', message: 'The queue is paused.' }, 'zh-CN')).toBe('队列已暂停。')
+  expect(sayReason({ code: 'queue.paused', message: 'The queue is paused.' }, 'en')).toBe('The queue is paused.')
+  expect(sayReason({ code: 'no.such', message: 'As it came.' }, 'zh-CN')).toBe('As it came.')
+  const failure = {
+    code: 'import.empty',
+    message: 'a.json is empty.',
+    remedy: 'Export it again.',
+    facts: { name: 'a.json' },
+  }
+  expect(explain(failure, 'zh-CN').message).toMatch(/a\.json.*空/)
+  expect(explain(failure, 'en')).toEqual({ message: 'a.json is empty.', remedy: 'Export it again.' })
 })
