@@ -1,5 +1,14 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { constants, createReadStream, createWriteStream, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import {
+  constants,
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
 import { copyFile, link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
@@ -10,6 +19,7 @@ import type { z } from 'zod'
 import type { InputFile as InputFileSchema } from '../../core/contract/app.ts'
 import { AppError } from '../../core/contract/errors.ts'
 import { safeFileName } from '../../core/domain/artifact-name.ts'
+import type { FileFault } from '../../core/domain/batch/check.ts'
 
 export type InputFile = z.infer<typeof InputFileSchema>
 
@@ -70,19 +80,19 @@ export class Inputs {
   }
 
   /** Why a file, kept or on this machine, cannot be given; undefined: it can. Paths only where `mayUsePaths`. */
-  check(value: string, mayUsePaths: boolean): string | undefined {
+  check(value: string, mayUsePaths: boolean): FileFault | undefined {
     if (value.startsWith('input:')) {
       try {
         this.resolve(value)
         return undefined
       } catch {
-        return 'The input file is not there.'
+        return 'row.file-missing'
       }
     }
-    if (!mayUsePaths) return 'Files are given by choosing or dropping them, not by their path.'
+    if (!mayUsePaths) return 'row.file-by-path'
     const file = localPath(value)
-    if (!MEDIA.test(file)) return 'It is not a picture, video or sound.'
-    return isFile(file) ? undefined : 'There is no such file.'
+    if (!MEDIA.test(file)) return 'row.file-not-media'
+    return isFile(file) ? undefined : 'row.file-missing'
   }
 
   async #keep(name: string, write: (part: string) => Promise<unknown>): Promise<InputFile> {

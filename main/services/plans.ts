@@ -1,18 +1,19 @@
 import path from 'node:path'
 import type { BatchPlan, BatchPreview, RowFault, Values } from '../../core/contract/batch.ts'
 import type { Prompt } from '../../core/contract/comfyui.ts'
-import { AppError } from '../../core/contract/errors.ts'
+import { AppError, type Facts } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import type { Settings } from '../../core/contract/settings.ts'
 import type { WorkerView } from '../../core/contract/worker.ts'
 import type { Parameter } from '../../core/contract/workflow.ts'
 import { artifactName, unknownTokens } from '../../core/domain/artifact-name.ts'
-import { checkRows, checkValue, isLocalFile } from '../../core/domain/batch/check.ts'
+import { checkRows, checkValue, type FileCheck, isLocalFile } from '../../core/domain/batch/check.ts'
 import { guessColumns } from '../../core/domain/batch/columns.ts'
 import { expandBatch, type Grid, isSeed, newSeed, type Row, setsOfBase } from '../../core/domain/batch/expand.ts'
 import { materialise, withOverrides } from '../../core/domain/batch/materialise.ts'
-import { previewBatch, type Warning } from '../../core/domain/batch/preview.ts'
+import { previewBatch } from '../../core/domain/batch/preview.ts'
 import { nameFacts } from '../../core/domain/batch/telling.ts'
+import { type BatchCode, type Warning, warning } from '../../core/domain/batch/words.ts'
 import { resolveParameter } from '../../core/domain/workflow/parameters.ts'
 import type { Clock } from './clock.ts'
 import type { Inputs } from './inputs.ts'
@@ -288,39 +289,23 @@ export class Plans {
   #warnings(plan: BatchPlan, { loaded, workers, columns }: Understood): Warning[] {
     const { inspection, parameters } = loaded
     const warnings: Warning[] = []
-    const warn = (code: string, message: string, facts: Record<string, Json>) => warnings.push({ code, message, facts })
+    const warn = (code: BatchCode, facts: Facts = {}) => warnings.push(warning(code, facts))
     const losses = inspection.problems.filter(({ kind }) => kind === 'loss')
-    if (losses.length > 0)
-      warn('batch.would-lose', `The workflow cannot be queued: ${losses.length} parts of it would be lost.`, {
-        count: losses.length,
-      })
-    const classTypes = missingNodes(loaded)
+    if (losses.length > 0) warn('batch.would-lose', { count: losses.length })
     const worker = inspection.definitions.from
-    if (classTypes.length > 0)
-      warn('batch.missing-nodes', `${worker} has no ${classTypes.join(', ')}; only the rehearsal can sketch them.`, {
-        worker,
-        classTypes: classTypes.join(', '),
-      })
-    const models = inspection.models.filter(({ present }) => present === false).map(({ file }) => file)
-    if (models.length > 0 && !isRehearsalOnly(workers))
-      warn('batch.missing-models', `${worker} lacks ${models.join(', ')}.`, { worker, models: models.join(', ') })
-    if (inspection.paid.length > 0 && !isRehearsalOnly(workers))
-      warn('batch.paid', `Uses nodes that cost money: ${inspection.paid.join(', ')}.`, {
-        classTypes: inspection.paid.join(', '),
-      })
-    if (plan.workers.length === 0 && isRehearsalOnly(workers))
-      warn('batch.rehearsal-only', 'No ComfyUI is connected, so the rehearsal will sketch the pictures.', {})
-    const named = plan.pattern || this.#deps.settings.get().pattern
+    const classTypes = missingNodes(loaded).join(', ')
+    if (classTypes) warn('batch.missing-nodes', { worker, classTypes })
+    if (!isRehearsalOnly(workers)) {
+      const models = inspection.models.filter(({ present }) => present === false).map(({ file }) => file)
+      if (models.length > 0) warn('batch.missing-models', { worker, models: models.join(', ') })
+      if (inspection.paid.length > 0) warn('batch.paid', { classTypes: inspection.paid.join(', ') })
+    }
+    if (plan.workers.length === 0 && isRehearsalOnly(workers)) warn('batch.rehearsal-only')
+    const pattern = plan.pattern || this.#deps.settings.get().pattern
     const columnNames = [...Object.values(columns), ...Object.keys(plan.extra[0] ?? {})]
-    const tokens = unknownTokens(
-      named,
-      columnNames,
-      parameters.map(({ name }) => name),
-    )
-    if (tokens.length > 0)
-      warn('batch.unknown-token', `The name pattern has words that mean nothing here: ${tokens.join(' ')}.`, {
-        tokens: tokens.join(' '),
-      })
+    const names = parameters.map(({ name }) => name)
+    const tokens = unknownTokens(pattern, columnNames, names)
+    if (tokens.length > 0) warn('batch.unknown-token', { tokens: tokens.join(' ') })
     return warnings
   }
 }
@@ -357,9 +342,9 @@ function refuseWhatCannotRun(plan: BatchPlan, { loaded, grid, faults }: Understo
   }
 }
 
-function mustFit(parameter: Parameter, raw: Json, checkFile: (value: string) => string | undefined): Json {
-  const { value, reason } = checkValue(parameter, raw, checkFile)
-  if (reason !== undefined) throw new AppError('parameter.bad-value', { name: parameter.name, reason, value: raw })
+function mustFit(parameter: Parameter, raw: Json, checkFile: FileCheck): Json {
+  const { value, fault } = checkValue(parameter, raw, checkFile)
+  if (fault) throw new AppError('parameter.bad-value', { name: parameter.name, value: raw, ...fault, ...fault.facts })
   return value
 }
 

@@ -1,10 +1,11 @@
 import type { RowFault, Values } from '../../contract/batch.ts'
-import { AppError } from '../../contract/errors.ts'
+import { AppError, type Facts } from '../../contract/errors.ts'
 import type { Json } from '../../contract/json.ts'
 import type { Parameter } from '../../contract/workflow.ts'
 import { coerceValue } from '../workflow/parameters.ts'
 import { isSeed, type Row } from './expand.ts'
 import { placesOf } from './materialise.ts'
+import { type BatchCode, warning } from './words.ts'
 
 export interface Checked {
   /** Rows that can be queued, their values as the nodes take them. */
@@ -15,7 +16,11 @@ export interface Checked {
 }
 
 /** Why a file may not be given for an upload parameter; undefined: it may. */
-export type FileCheck = (value: string) => string | undefined
+export type FileCheck = (value: string) => FileFault | undefined
+export type FileFault = Extract<BatchCode, `row.file-${string}`>
+
+/** Why a value does not fit: a sentence, its code and facts. */
+type Fault = Pick<RowFault, 'reason' | 'code' | 'facts'>
 
 interface Asked {
   readonly parameters: readonly Parameter[]
@@ -40,9 +45,9 @@ export function checkRows(rows: readonly Row[], { parameters, columns, given, ch
   for (const row of rows) {
     const values: Values = {}
     const faulty = new Set<string>()
-    const fault = (key: string, value: Json, reason: string) => {
+    const tell = (key: string, value: Json, fault: Fault) => {
       faulty.add(key)
-      faults.push({ row: row.row, column: columns[key] ?? byKey.get(key)?.name ?? key, value: shown(value), reason })
+      faults.push({ row: row.row, column: columns[key] ?? byKey.get(key)?.name ?? key, value: shown(value), ...fault })
     }
     for (const [key, raw] of Object.entries(row.values)) {
       const parameter = byKey.get(key)!
@@ -50,14 +55,14 @@ export function checkRows(rows: readonly Row[], { parameters, columns, given, ch
         if (parameter.type === 'STRING' && !needed.has(key)) emptyTexts++
         continue
       }
-      const { value, reason } = checkValue(parameter, raw, checkFile)
-      if (reason === undefined) values[key] = value
-      else fault(key, raw, reason)
+      const { value, fault } = checkValue(parameter, raw, checkFile)
+      if (fault) tell(key, raw, fault)
+      else values[key] = value
     }
     for (const [key, { name, parameter }] of needed) {
       if (key in values || faulty.has(key)) continue
       if (!isReplaced(parameter, (text) => text in values || given.has(text)))
-        fault(key, '', `{{${name}}} has no value.`)
+        tell(key, '', faultOf('row.placeholder-empty', { placeholder: `{{${name}}}` }))
     }
     if (faulty.size === 0) good.push({ ...row, values })
   }
@@ -76,21 +81,28 @@ function placeholderIn(parameter: Parameter): string | undefined {
 const isReplaced = (parameter: Parameter, isGiven: (key: string) => boolean) =>
   placesOf(parameter).every(({ node, input, mark }) => mark !== undefined && isGiven(`${node}.${input}`))
 
+function faultOf(code: BatchCode, facts: Facts = {}): Fault {
+  return { reason: warning(code, facts).message, code, facts }
+}
+
 /** One value as its node takes it, or why it does not. */
 export function checkValue(
   parameter: Parameter,
   raw: Json,
   checkFile: FileCheck,
-): { value: Json; reason?: undefined } | { value?: undefined; reason: string } {
+): { value: Json; fault?: undefined } | { value?: undefined; fault: Fault } {
   try {
     if (parameter.upload && typeof raw === 'string' && isLocalFile(raw)) {
-      const reason = checkFile(raw.trim())
-      return reason === undefined ? { value: raw.trim() } : { reason }
+      const code = checkFile(raw.trim())
+      return code === undefined ? { value: raw.trim() } : { fault: faultOf(code) }
     }
     return { value: coerceValue(parameter, raw) }
   } catch (cause) {
     if (!(cause instanceof AppError)) throw cause
-    return { reason: String(cause.facts.reason ?? cause.message) }
+    const { name: _, reason, code, ...facts } = cause.facts
+    return {
+      fault: { reason: String(reason ?? cause.message), ...(typeof code === 'string' && { code, facts }) },
+    }
   }
 }
 

@@ -2,8 +2,7 @@ import type { BatchPreview, RowFault, Values } from '../../contract/batch.ts'
 import type { Json } from '../../contract/json.ts'
 import type { Parameter } from '../../contract/workflow.ts'
 import { countJobs, differsByJob, type Grid, isSeed } from './expand.ts'
-
-export type Warning = BatchPreview['warnings'][number]
+import { type Warning, warning } from './words.ts'
 
 /** Faults told one by one; the rest are only counted. */
 export const MAX_FAULTS = 1000
@@ -26,31 +25,12 @@ export function previewBatch(seen: Seen): Omit<BatchPreview, 'exampleNames'> {
   if (runs < jobs) {
     const count = jobs - runs
     const seeds = parameters.filter(isSeed).map(({ name }) => name)
-    if (seeds.length > 0)
-      warnings.push({
-        code: 'batch.repeated-seed',
-        message: `${count} jobs repeat another with the same seed (${seeds.join(', ')}); ComfyUI would answer with the same picture.`,
-        facts: { count, seeds: seeds.join(', ') },
-      })
-    else
-      warnings.push({
-        code: 'batch.identical-jobs',
-        message: `${count} jobs are the same as another; they would give the same picture.`,
-        facts: { count },
-      })
+    if (seeds.length > 0) warnings.push(warning('batch.repeated-seed', { count, seeds: seeds.join(', ') }))
+    else warnings.push(warning('batch.identical-jobs', { count }))
   }
-  if (emptyTexts > 0)
-    warnings.push({
-      code: 'batch.empty-cells',
-      message: `${emptyTexts} empty cells keep the workflow's own text.`,
-      facts: { count: emptyTexts },
-    })
+  if (emptyTexts > 0) warnings.push(warning('batch.empty-cells', { count: emptyTexts }))
   if (faults.length > MAX_FAULTS)
-    warnings.push({
-      code: 'batch.more-faults',
-      message: `Only the first ${MAX_FAULTS} of ${faults.length} faults are listed.`,
-      facts: { limit: MAX_FAULTS, count: faults.length },
-    })
+    warnings.push(warning('batch.more-faults', { limit: MAX_FAULTS, count: faults.length }))
   return {
     jobs,
     rows,

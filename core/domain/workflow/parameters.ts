@@ -1,5 +1,5 @@
 import { isLink, type NodeDefinition, type ObjectInfo, type Prompt, type PromptNode } from '../../contract/comfyui.ts'
-import { AppError } from '../../contract/errors.ts'
+import { AppError, type Facts, fill } from '../../contract/errors.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
 import type { Parameter, ParameterChoice, ParameterRole } from '../../contract/workflow.ts'
 import {
@@ -466,6 +466,21 @@ export function resolveParameter(parameters: readonly Parameter[], nameOrKey: st
   throw new AppError('parameter.unknown', { name: asked })
 }
 
+/** Why a value does not fit. Other languages: resources/locales, problems.json, under the same codes. */
+export const valueSentences = {
+  'value.not-whole': 'must be a whole number, not {value}',
+  'value.not-number': 'must be a number, not {value}',
+  'value.not-between': 'must be between {min} and {max}',
+  'value.seed-not-between': 'must be between {min} and {max} (or -1 for a new random seed)',
+  'value.too-small': 'must be at least {min}',
+  'value.too-big': 'must be at most {max}',
+  'value.not-boolean': 'must be true or false, not {value}',
+  'value.not-text': 'must be text',
+  'value.empty': 'must not be empty',
+  'value.not-a-choice': 'must be one of {choices}, not {value}',
+} as const
+type ValueCode = keyof typeof valueSentences
+
 /** A new random seed for each job. */
 export const randomSeed = -1
 
@@ -475,22 +490,24 @@ export const randomSeed = -1
  * @throws AppError 'parameter.bad-value'
  */
 export function coerceValue(parameter: Parameter, raw: Json): Json {
-  const refuse = (reason: string) => new AppError('parameter.bad-value', { name: parameter.name, reason })
+  const refuse = (code: ValueCode, facts: Facts) =>
+    new AppError('parameter.bad-value', {
+      name: parameter.name,
+      reason: fill(valueSentences[code], facts),
+      code,
+      ...facts,
+    })
   const text = typeof raw === 'string' ? raw.trim() : null
   switch (parameter.type) {
     case 'INT':
     case 'FLOAT': {
       const value = parameter.type === 'INT' ? wholeNumber(text ?? raw) : anyNumber(text ?? raw)
       if (value === null)
-        throw refuse(
-          parameter.type === 'INT'
-            ? `must be a whole number, not ${shown(raw)}`
-            : `must be a number, not ${shown(raw)}`,
-        )
+        throw refuse(parameter.type === 'INT' ? 'value.not-whole' : 'value.not-number', { value: shown(raw) })
       if (parameter.role === 'seed' && Number(value) === randomSeed) return randomSeed
       const { min, max } = parameter
       if ((isNumber(min) && value < min) || (isNumber(max) && value > max))
-        throw refuse(range(min, max, parameter.role === 'seed'))
+        throw refuse(rangeCode(min, max, parameter.role === 'seed'), { min: min ?? null, max: max ?? null })
       return value
     }
     case 'BOOLEAN': {
@@ -498,13 +515,13 @@ export function coerceValue(parameter: Parameter, raw: Json): Json {
       const word = String(text ?? raw).toLowerCase()
       if (/^(true|yes|on|1|是|真|开)$/.test(word)) return true
       if (/^(false|no|off|0|否|假|关)$/.test(word)) return false
-      throw refuse(`must be true or false, not ${shown(raw)}`)
+      throw refuse('value.not-boolean', { value: shown(raw) })
     }
     case 'COMBO':
       return chosen(parameter, raw, refuse)
     case 'STRING':
       if (raw === null) return ''
-      if (typeof raw === 'object') throw refuse('must be text')
+      if (typeof raw === 'object') throw refuse('value.not-text', {})
       return String(raw)
     default:
       return raw
@@ -533,15 +550,14 @@ function anyNumber(raw: Json): number | bigint | null {
   return Number.isFinite(value) ? value : null
 }
 
-function range(min: Json | undefined, max: Json | undefined, seed: boolean): string {
-  const also = seed ? ' (or -1 for a new random seed)' : ''
-  if (isNumber(min) && isNumber(max)) return `must be between ${min} and ${max}${also}`
-  return isNumber(min) ? `must be at least ${min}${also}` : `must be at most ${max}${also}`
+function rangeCode(min: Json | undefined, max: Json | undefined, seed: boolean): ValueCode {
+  if (isNumber(min) && isNumber(max)) return seed ? 'value.seed-not-between' : 'value.not-between'
+  return isNumber(min) ? 'value.too-small' : 'value.too-big'
 }
 
-function chosen(parameter: Parameter, raw: Json, refuse: (reason: string) => AppError): Json {
+function chosen(parameter: Parameter, raw: Json, refuse: (code: ValueCode, facts: Facts) => AppError): Json {
   const { options, upload, role, default: standing } = parameter
-  if (raw === null) throw refuse('must not be empty')
+  if (raw === null) throw refuse('value.empty', {})
   if (typeof raw === 'object') return Array.isArray(raw) ? { __value__: raw } : raw
   if (!options || options.length === 0 || upload) return raw
   const same =
@@ -553,9 +569,8 @@ function chosen(parameter: Parameter, raw: Json, refuse: (reason: string) => App
   const isFile = role === 'checkpoint' || role === 'lora' || role === 'vae' || role === 'model'
   if (isFile && !options.includes(standing)) return raw
   const first = options.slice(0, 8).map(String).join(', ')
-  throw refuse(
-    `must be one of ${first}${options.length > 8 ? `, … (${options.length} choices)` : ''}, not ${shown(raw)}`,
-  )
+  const choices = options.length > 8 ? `${first}, … (${options.length})` : first
+  throw refuse('value.not-a-choice', { choices, value: shown(raw) })
 }
 
 const shown = (value: Json) => (typeof value === 'object' ? 'a list' : `"${String(value).slice(0, 60)}"`)

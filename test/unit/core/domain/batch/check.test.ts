@@ -13,7 +13,7 @@ const check = (
     parameters,
     columns,
     given: new Set(given),
-    checkFile: (value) => (value.includes('missing') ? 'There is no such file.' : undefined),
+    checkFile: (value) => (value.includes('missing') ? 'row.file-missing' : undefined),
   })
 
 test('of 1 000 rows the 12 faulty ones are named with column, value and reason, and 988 are good', () => {
@@ -24,7 +24,14 @@ test('of 1 000 rows the 12 faulty ones are named with column, value and reason, 
   })
   const { good, faults } = check(rows, textParameters(), [], { '3.steps': '步数' })
   expect(faults.map(({ row }) => row)).toEqual([7, 60, 88, 99, 100, 180, 300, 420, 540, 660, 780, 900])
-  expect(faults[0]).toEqual({ row: 7, column: '步数', value: 'soon', reason: expect.stringContaining('whole number') })
+  expect(faults[0]).toEqual({
+    row: 7,
+    column: '步数',
+    value: 'soon',
+    reason: 'must be a whole number, not "soon"',
+    code: 'value.not-whole',
+    facts: { value: '"soon"' },
+  })
   expect(good).toHaveLength(988)
   expect(good[0]).toEqual({ row: 1, values: { '6.text': 'cat 1', '3.steps': 20 } })
 })
@@ -66,7 +73,14 @@ test('a file that is not there is a fault, one the worker has is not asked for',
     parameters,
   )
   expect(faults).toEqual([
-    { row: 1, column: 'Image', value: '/pictures/missing.png', reason: 'There is no such file.' },
+    {
+      row: 1,
+      column: 'Image',
+      value: '/pictures/missing.png',
+      reason: 'There is no such file.',
+      code: 'row.file-missing',
+      facts: {},
+    },
   ])
   expect(good.map(({ row }) => row)).toEqual([2, 3])
 })

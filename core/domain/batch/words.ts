@@ -1,0 +1,30 @@
+import type { BatchPreview } from '../../contract/batch.ts'
+import { type Facts, fill } from '../../contract/errors.ts'
+
+/** What planning a batch may have to tell. Other languages: resources/locales, problems.json, under the same codes. */
+export const batchSentences = {
+  'batch.repeated-seed':
+    '{count} jobs repeat another with the same seed ({seeds}); ComfyUI would answer with the same picture.',
+  'batch.identical-jobs': '{count} jobs are the same as another; they would give the same picture.',
+  'batch.empty-cells': '{count} empty cells keep the workflow’s own text.',
+  'batch.more-faults': 'Only the first {limit} of {count} faults are listed.',
+  'batch.would-lose': 'The workflow cannot be queued: {count} parts of it would be lost.',
+  'batch.missing-nodes': '{worker} has no {classTypes}; only the rehearsal can sketch them.',
+  'batch.missing-models': '{worker} lacks {models}.',
+  'batch.paid': 'Uses nodes that cost money: {classTypes}.',
+  'batch.rehearsal-only': 'No ComfyUI is connected, so the rehearsal will sketch the pictures.',
+  'batch.unknown-token': 'The name pattern has words that mean nothing here: {tokens}.',
+  'row.placeholder-empty': '{placeholder} has no value.',
+  'row.file-missing': 'There is no such file.',
+  'row.file-not-media': 'It is not a picture, video or sound.',
+  'row.file-by-path': 'Files are given by choosing or dropping them, not by their path.',
+} as const
+
+export type BatchCode = keyof typeof batchSentences
+export type Warning = BatchPreview['warnings'][number]
+
+export const warning = (code: BatchCode, facts: Facts = {}): Warning => ({
+  code,
+  message: fill(batchSentences[code], facts),
+  facts,
+})
