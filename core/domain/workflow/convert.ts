@@ -1,7 +1,7 @@
 import { isLink, type ObjectInfo, type Prompt, type PromptNode } from '../../contract/comfyui.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
 import type { Problem } from '../../contract/workflow.ts'
-import { definitionOf, inputNamed, isWidget, widgetTypeOf } from './definitions.ts'
+import { definitionOf, inputNamed, inputsOf, isWidget, widgetTypeOf } from './definitions.ts'
 import { bypassed, type EditorInput, muted, readEditor } from './editor.ts'
 import { type Flat, type FlatNode, flatten, pathOf, promotedTo, type Source, sourceOf, virtualOf } from './flatten.ts'
 import { problem } from './problems.ts'
@@ -51,6 +51,7 @@ function convertFlat(flat: Flat): { prompt: Prompt; problems: Problem[] } {
       if (input.link === null || input.name === '') continue
       problems.push(...connect(one, input, sourceOf(one.context, node, input, flat, memo), inputs, title))
     }
+    if (node.type === 'CustomCombo') followChoice(inputs)
     prompt[id] = { class_type: node.type, inputs, _meta: { title: title ?? definition?.display_name ?? node.type } }
   }
   problems.push(...broadcast(flat, nodes, prompt, memo))
@@ -66,6 +67,13 @@ const titleOf = ({ node, definition }: FlatNode) => node.title ?? (definition?.d
 const widgetValue = (one: FlatNode, widget: PlacedWidget): Json =>
   promotedTo(one, widget.input.name)?.value ?? widget.value
 
+/** The index of a custom combo is not stored truth: the editor looks for the choice among the options. */
+function followChoice(inputs: Record<string, Json>) {
+  if (isLink(inputs.choice) || !('index' in inputs)) return
+  const options = Object.entries(inputs).filter(([name]) => name.startsWith('option'))
+  inputs.index = options.findIndex(([, option]) => option === inputs.choice)
+}
+
 /** A list would be read as a link, so it is wrapped; the server unwraps it. */
 export function literal(input: PlacedWidget['input'], value: Json): Json {
   if (widgetTypeOf(input) === 'CURVE' && typeof value === 'object' && value !== null) {
@@ -74,7 +82,7 @@ export function literal(input: PlacedWidget['input'], value: Json): Json {
   return Array.isArray(value) ? { __value__: value } : value
 }
 
-function placementProblems({ id, node, placement }: FlatNode, title: string): Problem[] {
+function placementProblems({ id, node, definition, placement }: FlatNode, title: string): Problem[] {
   const at = { node: id, classType: node.type }
   const { actual, expected, leftOver, misfits, defaulted } = placement
   if (placement.unknown) return [problem('loss', 'values-unknown', { title, actual }, at)]
@@ -85,7 +93,13 @@ function placementProblems({ id, node, placement }: FlatNode, title: string): Pr
   const lost = leftOver.filter((value) => !isEmpty(value))
   if (lost.length > 0) {
     const values = lost.map(shown).join(', ')
-    problems.push(problem('loss', 'values-left-over', { title, actual, expected, values }, at))
+    // A class without widgets stores what it showed; nothing the server could take.
+    const kind = definition && !inputsOf(definition).some(isWidget) ? 'warning' : 'loss'
+    problems.push(problem(kind, 'values-left-over', { title, actual, expected, values }, at))
+  }
+  for (const { input, value } of placement.widgets) {
+    if (!browserWidgets.has(input.type) || !isEmpty(value)) continue
+    problems.push(problem('loss', 'browser-widget', { title, input: input.name }, { ...at, input: input.name }))
   }
   const linked = new Set(node.inputs.flatMap(({ name, link }) => (link === null ? [] : [name])))
   const missing = defaulted.filter((name) => !linked.has(name))
@@ -93,6 +107,8 @@ function placementProblems({ id, node, placement }: FlatNode, title: string): Pr
     problems.push(problem('warning', 'values-defaulted', { title, inputs: missing.join(', ') }, at))
   return problems
 }
+/** Widgets whose value is made in the browser at the moment of queueing: a camera's picture, a view of a 3D model. */
+const browserWidgets = new Set(['WEBCAM', 'AUDIO_RECORD', 'PAINTER', 'LOAD_3D', 'LOAD_3D_ANIMATION'])
 const shown = (value: Json) => (typeof value === 'object' ? '{…}' : String(value).slice(0, 60))
 
 /** Writes what a connected input gets into `inputs`. */

@@ -11,6 +11,7 @@ const sentences = {
   'values-misaligned': 'The stored values of {title} do not fit its inputs: {inputs}.',
   'values-unknown': '{title} stores {actual} values, and nothing says which inputs they are for.',
   'values-defaulted': '{title} stores no value for {inputs}; the defaults are used.',
+  'browser-widget': '{title} takes {input} from the browser while it queues, which only ComfyUI’s own page can do.',
   'dangling-link': 'The link into {input} of {title} comes from a node that is not there.',
   'link-from-muted': '{input} of {title} is fed by a muted node, so it is left unconnected.',
   'link-through-bypassed':

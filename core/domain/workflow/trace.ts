@@ -7,6 +7,7 @@ type Side = 'prompt' | 'negative'
 /** Inputs that hold text a person wrote, in classes nobody here knows. */
 const textInput =
   /^(text|text_[a-z]+|prompt|prompts?_[a-z]+|positive|negative|user_prompt|positive_prompt|negative_prompt|caption|tags|string|value|t5xxl|clip_[lg]|llama)$/i
+const spokenInput = /(^|[._])(text_)?prompt(_text)?$|^(negative_prompt|lyrics|text)$/i
 const notWritten = /delimiter|separator|filename|prefix|suffix|path|url|^system|model/i
 
 /**
@@ -47,7 +48,21 @@ export function traceTexts(prompt: Prompt, definitions: ObjectInfo): Map<string,
     for (const [, upstream] of next) waiting.push({ link: upstream, side })
     if (links.length === 0 || definition !== null) collectTexts(id, side)
   }
+  for (const [id, { class_type, inputs }] of Object.entries(prompt)) {
+    const definition = definitionOf(definitions, class_type)
+    if (definition && !outputsConditioning(definition)) collectSpokenTexts(id, definition, inputs)
+  }
   return found
+
+  /** Nodes that need no conditioning, such as those of paid services, take their prompts as plain text. */
+  function collectSpokenTexts(id: string, definition: NodeDefinition, inputs: Record<string, Json>) {
+    for (const [name, value] of Object.entries(inputs)) {
+      const input = inputNamed(definition, name, inputs)
+      if (input?.type !== 'STRING' || input.options.multiline !== true || !spokenInput.test(name)) continue
+      const keys = isLink(value) ? literalsBehind(value, 'STRING', prompt, definitions) : [`${id}.${name}`]
+      for (const key of keys) if (!found.has(key)) found.set(key, /neg/i.test(name) ? 'negative' : 'prompt')
+    }
+  }
 
   function collectTexts(id: string, side: Side | null) {
     const { class_type, inputs } = prompt[id]!

@@ -52,6 +52,7 @@ export function placeWidgets(node: EditorNode, definition: NodeDefinition | null
   const named = isJsonObject(node.raw.widgets_values_named) ? node.raw.widgets_values_named : null
   const values = Array.isArray(stored) ? stored : isJsonObject(stored) ? listOf(stored) : []
   if (definition === null) return values === null ? placeUnknownByKey(stored as JsonObject) : placeUnknown(node, values)
+  if (node.type === 'CustomCombo' && values) return placeCustomCombo(definition, values)
   const powerLoras = node.type === 'Power Lora Loader (rgthree)' ? placePowerLoras(values ?? []) : null
   if (powerLoras) return powerLoras
   const byKey = values === null ? (stored as JsonObject) : null
@@ -149,6 +150,7 @@ function placeAs(variant: Variant, inputs: InputDefinition[], values: Json[]): P
       skip((value) => controlOf(value) !== null)
       if (controlSlots(input) === 2) skip((value) => typeof value === 'string')
     }
+    while (input.options.file_upload === true && modelButtons.has(values[at] ?? null)) skip(() => true)
     if (isDynamicCombo(input)) takeAll(childrenOf(input, widget.value))
   }
   const takeAll = (these: InputDefinition[]) => {
@@ -160,13 +162,15 @@ function placeAs(variant: Variant, inputs: InputDefinition[], values: Json[]): P
   takeAll(inputs.filter((input) => input.required))
   const uploading = inputs.find((input) => input.required && uploadOf(input) !== null)
   if (uploading?.options.audio_upload === true && variant.audioUi) skip((value) => value === null || value === '')
-  if (uploading && variant.upload) skip((value) => value === null || typeof value === 'string')
+  if (uploading && variant.upload) skip((value) => typeof value === 'string' || typeof value === 'object')
   takeAll(inputs.filter((input) => !input.required))
   const leftOver = values.slice(at)
   misfit += leftOver.filter((value) => !isEmpty(value)).length * 0.6 + leftOver.length * 0.05
   return { widgets, leftOver, actual: values.length, expected, misfits, defaulted, unknown: false, misfit }
 }
 
+/** What the buttons beside a 3D model's file store. */
+const modelButtons = new Set<Json>(['upload3dmodel', 'uploadExtraResources', 'clear'])
 const valueTypes = new Set(['INT', 'FLOAT', 'STRING', 'BOOLEAN', 'COMBO'])
 export const isEmpty = (value: Json) => value === null || value === '' || value === 'image'
 
@@ -325,6 +329,17 @@ function placePowerLoras(values: Json[]): Placement {
       widgets.push({ input: undeclared('➕ Add Lora'), value, at, control: null })
     }
   })
+  const size = values.length
+  return { widgets, leftOver: [], actual: size, expected: size, misfits: [], defaulted: [], unknown: false }
+}
+
+/** The editor draws this one's choices by itself: the choice, its index, then each option. The server takes them all. */
+function placeCustomCombo(definition: NodeDefinition, values: Json[]): Placement {
+  const [choice = undeclared('choice')] = inputsOf(definition)
+  const names = [choice, undeclared('index'), ...values.slice(2).map((_, index) => undeclared(`option${index + 1}`))]
+  const widgets = names.flatMap((input, at): PlacedWidget[] =>
+    at < values.length ? [{ input, value: values[at]!, at, control: null }] : [],
+  )
   const size = values.length
   return { widgets, leftOver: [], actual: size, expected: size, misfits: [], defaulted: [], unknown: false }
 }
