@@ -1,0 +1,97 @@
+import { useEffect, useSyncExternalStore } from 'react'
+import type { App } from '../../core/contract/app.ts'
+import type { JobProgress, QueueState } from '../../core/contract/job.ts'
+import type { EventName, PayloadOf } from '../../core/contract/procedure.ts'
+import { type Name, queries, refresh, transport } from './client.ts'
+import type { Connection } from './transport.ts'
+
+/** Which answers an event makes old. */
+const staleAfter: { [E in EventName<App>]: Name[] } = {
+  'workflow.changed': ['workflow.list', 'workflow.get'],
+  'queue.changed': [],
+  'job.changed': ['job.page', 'job.get', 'batch.list', 'batch.get'],
+  'job.progress': [],
+  'artifact.added': ['artifact.page', 'job.get'],
+  'batch.changed': ['batch.list', 'batch.get', 'job.page'],
+  'batch.ended': ['batch.list', 'batch.get', 'workflow.list'],
+  'worker.changed': ['worker.list', 'workflow.get'],
+  'settings.changed': ['settings.get', 'app.info'],
+  'awake.changed': [],
+}
+/** Lists are asked again at most this often, however fast jobs end. */
+const ASK_AGAIN_MS = 300
+
+type Ended = PayloadOf<App, 'batch.ended'>
+const listeners = new Set<() => void>()
+const ended = new Set<(batch: Ended) => void>()
+const progress = new Map<string, JobProgress>()
+let connection: Connection = 'connecting'
+let stale = new Set<Name>()
+let timer: ReturnType<typeof setTimeout> | undefined
+
+const announce = () => {
+  for (const listener of listeners) listener()
+}
+function askAgain(names: Name[]) {
+  for (const name of names) stale.add(name)
+  timer ??= setTimeout(() => {
+    timer = undefined
+    const names = [...stale]
+    stale = new Set()
+    void refresh(...names)
+  }, ASK_AGAIN_MS)
+}
+
+/** Listens to the host; call once. */
+export function listen(): () => void {
+  return transport.subscribe({
+    connection(state) {
+      const back = state === 'connected' && connection !== 'connected'
+      connection = state
+      if (back) void queries.invalidateQueries()
+      announce()
+    },
+    reset() {
+      progress.clear()
+      void queries.invalidateQueries()
+      announce()
+    },
+    told({ name, payload }) {
+      askAgain(staleAfter[name] ?? [])
+      if (name === 'queue.changed') {
+        const state = payload as PayloadOf<App, 'queue.changed'>
+        queries.setQueryData(['queue.state', {}], (old: QueueState | undefined) => ({
+          ...state,
+          running: old?.running ?? [],
+        }))
+        if (state.counts.running === 0) progress.clear()
+        // Counts move only when jobs do, so lists on screen are older than this.
+        askAgain(['job.page', 'batch.list'])
+      } else if (name === 'job.progress') {
+        const one = payload as JobProgress
+        progress.set(one.jobId, one)
+      } else if (name === 'batch.ended') {
+        for (const listener of ended) listener(payload as Ended)
+      }
+      announce()
+    },
+  })
+}
+
+const subscribe = (listener: () => void) => {
+  listeners.add(listener)
+  return () => listeners.delete(listener)
+}
+export const useConnection = () => useSyncExternalStore(subscribe, () => connection)
+/** How far a running job is; undefined: nothing told yet. */
+export const useProgress = (jobId: string) => useSyncExternalStore(subscribe, () => progress.get(jobId))
+/** Takes the progress the host had when asked, for what ran before we listened. */
+export function seedProgress(running: readonly JobProgress[]) {
+  for (const one of running) if (!progress.has(one.jobId)) progress.set(one.jobId, one)
+}
+export function useBatchEnded(listener: (batch: Ended) => void) {
+  useEffect(() => {
+    ended.add(listener)
+    return () => void ended.delete(listener)
+  }, [listener])
+}

@@ -1,0 +1,171 @@
+import { useCallback, useEffect, useSyncExternalStore } from 'react'
+import type { BatchPlanInput } from '../core/contract/batch.ts'
+import type { Json } from '../core/contract/json.ts'
+import type { Settings } from '../core/contract/settings.ts'
+import type { Parameter } from '../core/contract/workflow.ts'
+
+/** `parameter`: the key it fills; null: only names and reports know it. */
+export interface Column {
+  id: string
+  title: string
+  parameter: string | null
+}
+/** What a person has filled in for one workflow and not queued yet; it outlives a reload. */
+export interface Draft {
+  /** The table was given its first rows, so that one emptied on purpose stays empty. */
+  begun: boolean
+  sets: Record<string, Json>
+  columns: Column[]
+  rows: string[][]
+  /** `text`: values between commas or line breaks, as typed. */
+  axes: { id: string; parameter: string; text: string }[]
+  name: string
+  repeat: number
+  workers: string[]
+  pattern: string
+  outDir: string
+  priority: number
+  retries: number
+  startAt: string
+  stopAt: string
+  /** null: as the settings say. */
+  textMagic: boolean | null
+  stripMetadata: boolean | null
+  allowPaid: boolean
+}
+const empty: Draft = {
+  begun: false,
+  sets: {},
+  columns: [],
+  rows: [],
+  axes: [],
+  name: '',
+  repeat: 1,
+  workers: [],
+  pattern: '',
+  outDir: '',
+  priority: 0,
+  retries: 0,
+  startAt: '',
+  stopAt: '',
+  textMagic: null,
+  stripMetadata: null,
+  allowPaid: false,
+}
+
+// IndexedDB keeps bigints and tables of any size; localStorage would do neither.
+const opened = new Promise<IDBDatabase | null>((resolve) => {
+  const opening = indexedDB.open('nightshift', 1)
+  opening.onupgradeneeded = () => opening.result.createObjectStore('drafts')
+  opening.onsuccess = () => resolve(opening.result)
+  opening.onerror = () => resolve(null)
+})
+const store = async (mode: IDBTransactionMode) => (await opened)?.transaction('drafts', mode).objectStore('drafts')
+
+const drafts = new Map<string, Draft>()
+const listeners = new Set<() => void>()
+const announce = () => {
+  for (const listener of listeners) listener()
+}
+const subscribe = (listener: () => void) => {
+  listeners.add(listener)
+  return () => listeners.delete(listener)
+}
+const loading = new Set<string>()
+const saving = new Map<string, ReturnType<typeof setTimeout>>()
+const SAVE_AFTER_MS = 150
+
+async function load(id: string) {
+  if (drafts.has(id) || loading.has(id)) return
+  loading.add(id)
+  const asked = (await store('readonly'))?.get(id)
+  const found = await new Promise<Partial<Draft> | undefined>((resolve) => {
+    if (!asked) return resolve(undefined)
+    asked.onsuccess = () => resolve(asked.result)
+    asked.onerror = () => resolve(undefined)
+  })
+  drafts.set(id, { ...empty, ...found })
+  announce()
+}
+function changeDraft(id: string, change: Partial<Draft> | ((draft: Draft) => Partial<Draft>)) {
+  const draft = drafts.get(id) ?? empty
+  drafts.set(id, { ...draft, ...(typeof change === 'function' ? change(draft) : change) })
+  announce()
+  clearTimeout(saving.get(id))
+  saving.set(
+    id,
+    setTimeout(() => keep(id), SAVE_AFTER_MS),
+  )
+}
+function keep(id: string) {
+  clearTimeout(saving.get(id))
+  if (!saving.delete(id)) return
+  void store('readwrite').then((drawer) => drawer?.put(drafts.get(id), id))
+}
+window.addEventListener('pagehide', () => {
+  for (const id of [...saving.keys()]) keep(id)
+})
+
+export type ChangeDraft = (change: Partial<Draft> | ((draft: Draft) => Partial<Draft>)) => void
+/** null: still being read. */
+export function useDraft(id: string): [Draft | null, ChangeDraft] {
+  const draft = useSyncExternalStore(subscribe, () => drafts.get(id) ?? null)
+  useEffect(() => void load(id), [id])
+  return [draft, useCallback((change) => changeDraft(id, change), [id])]
+}
+
+/** `a, b, "c, d"` or one a line → the values. */
+export function valuesOf(text: string): string[] {
+  const parts = text.includes('\n') ? text.split('\n') : (text.match(/"(?:[^"]|"")*"|[^,，]+/g) ?? [])
+  return parts
+    .map((part) => part.trim())
+    .map((part) => (/^".*"$/s.test(part) ? part.slice(1, -1).replaceAll('""', '"') : part))
+    .filter((part) => part !== '')
+}
+
+/** The plan of one picture per repeat, from the form alone. */
+export const planOfForm = (workflowId: string, draft: Draft, settings: Settings): BatchPlanInput => ({
+  workflowId,
+  sets: draft.sets,
+  repeat: draft.repeat,
+  workers: draft.workers,
+  textMagic: draft.textMagic ?? settings.textMagic,
+  stripMetadata: draft.stripMetadata ?? settings.stripMetadata,
+  allowPaid: draft.allowPaid,
+})
+
+/** The plan of the whole batch page. A cell left empty takes the value for all rows; a row left empty is no row. */
+export function planOfBatch(workflowId: string, draft: Draft, settings: Settings): BatchPlanInput {
+  const mapped = draft.columns.flatMap(({ parameter }, place) => (parameter ? [{ parameter, place }] : []))
+  const others = draft.columns.flatMap(({ parameter, title }, place) => (parameter ? [] : [{ title, place }]))
+  const used = usedRows(draft)
+  return {
+    ...planOfForm(workflowId, draft, settings),
+    ...(draft.name && { name: draft.name }),
+    rows: used.map((row) =>
+      Object.fromEntries(mapped.flatMap(({ parameter, place }) => (row[place] ? [[parameter, row[place]]] : []))),
+    ),
+    columns: Object.fromEntries(mapped.map(({ parameter, place }) => [parameter, draft.columns[place]!.title])),
+    extra:
+      others.length === 0
+        ? []
+        : used.map((row) => Object.fromEntries(others.map(({ title, place }) => [title, row[place] ?? '']))),
+    axes: draft.axes
+      .map(({ parameter, text }) => ({ parameter, values: valuesOf(text) }))
+      .filter(({ parameter, values }) => parameter && values.length > 0),
+    pattern: draft.pattern,
+    outDir: draft.outDir,
+    priority: draft.priority,
+    retries: draft.retries,
+    startAt: draft.startAt || null,
+    stopAt: draft.stopAt || null,
+  }
+}
+const isUsed = (row: readonly string[]) => row.some((cell) => cell !== '')
+const usedRows = ({ rows }: Draft) => rows.filter(isUsed)
+/** The plan's row (1-based) → the table's (0-based): empty rows are not in the plan. */
+export const tablePlaces = ({ rows }: Draft) => rows.flatMap((row, place) => (isUsed(row) ? [place] : []))
+
+/** What the form shows for a parameter: the person's value, else the workflow's. */
+export const shownValue = (parameter: Parameter, sets: Record<string, Json>): Json =>
+  parameter.key in sets ? sets[parameter.key]! : parameter.default

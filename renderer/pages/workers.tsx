@@ -1,0 +1,302 @@
+import { CircleAlert, CircleCheck, Ellipsis, Moon, Plus, Power, PowerOff, Server, Trash2, Zap } from 'lucide-react'
+import { useEffect, useState } from 'react'
+import type { WorkerHealth, WorkerView } from '../../core/contract/worker.ts'
+import { call, failureOf, refresh, useAsk, useDo } from '../client/client.ts'
+import { sayFailure, useWords } from '../i18n.ts'
+import { Button, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
+import { Field } from '../parts/forms.tsx'
+import { Menu, Modal, say, sayFault } from '../parts/overlays.tsx'
+
+/** The places that make pictures, and how they are. */
+export function WorkersPage() {
+  const { t } = useWords()
+  const workers = useAsk('worker.list', {}, { refetchInterval: 5_000 })
+  const [adding, setAdding] = useState(false)
+  const rows = workers.data?.rows ?? []
+  const remote = rows.filter(({ kind }) => kind !== 'rehearsal')
+  return (
+    <>
+      <PageHead title={t('nav.workers')} note={t('workers.note')}>
+        <Button look="primary" icon={Plus} onClick={() => setAdding(true)}>
+          {t('workers.add')}
+        </Button>
+      </PageHead>
+      <div className="min-h-0 flex-1 overflow-y-auto">
+        <div className="mx-auto flex max-w-[900px] flex-col gap-3 p-6">
+          {workers.isPending ? (
+            <Skeleton rows={2} height={110} />
+          ) : workers.error ? (
+            <ErrorNotice cause={workers.error} onRetry={() => void workers.refetch()} />
+          ) : (
+            <>
+              <ul className="flex flex-col gap-3">
+                {rows.map((worker) => (
+                  <WorkerCard key={worker.id} worker={worker} />
+                ))}
+              </ul>
+              {remote.length === 0 && (
+                <div className="flex flex-col items-center rounded-lg border-2 border-dashed border-line px-6 py-8 text-center">
+                  <Server size={22} className="mb-2 text-faint" aria-hidden />
+                  <h2>{t('workers.none')}</h2>
+                  <p className="max-w-[56ch] text-soft">{t('workers.noneNote')}</p>
+                  <Button className="mt-4" icon={Plus} onClick={() => setAdding(true)}>
+                    {t('workers.add')}
+                  </Button>
+                </div>
+              )}
+            </>
+          )}
+        </div>
+      </div>
+      {adding && <AddWorker onClose={() => setAdding(false)} />}
+    </>
+  )
+}
+
+function WorkerCard({ worker }: { worker: WorkerView }) {
+  const { t, format } = useWords()
+  const { id, kind, url, enabled, capacity, inFlight, health, hasHeader } = worker
+  const rehearsal = kind === 'rehearsal'
+  const enable = useDo('worker.enable', { onError: sayFault, onSuccess: () => refresh('worker.list') })
+  const add = useDo('worker.add', { onError: sayFault, onSuccess: () => refresh('worker.list') })
+  const remove = useDo('worker.remove', {
+    onError: sayFault,
+    onSuccess() {
+      void refresh('worker.list')
+      say({
+        title: t('workers.removed', { name: id }),
+        // its secret header is gone with it, so only an open one can simply come back
+        ...(url && !hasHeader && { action: { label: t('common.undo'), run: () => add.mutate({ url, name: id }) } }),
+      })
+    },
+  })
+  return (
+    <li className="card p-4" aria-label={rehearsal ? t('workers.rehearsal') : id}>
+      <div className="flex items-start gap-3">
+        <div
+          className={`grid size-9 shrink-0 place-items-center rounded-lg ${rehearsal ? 'tone-accent' : 'bg-sunken text-soft'}`}
+        >
+          {rehearsal ? <Moon size={17} aria-hidden /> : <Server size={17} aria-hidden />}
+        </div>
+        <div className="min-w-0 flex-1">
+          <div className="flex items-center gap-2">
+            <h2 className="truncate text-base">{rehearsal ? t('workers.rehearsal') : id}</h2>
+            <Health health={health} />
+          </div>
+          <p className="truncate text-xs text-faint">
+            {rehearsal ? t('workers.rehearsalNote') : url}
+            {hasHeader && ` · ${t('workers.withHeader')}`}
+          </p>
+        </div>
+        <Menu
+          trigger={<IconButton size="sm" icon={Ellipsis} label={t('workers.actions', { name: id })} />}
+          items={[
+            enabled
+              ? { label: t('workers.disable'), icon: PowerOff, onSelect: () => enable.mutate({ id, enabled: false }) }
+              : { label: t('workers.enable'), icon: Power, onSelect: () => enable.mutate({ id, enabled: true }) },
+            ...(rehearsal
+              ? []
+              : [
+                  null,
+                  { label: t('common.remove'), icon: Trash2, danger: true, onSelect: () => remove.mutate({ id }) },
+                ]),
+          ]}
+        />
+      </div>
+      {health.is === 'ready' && (
+        <dl className="num mt-3 grid grid-cols-[repeat(auto-fit,minmax(120px,1fr))] gap-3 border-t border-line pt-3 text-xs">
+          {health.comfyuiVersion && <Fact name={t('workers.version')} value={health.comfyuiVersion} />}
+          <Fact name={t('workers.queueLength')} value={format.number(health.queueLength)} />
+          <Fact name={t('workers.inFlight')} value={`${format.number(inFlight)} / ${format.number(capacity)}`} />
+          <Fact name={t('workers.latency')} value={`${format.number(Math.round(health.latencyMs))} ms`} />
+        </dl>
+      )}
+      {health.is === 'ready' && health.devices.length > 0 && (
+        <ul className="mt-3 flex flex-col gap-2">
+          {health.devices.map(({ name, type, vramTotalBytes, vramFreeBytes }, place) => (
+            <li key={`${name} ${String(place)}`} className="num flex items-center gap-3 text-xs">
+              <span className="min-w-0 flex-1 truncate" title={name}>
+                {name} <span className="text-faint">({type})</span>
+              </span>
+              {vramTotalBytes > 0 && (
+                <>
+                  <span className="w-36">
+                    <ProgressBar value={1 - vramFreeBytes / vramTotalBytes} label={t('workers.memory', { name })} />
+                  </span>
+                  <span className="w-40 text-right text-faint">
+                    {t('workers.memoryFree', {
+                      free: format.bytes(vramFreeBytes),
+                      total: format.bytes(vramTotalBytes),
+                    })}
+                  </span>
+                </>
+              )}
+            </li>
+          ))}
+        </ul>
+      )}
+      {health.is === 'unreachable' && <Unreachable health={health} />}
+    </li>
+  )
+}
+
+function Fact({ name, value }: { name: string; value: string }) {
+  return (
+    <div>
+      <dt className="text-faint">{name}</dt>
+      <dd className="font-medium">{value}</dd>
+    </div>
+  )
+}
+
+function Health({ health }: { health: WorkerHealth }) {
+  const { t } = useWords()
+  const tone = { ready: 'tone-good', unreachable: 'tone-bad', connecting: 'tone-accent', disabled: '' }[health.is]
+  return <span className={`badge ${tone}`}>{t(`workers.${health.is}`)}</span>
+}
+
+/** What happened, what to do, and when it is tried again by itself. */
+function Unreachable({ health }: { health: Extract<WorkerHealth, { is: 'unreachable' }> }) {
+  const { t, format } = useWords()
+  const [now, setNow] = useState(Date.now)
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1_000)
+    return () => clearInterval(timer)
+  }, [])
+  const { message, remedy } = sayFailure(health.because)
+  return (
+    <div className="mt-3 flex gap-2.5 rounded-md bg-bad-soft p-3">
+      <CircleAlert size={16} className="mt-0.5 shrink-0 text-bad" aria-hidden />
+      <div className="min-w-0">
+        <p className="font-medium break-words">{message}</p>
+        <p className="text-soft break-words">{remedy}</p>
+        <p className="num mt-1 text-xs text-soft">
+          {t('workers.retryIn', { time: format.duration(Math.max(0, (health.retryAt - now) / 1000)) })}
+        </p>
+      </div>
+    </div>
+  )
+}
+
+function AddWorker({ onClose }: { onClose: () => void }) {
+  const { t, format } = useWords()
+  const [url, setUrl] = useState('')
+  const [name, setName] = useState('')
+  const [header, setHeader] = useState('')
+  const [test, setTest] = useState<
+    { is: 'not-yet' } | { is: 'testing' } | { is: 'heard'; health: WorkerHealth } | { is: 'failed'; cause: unknown }
+  >({
+    is: 'not-yet',
+  })
+  const add = useDo('worker.add', {
+    onError: sayFault,
+    onSuccess() {
+      void refresh('worker.list')
+      onClose()
+    },
+  })
+  const address = { url: url.trim(), ...(name.trim() && { name: name.trim() }), header: header.trim() || null }
+  const nameFault = name.trim() && !/^[^\s,]{1,60}$/u.test(name.trim()) ? t('workers.badName') : null
+  const headerFault = header.trim() && !/^[\w-]+:\s*\S.*$/.test(header.trim()) ? t('workers.badHeader') : null
+  const ready = address.url !== '' && !nameFault && !headerFault
+  async function tryOut() {
+    setTest({ is: 'testing' })
+    try {
+      setTest({ is: 'heard', health: await call('worker.test', address) })
+    } catch (cause) {
+      setTest({ is: 'failed', cause: failureOf(cause) })
+    }
+  }
+  return (
+    <Modal
+      open
+      onClose={onClose}
+      title={t('workers.add')}
+      note={t('workers.addNote')}
+      footer={
+        <>
+          <Button
+            icon={Zap}
+            disabled={!ready}
+            busy={test.is === 'testing'}
+            onClick={() => void tryOut()}
+            className="mr-auto"
+          >
+            {t('workers.test')}
+          </Button>
+          <Button onClick={onClose}>{t('common.cancel')}</Button>
+          <Button look="primary" type="submit" form="add-worker" disabled={!ready} busy={add.isPending}>
+            {t('workers.addThis')}
+          </Button>
+        </>
+      }
+    >
+      <form
+        id="add-worker"
+        className="flex flex-col gap-3.5"
+        onSubmit={(event) => {
+          event.preventDefault()
+          if (ready) add.mutate(address)
+        }}
+      >
+        <Field label={t('workers.address')} help={t('workers.addressNote')}>
+          {(ids) => (
+            <input
+              {...ids}
+              value={url}
+              required
+              placeholder="http://192.168.1.20:8188"
+              autoComplete="off"
+              spellCheck={false}
+              onChange={({ target }) => {
+                setUrl(target.value)
+                setTest({ is: 'not-yet' })
+              }}
+              className="field"
+            />
+          )}
+        </Field>
+        <Field label={t('workers.name')} help={t('workers.nameNote')} fault={nameFault}>
+          {(ids) => (
+            <input
+              {...ids}
+              value={name}
+              autoComplete="off"
+              onChange={({ target }) => setName(target.value)}
+              className="field"
+            />
+          )}
+        </Field>
+        <Field label={t('workers.header')} help={t('workers.headerNote')} fault={headerFault}>
+          {(ids) => (
+            <input
+              {...ids}
+              type="password"
+              value={header}
+              placeholder="Authorization: Bearer …"
+              autoComplete="off"
+              onChange={({ target }) => setHeader(target.value)}
+              className="field"
+            />
+          )}
+        </Field>
+        <div aria-live="polite">
+          {test.is === 'heard' &&
+            (test.health.is === 'ready' ? (
+              <p className="tone-good flex items-center gap-2 rounded-md px-3 py-2">
+                <CircleCheck size={16} className="shrink-0" aria-hidden />
+                {t('workers.answers', {
+                  version: test.health.comfyuiVersion ?? '?',
+                  ms: format.number(Math.round(test.health.latencyMs)),
+                  devices: test.health.devices.map(({ name }) => name).join(', '),
+                })}
+              </p>
+            ) : (
+              test.health.is === 'unreachable' && <ErrorNotice compact cause={test.health.because} />
+            ))}
+          {test.is === 'failed' && <ErrorNotice compact cause={test.cause} />}
+        </div>
+      </form>
+    </Modal>
+  )
+}

@@ -1,0 +1,636 @@
+import { Tabs } from '@base-ui/react/tabs'
+import { Link, useNavigate, useParams } from '@tanstack/react-router'
+import {
+  ArrowDown,
+  ArrowUp,
+  Check,
+  CircleCheck,
+  Download,
+  Ellipsis,
+  Eye,
+  EyeOff,
+  GripVertical,
+  ListOrdered,
+  Minus,
+  Moon,
+  Pin,
+  Plus,
+  RotateCcw,
+  Table2,
+  Trash2,
+  TriangleAlert,
+} from 'lucide-react'
+import { lazy, type ReactNode, Suspense, useState } from 'react'
+import { type Json, writeJson } from '../../core/contract/json.ts'
+import type { Inspection, Parameter, ParameterChoice, Problem, Workflow } from '../../core/contract/workflow.ts'
+import { asking, call, queries, refresh, useAsk, useDo } from '../client/client.ts'
+import { save } from '../client/files.ts'
+import { type ChangeDraft, type Draft, planOfForm, shownValue, useDraft } from '../draft.ts'
+import { saySentence, useWords } from '../i18n.ts'
+import { forgetWorkflow } from '../last-workflow.ts'
+import { Button, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
+import { Field } from '../parts/forms.tsx'
+import { LastRun } from '../parts/last-run.tsx'
+import { Menu, say, sayFault } from '../parts/overlays.tsx'
+import { faultOf, isWide, ParameterControl, rangeOf } from '../parts/parameter-control.tsx'
+import { useMainAction } from '../parts/use-shortcut.ts'
+
+const GraphPicture = lazy(() =>
+  import('../parts/graph-picture.tsx').then(({ GraphPicture }) => ({ default: GraphPicture })),
+)
+
+/** One workflow: its form, its picture, what is wrong with it, and a button that makes a picture. */
+export function WorkflowPage() {
+  const { id } = useParams({ from: '/workflow/$id' })
+  const workflow = useAsk('workflow.get', { id })
+  const [draft, change] = useDraft(id)
+  if (workflow.error)
+    return (
+      <div className="p-6">
+        <ErrorNotice cause={workflow.error} onRetry={() => void workflow.refetch()} action={<BackToStart />} />
+      </div>
+    )
+  if (!workflow.data || !draft)
+    return (
+      <div className="p-6">
+        <Skeleton rows={8} />
+      </div>
+    )
+  return <Loaded key={id} workflow={workflow.data} draft={draft} change={change} />
+}
+
+function BackToStart() {
+  const { t } = useWords()
+  return (
+    <Link to="/" className="btn btn-sm">
+      {t('nav.start')}
+    </Link>
+  )
+}
+
+function Loaded({ workflow, draft, change }: { workflow: Workflow; draft: Draft; change: ChangeDraft }) {
+  const { t, format } = useWords()
+  const { id, inspection } = workflow
+  const settings = useAsk('settings.get', {})
+  const [arranging, setArranging] = useState(false)
+  const [showAll, setShowAll] = useState(false)
+  const [lastBatch, setLastBatch] = useState<string | null>(null)
+  const submit = useDo('batch.submit', {
+    onError: sayFault,
+    onSuccess({ batchId, jobs }) {
+      setLastBatch(batchId)
+      say({ title: t('workflow.queued', { count: jobs, n: format.number(jobs) }) })
+    },
+  })
+  const changed = inspection.parameters.filter(
+    ({ key, default: original }) => key in draft.sets && writeJson(draft.sets[key]) !== writeJson(original),
+  )
+  const faults = inspection.parameters.filter(
+    (parameter) => parameter.key in draft.sets && faultOf(parameter, draft.sets[parameter.key]!, t),
+  )
+  const queue = () => {
+    if (settings.data && faults.length === 0 && !submit.isPending) submit.mutate(planOfForm(id, draft, settings.data))
+  }
+  useMainAction(queue)
+  const set = (key: string, value: Json) => change(({ sets }) => ({ sets: { ...sets, [key]: value } }))
+  return (
+    <div className="flex min-h-0 flex-1 flex-col">
+      <Head workflow={workflow}>
+        <Repeat value={draft.repeat} onChange={(repeat) => change({ repeat })} />
+        <Link to="/batch/$id" params={{ id }} className="btn">
+          <Table2 aria-hidden /> {t('start.makeBatch')}
+        </Link>
+        <Button
+          look="primary"
+          icon={Moon}
+          onClick={queue}
+          busy={submit.isPending}
+          disabled={!workflow.runnable || faults.length > 0}
+        >
+          {t('workflow.queue')}
+        </Button>
+      </Head>
+      <div className="grid min-h-0 flex-1 grid-cols-[minmax(360px,460px)_1fr]">
+        <section aria-label={t('workflow.form')} className="flex min-h-0 flex-col border-r border-line bg-surface">
+          <div className="flex items-center gap-1 border-b border-line px-4 py-1.5">
+            <span className="num mr-auto text-xs text-faint">
+              {changed.length > 0 ? t('workflow.changed', { count: changed.length }) : t('workflow.asSaved')}
+            </span>
+            {changed.length > 0 && !arranging && (
+              <Button size="sm" look="quiet" icon={RotateCcw} onClick={() => change({ sets: {} })}>
+                {t('workflow.reset')}
+              </Button>
+            )}
+            <Button
+              size="sm"
+              look="quiet"
+              icon={arranging ? Check : ListOrdered}
+              onClick={() => setArranging(!arranging)}
+              aria-pressed={arranging}
+            >
+              {arranging ? t('common.done') : t('workflow.arrange')}
+            </Button>
+          </div>
+          <div className="min-h-0 flex-1 overflow-y-auto p-4">
+            {arranging ? (
+              <Arrange workflow={workflow} />
+            ) : (
+              <Form
+                parameters={inspection.parameters}
+                sets={draft.sets}
+                set={set}
+                showAll={showAll}
+                onShowAll={setShowAll}
+              />
+            )}
+          </div>
+        </section>
+        <section aria-label={t('workflow.about')} className="flex min-h-0 min-w-0 flex-col">
+          <LastRun workflowId={id} batchId={lastBatch} />
+          <About workflow={workflow} />
+        </section>
+      </div>
+    </div>
+  )
+}
+
+function Head({ workflow, children }: { workflow: Workflow; children: ReactNode }) {
+  const { t, format } = useWords()
+  const navigate = useNavigate()
+  const { id, name, nodes, inspection } = workflow
+  const [title, setTitle] = useState(name)
+  const rename = useDo('workflow.rename', {
+    onError: sayFault,
+    onSuccess: () => refresh('workflow.list', 'workflow.get'),
+  })
+  const restore = useDo('workflow.restore', { onError: sayFault, onSuccess: () => refresh('workflow.list') })
+  const remove = useDo('workflow.remove', {
+    onError: sayFault,
+    onSuccess() {
+      forgetWorkflow(id)
+      void refresh('workflow.list')
+      say({
+        title: t('start.removed', { name }),
+        action: { label: t('common.undo'), run: () => restore.mutate({ id }) },
+      })
+      void navigate({ to: '/' })
+    },
+  })
+  const keep = () => {
+    const next = title.trim()
+    if (next && next !== name) rename.mutate({ id, name: next })
+    else setTitle(name)
+  }
+  const exportAs = (as: 'original' | 'prompt') => () => void call('workflow.export', { id, as }).then(save, sayFault)
+  return (
+    <PageHead
+      title={
+        <h1 className="min-w-0">
+          <input
+            value={title}
+            aria-label={t('workflow.name')}
+            onChange={({ target }) => setTitle(target.value)}
+            onBlur={keep}
+            onKeyDown={({ key, currentTarget }) => key === 'Enter' && currentTarget.blur()}
+            className="-ml-2 h-8 w-full min-w-40 rounded-md border border-transparent bg-transparent px-2 text-lg font-semibold tracking-tight hover:border-line [field-sizing:content]"
+          />
+        </h1>
+      }
+      note={`${t(`format.${inspection.format}`)} · ${t('start.nodes', { count: nodes, n: format.number(nodes) })}`}
+    >
+      {children}
+      <Menu
+        trigger={<IconButton label={t('common.more')} icon={Ellipsis} look="plain" />}
+        items={[
+          { label: t('workflow.exportOriginal'), icon: Download, onSelect: exportAs('original') },
+          {
+            label: t('workflow.exportPrompt'),
+            icon: Download,
+            onSelect: exportAs('prompt'),
+            disabled: !workflow.runnable,
+          },
+          null,
+          { label: t('common.remove'), icon: Trash2, danger: true, onSelect: () => remove.mutate({ id }) },
+        ]}
+      />
+    </PageHead>
+  )
+}
+
+/** How many pictures one press makes. */
+function Repeat({ value, onChange }: { value: number; onChange: (value: number) => void }) {
+  const { t } = useWords()
+  const within = (next: number) => onChange(Math.min(100_000, Math.max(1, Math.trunc(next) || 1)))
+  return (
+    <fieldset aria-label={t('workflow.times')} className="flex items-center rounded-md border border-line">
+      <IconButton
+        label={t('workflow.fewer')}
+        icon={Minus}
+        size="sm"
+        disabled={value <= 1}
+        onClick={() => within(value - 1)}
+      />
+      <input
+        inputMode="numeric"
+        aria-label={t('workflow.times')}
+        value={String(value)}
+        onChange={({ target }) => within(Number(target.value))}
+        className="num h-[30px] w-10 bg-transparent text-center outline-offset-0"
+      />
+      <IconButton label={t('workflow.more')} icon={Plus} size="sm" onClick={() => within(value + 1)} />
+    </fieldset>
+  )
+}
+
+function Form({
+  parameters,
+  sets,
+  set,
+  showAll,
+  onShowAll,
+}: {
+  parameters: readonly Parameter[]
+  sets: Draft['sets']
+  set: (key: string, value: Json) => void
+  showAll: boolean
+  onShowAll: (on: boolean) => void
+}) {
+  const { t } = useWords()
+  const shown = parameters.filter((parameter) => parameter.shown || parameter.pinned)
+  const first = shown.filter(({ pinned }) => pinned)
+  const rest = shown.filter(({ pinned }) => !pinned)
+  const hidden = parameters.filter((parameter) => !shown.includes(parameter))
+  return (
+    <div className="flex flex-col gap-5">
+      {shown.length === 0 && <p className="text-soft">{t('workflow.noParameters')}</p>}
+      {[first, rest].map(
+        (some, place) =>
+          some.length > 0 && (
+            <div key={String(place)} className="grid grid-cols-2 gap-x-3 gap-y-3.5">
+              {some.map((parameter) => (
+                <Control key={parameter.key} parameter={parameter} sets={sets} set={set} />
+              ))}
+            </div>
+          ),
+      )}
+      {hidden.length > 0 && (
+        <div>
+          <Button size="sm" icon={showAll ? EyeOff : Eye} aria-expanded={showAll} onClick={() => onShowAll(!showAll)}>
+            {showAll ? t('workflow.showFewer') : t('workflow.showAll', { count: hidden.length })}
+          </Button>
+        </div>
+      )}
+      {showAll &&
+        [...Map.groupBy(hidden, ({ node }) => node)].map(([node, some]) => (
+          <fieldset key={node} className="grid grid-cols-2 gap-x-3 gap-y-3.5 border-t border-line pt-3">
+            <legend className="contents">
+              <span className="overline col-span-2 truncate">
+                {some[0]!.nodeTitle} · {node}
+              </span>
+            </legend>
+            {some.map((parameter) => (
+              <Control key={parameter.key} parameter={parameter} sets={sets} set={set} plain />
+            ))}
+          </fieldset>
+        ))}
+    </div>
+  )
+}
+
+function Control({
+  parameter,
+  sets,
+  set,
+  plain,
+}: {
+  parameter: Parameter
+  sets: Draft['sets']
+  set: (key: string, value: Json) => void
+  plain?: boolean
+}) {
+  const { t } = useWords()
+  const value = shownValue(parameter, sets)
+  const range = rangeOf(parameter)
+  const everyTime = parameter.role === 'seed' && String(value).trim() === '-1' ? t('value.newEachTime') : null
+  const control =
+    parameter.role === 'seed' && parameter.control && parameter.control !== 'fixed' && !(parameter.key in sets)
+      ? t(`control.${parameter.control}`)
+      : null
+  return (
+    <div className={isWide(parameter) ? 'col-span-2' : ''}>
+      <Field
+        label={
+          <span title={`${parameter.nodeTitle} · ${parameter.key}`}>{plain ? parameter.input : parameter.name}</span>
+        }
+        aside={range && <span className="num shrink-0 text-2xs text-faint">{range}</span>}
+        help={everyTime ?? control ?? undefined}
+        fault={parameter.key in sets ? faultOf(parameter, value, t) : null}
+      >
+        {(ids) => (
+          <ParameterControl
+            parameter={parameter}
+            value={value}
+            onChange={(next) => set(parameter.key, next)}
+            ids={ids}
+          />
+        )}
+      </Field>
+    </div>
+  )
+}
+
+/** Names, order, pins and what is shown: dragged, or moved with Alt and the arrows. */
+function Arrange({ workflow }: { workflow: Workflow }) {
+  const { t } = useWords()
+  const { id, inspection } = workflow
+  const [dragged, setDragged] = useState<string | null>(null)
+  const [over, setOver] = useState<string | null>(null)
+  const arrange = useDo('workflow.arrange', { onError: sayFault, onSettled: () => refresh('workflow.get') })
+  const parameters = inspection.parameters
+  const apply = (next: Parameter[]) => {
+    queries.setQueryData(asking('workflow.get', { id }).queryKey, (old: Workflow | undefined) =>
+      old ? { ...old, inspection: { ...old.inspection, parameters: next } } : old,
+    )
+    arrange.mutate({
+      id,
+      parameters: next.map(({ key, name, shown, pinned }): ParameterChoice => ({ key, name, shown, pinned })),
+    })
+  }
+  const edit = (key: string, change: Partial<Parameter>) =>
+    apply(parameters.map((parameter) => (parameter.key === key ? { ...parameter, ...change } : parameter)))
+  const move = (key: string, to: number) => {
+    const from = parameters.findIndex((parameter) => parameter.key === key)
+    if (from === -1 || to < 0 || to >= parameters.length) return
+    apply(parameters.toSpliced(from, 1).toSpliced(to, 0, parameters[from]!))
+  }
+  return (
+    <>
+      <p className="mb-3 text-xs text-faint">{t('workflow.arrangeNote')}</p>
+      <ul className="flex flex-col gap-1">
+        {parameters.map((parameter, place) => {
+          const { key, name, shown, pinned, nodeTitle, input } = parameter
+          return (
+            <li
+              key={key}
+              draggable
+              onDragStart={(event) => {
+                event.dataTransfer.effectAllowed = 'move'
+                event.dataTransfer.setData('text/plain', name)
+                setDragged(key)
+              }}
+              onDragEnd={() => {
+                setDragged(null)
+                setOver(null)
+              }}
+              onDragOver={(event) => {
+                if (!dragged) return
+                event.preventDefault()
+                setOver(key)
+              }}
+              onDrop={(event) => {
+                event.preventDefault()
+                if (dragged) move(dragged, place)
+              }}
+              onKeyDown={(event) => {
+                if (!event.altKey || (event.key !== 'ArrowUp' && event.key !== 'ArrowDown')) return
+                event.preventDefault()
+                move(key, place + (event.key === 'ArrowUp' ? -1 : 1))
+              }}
+              className={`flex items-center gap-1 rounded-md border px-1 py-1 ${over === key && dragged !== key ? 'border-accent bg-accent-soft' : 'border-transparent hover:bg-hover'} ${shown || pinned ? '' : 'text-faint'}`}
+            >
+              <GripVertical size={14} className="shrink-0 text-faint" aria-hidden />
+              <NameInput
+                name={name}
+                label={t('workflow.nameOf', { name, node: nodeTitle, input })}
+                onKeep={(next) => edit(key, { name: next })}
+              />
+              <IconButton
+                size="sm"
+                icon={ArrowUp}
+                label={t('workflow.up', { name })}
+                disabled={place === 0}
+                onClick={() => move(key, place - 1)}
+              />
+              <IconButton
+                size="sm"
+                icon={ArrowDown}
+                label={t('workflow.down', { name })}
+                disabled={place === parameters.length - 1}
+                onClick={() => move(key, place + 1)}
+              />
+              <IconButton
+                size="sm"
+                icon={Pin}
+                label={t('workflow.pin', { name })}
+                aria-pressed={pinned}
+                onClick={() => edit(key, { pinned: !pinned })}
+              />
+              <IconButton
+                size="sm"
+                icon={shown ? Eye : EyeOff}
+                label={t('workflow.show', { name })}
+                aria-pressed={shown}
+                onClick={() => edit(key, { shown: !shown })}
+              />
+            </li>
+          )
+        })}
+      </ul>
+    </>
+  )
+}
+
+function NameInput({ name, label, onKeep }: { name: string; label: string; onKeep: (name: string) => void }) {
+  const [text, setText] = useState(name)
+  const keep = () => {
+    const next = text.trim()
+    if (next && next !== name) onKeep(next)
+    else setText(name)
+  }
+  return (
+    <input
+      value={text}
+      aria-label={label}
+      title={label}
+      onChange={({ target }) => setText(target.value)}
+      onBlur={keep}
+      onKeyDown={({ key, currentTarget }) => key === 'Enter' && currentTarget.blur()}
+      className="field field-sm min-w-0 flex-1"
+    />
+  )
+}
+
+function About({ workflow }: { workflow: Workflow }) {
+  const { t } = useWords()
+  const { inspection, graph } = workflow
+  const needs = inspection.models.length + inspection.customNodes.length
+  const missing = inspection.customNodes.length + inspection.models.filter(({ present }) => present === false).length
+  const problems = inspection.problems.length
+  const [tab, setTab] = useState(workflow.runnable ? 'graph' : 'problems')
+  const [spotlight, setSpotlight] = useState<string | null>(null)
+  const show = (node: string) => {
+    setSpotlight(node)
+    setTab('graph')
+  }
+  return (
+    <Tabs.Root value={tab} onValueChange={(next) => setTab(String(next))} className="flex min-h-0 flex-1 flex-col">
+      <Tabs.List className="flex gap-1 border-b border-line bg-surface px-4">
+        <Tab value="graph">{t('workflow.graph')}</Tab>
+        <Tab value="problems" count={problems} tone={workflow.runnable ? 'tone-warn' : 'tone-bad'}>
+          {t('workflow.problems')}
+        </Tab>
+        <Tab value="needs" count={needs} tone={missing > 0 ? 'tone-warn' : ''}>
+          {t('workflow.needs')}
+        </Tab>
+      </Tabs.List>
+      <Tabs.Panel value="graph" className="relative min-h-0 flex-1 outline-offset-[-2px]">
+        <Suspense fallback={<Skeleton rows={1} height={300} />}>
+          <GraphPicture graph={graph} spotlight={spotlight} />
+        </Suspense>
+      </Tabs.Panel>
+      <Tabs.Panel value="problems" className="min-h-0 flex-1 overflow-y-auto p-4 outline-offset-[-2px]">
+        <Problems problems={inspection.problems} onShow={show} known={new Set(graph.nodes.map(({ id }) => id))} />
+      </Tabs.Panel>
+      <Tabs.Panel value="needs" className="min-h-0 flex-1 overflow-y-auto p-4 outline-offset-[-2px]">
+        <Needs inspection={inspection} />
+      </Tabs.Panel>
+    </Tabs.Root>
+  )
+}
+
+function Tab({
+  value,
+  count,
+  tone = '',
+  children,
+}: {
+  value: string
+  count?: number
+  tone?: string
+  children: ReactNode
+}) {
+  return (
+    <Tabs.Tab
+      value={value}
+      className="flex h-10 items-center gap-2 border-b-2 border-transparent px-2.5 font-medium text-soft outline-offset-[-3px] hover:text-text data-active:border-accent data-active:text-text"
+    >
+      {children}
+      {(count ?? 0) > 0 && <span className={`badge ${tone}`}>{count}</span>}
+    </Tabs.Tab>
+  )
+}
+
+function Problems({
+  problems,
+  onShow,
+  known,
+}: {
+  problems: readonly Problem[]
+  onShow: (node: string) => void
+  known: ReadonlySet<string>
+}) {
+  const { t } = useWords()
+  if (problems.length === 0)
+    return (
+      <p className="flex items-center gap-2 text-soft">
+        <CircleCheck size={16} className="text-good" aria-hidden /> {t('workflow.noProblems')}
+      </p>
+    )
+  const kinds = ['loss', 'missing-node', 'bad-value', 'missing-model', 'warning'] as const
+  return (
+    <div className="flex flex-col gap-5">
+      {kinds.map((kind) => {
+        const some = problems.filter((problem) => problem.kind === kind)
+        if (some.length === 0) return null
+        return (
+          <section key={kind} aria-labelledby={`problems-${kind}`}>
+            <h2 id={`problems-${kind}`} className="flex items-center gap-2">
+              <TriangleAlert size={15} className={kind === 'warning' ? 'text-warn' : 'text-bad'} aria-hidden />
+              {t(`problem.${kind}.title`)} <span className="badge">{some.length}</span>
+            </h2>
+            <p className="mb-2 text-xs text-faint">{t(`problem.${kind}.remedy`)}</p>
+            <ul className="card divide-y divide-line">
+              {some.slice(0, 200).map((problem, place) => (
+                <li key={String(place)} className="flex items-center gap-3 px-3 py-2">
+                  <span className="min-w-0 flex-1 break-words">{saySentence(problem)}</span>
+                  {problem.node && known.has(problem.node) && (
+                    <Button size="sm" look="quiet" onClick={() => onShow(problem.node!)}>
+                      {t('workflow.showNode')}
+                    </Button>
+                  )}
+                </li>
+              ))}
+            </ul>
+          </section>
+        )
+      })}
+    </div>
+  )
+}
+
+function Needs({ inspection }: { inspection: Inspection }) {
+  const { t } = useWords()
+  const { models, customNodes, paid, definitions } = inspection
+  const from =
+    definitions.from === 'bundled' ? t('workflow.bundled', { version: definitions.version ?? '' }) : definitions.from
+  return (
+    <div className="flex flex-col gap-5">
+      <p className="text-xs text-faint">{t('workflow.definitionsFrom', { from })}</p>
+      {models.length + customNodes.length + paid.length === 0 && (
+        <p className="flex items-center gap-2 text-soft">
+          <CircleCheck size={16} className="text-good" aria-hidden /> {t('workflow.noNeeds')}
+        </p>
+      )}
+      {models.length > 0 && (
+        <section aria-labelledby="needs-models">
+          <h2 id="needs-models" className="mb-2">
+            {t('workflow.models')}
+          </h2>
+          <ul className="card divide-y divide-line">
+            {models.map(({ file, folder, node, present, sources }) => (
+              <li key={`${node} ${folder} ${file}`} className="flex items-center gap-3 px-3 py-2">
+                <span className="min-w-0 flex-1">
+                  <span className="block font-medium break-all">{file}</span>
+                  <span className="block text-xs text-faint break-all">
+                    models/{folder}
+                    {sources[0] && ` · ${sources[0].url}`}
+                  </span>
+                </span>
+                <span className={`badge ${present === null ? '' : present ? 'tone-good' : 'tone-bad'}`}>
+                  {present === null
+                    ? t('workflow.presentUnknown')
+                    : present
+                      ? t('workflow.present')
+                      : t('workflow.missing')}
+                </span>
+              </li>
+            ))}
+          </ul>
+        </section>
+      )}
+      {customNodes.length > 0 && (
+        <section aria-labelledby="needs-nodes">
+          <h2 id="needs-nodes">{t('workflow.customNodes')}</h2>
+          <p className="mb-2 text-xs text-faint">{t('workflow.customNodesRemedy')}</p>
+          <ul className="card divide-y divide-line">
+            {customNodes.map(({ classType, candidates }) => (
+              <li key={classType} className="px-3 py-2">
+                <span className="font-medium break-all">{classType}</span>
+                {candidates.length > 0 && (
+                  <span className="block text-xs text-faint break-all">{candidates.join(', ')}</span>
+                )}
+              </li>
+            ))}
+          </ul>
+        </section>
+      )}
+      {paid.length > 0 && (
+        <section aria-labelledby="needs-paid">
+          <h2 id="needs-paid">{t('workflow.paid')}</h2>
+          <p className="mb-2 text-xs text-faint">{t('workflow.paidNote')}</p>
+          <p>{paid.join(', ')}</p>
+        </section>
+      )}
+    </div>
+  )
+}

@@ -1,0 +1,101 @@
+import {
+  createHashHistory,
+  createRootRoute,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+} from '@tanstack/react-router'
+import type { z } from 'zod'
+import type { ArtifactFilter } from '../core/contract/artifact.ts'
+import type { JobState } from '../core/contract/job.ts'
+import { StartPage } from './pages/start.tsx'
+import { ErrorNotice } from './parts/basics.tsx'
+import { Shell } from './shell.tsx'
+
+export interface QueueSearch {
+  batch?: string
+  state?: JobState
+  find?: string
+  job?: string
+}
+export interface GallerySearch {
+  batch?: string
+  row?: number
+  job?: string
+  kind?: z.infer<typeof ArtifactFilter>['kind']
+  find?: string
+  open?: string
+  compare?: string
+}
+
+const text = (value: unknown) => (typeof value === 'string' && value !== '' ? value : undefined)
+const states = ['waiting', 'running', 'done', 'failed', 'cancelled', 'parked']
+const kinds = ['image', 'video', 'audio', 'text', '3d', 'other']
+
+const root = createRootRoute({
+  component: Shell,
+  errorComponent: ({ error, reset }) => (
+    <div className="p-6">
+      <ErrorNotice cause={error} onRetry={reset} />
+    </div>
+  ),
+})
+const start = createRoute({ getParentRoute: () => root, path: '/', component: StartPage })
+const workflow = createRoute({
+  getParentRoute: () => root,
+  path: '/workflow/$id',
+  component: lazyRouteComponent(() => import('./pages/workflow.tsx'), 'WorkflowPage'),
+})
+const batch = createRoute({
+  getParentRoute: () => root,
+  path: '/batch/$id',
+  component: lazyRouteComponent(() => import('./pages/batch.tsx'), 'BatchPage'),
+})
+const queue = createRoute({
+  getParentRoute: () => root,
+  path: '/queue',
+  component: lazyRouteComponent(() => import('./pages/queue.tsx'), 'QueuePage'),
+  validateSearch: (raw: Record<string, unknown>): QueueSearch => ({
+    batch: text(raw.batch),
+    state: states.includes(String(raw.state)) ? (raw.state as JobState) : undefined,
+    find: text(raw.find),
+    job: text(raw.job),
+  }),
+})
+const gallery = createRoute({
+  getParentRoute: () => root,
+  path: '/gallery',
+  component: lazyRouteComponent(() => import('./pages/gallery.tsx'), 'GalleryPage'),
+  validateSearch: (raw: Record<string, unknown>): GallerySearch => ({
+    batch: text(raw.batch),
+    row: Number.isInteger(raw.row) ? Number(raw.row) : undefined,
+    job: text(raw.job),
+    kind: kinds.includes(String(raw.kind)) ? (raw.kind as GallerySearch['kind']) : undefined,
+    find: text(raw.find),
+    open: text(raw.open),
+    compare: text(raw.compare),
+  }),
+})
+const workers = createRoute({
+  getParentRoute: () => root,
+  path: '/workers',
+  component: lazyRouteComponent(() => import('./pages/workers.tsx'), 'WorkersPage'),
+})
+const settings = createRoute({
+  getParentRoute: () => root,
+  path: '/settings',
+  component: lazyRouteComponent(() => import('./pages/settings.tsx'), 'SettingsPage'),
+})
+
+export const router = createRouter({
+  routeTree: root.addChildren([start, workflow, batch, queue, gallery, workers, settings]),
+  history: createHashHistory(),
+  defaultPreload: 'intent',
+  scrollRestoration: false,
+  defaultPendingMinMs: 0,
+})
+declare module '@tanstack/react-router' {
+  interface Register {
+    router: typeof router
+  }
+}
