@@ -131,15 +131,13 @@ function connect(
     return definition && !declared ? [problem('warning', 'undeclared-input', facts, at)] : []
   }
   if (source.is === 'value') {
-    const isOne = declared
-      ? isWidget(declared)
-      : definition === null && (input.widget !== null || Object.hasOwn(inputs, name))
-    if (!isOne) return [problem('warning', 'primitive-not-a-widget', facts, at)]
-    inputs[name] = declared
-      ? literal(declared, source.value)
-      : Array.isArray(source.value)
-        ? { __value__: source.value }
-        : source.value
+    // A primitive only turns widgets; an instance hands its value to whatever is connected inside.
+    const turns =
+      source.from === 'instance' ||
+      (declared ? isWidget(declared) : definition === null && (input.widget !== null || Object.hasOwn(inputs, name)))
+    if (!turns) return [problem('warning', 'primitive-not-a-widget', facts, at)]
+    if (declared) inputs[name] = literal(declared, source.value)
+    else inputs[name] = Array.isArray(source.value) ? { __value__: source.value } : source.value
     return []
   }
   switch (source.because) {

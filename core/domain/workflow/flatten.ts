@@ -31,8 +31,13 @@ export interface Context {
 }
 interface PromotedValue {
   value: Json
-  /** Where the instance keeps it. */
-  at: { node: EditorNode; index: number | string }
+  at: Keeper
+}
+/** Where a file keeps a value: at a position of a node's `widgets_values`, under a name, or both. */
+export interface Keeper {
+  node: EditorNode
+  index: number | string | null
+  name: string | null
 }
 const promotedKey = (node: string, widget: string) => `${node}\0${widget}`
 
@@ -165,28 +170,40 @@ function promotedValues(context: Context, node: EditorNode, graph: EditorGraph, 
       if (widget) promoted.set(promotedKey(link.to, widget.widget ?? widget.name), given)
     }
   }
-  const keep = (input: string, value: Json | undefined, index: number | string) => {
-    if (value !== undefined && value !== null) give(input, { value, at: { node, index } })
+  const keep = (input: string, value: Json | undefined, index: number | null, name: string | null) => {
+    if (value !== undefined && value !== null) give(input, { value, at: { node, index, name } })
   }
   const values = Array.isArray(node.raw.widgets_values) ? node.raw.widgets_values : []
+  const named = isJsonObject(node.raw.widgets_values_named) ? node.raw.widgets_values_named : {}
   const proxies = proxyWidgets(node)
-  if (proxies.length > 0) {
-    proxies.forEach(([inner, widget], index) => {
-      const value = values[index]
-      if (value === undefined || value === null) return
-      if (inner === '-1') keep(widget, value, index)
-      else if (graph.nodes.has(inner)) promoted.set(promotedKey(inner, widget), { value, at: { node, index } })
-    })
-  } else {
-    for (const [index, name] of promotedInputs(graph, flat).entries()) keep(name, values[index], index)
+  proxies.forEach(([inner, widget], index) => {
+    const value = values[index]
+    if (value === undefined || value === null) return
+    const linked = inner === '-1' ? widget : inputLeadingTo(graph, inner, widget)
+    if (linked !== null) keep(linked, value, index, null)
+    else if (graph.nodes.has(inner))
+      promoted.set(promotedKey(inner, widget), { value, at: { node, index, name: null } })
+  })
+  const positions = proxies.length > 0 ? [] : promotedInputs(graph, flat)
+  positions.forEach((name, index) => {
+    keep(name, values[index], index, null)
+  })
+  for (const [name, value] of Object.entries(named)) {
+    const index = positions.indexOf(name)
+    keep(name, value, index < 0 ? null : index, name)
   }
-  const named = node.raw.widgets_values_named
-  if (isJsonObject(named)) for (const [name, value] of Object.entries(named)) keep(name, value, name)
   for (const { name } of graph.inputs) {
     const outer = context.promoted.get(promotedKey(node.id, name)) // promoted once more, further out: that one counts
     if (outer) give(name, outer)
   }
   return promoted
+}
+
+/** The subgraph input that is connected to this widget of an inner node. */
+function inputLeadingTo(graph: EditorGraph, inner: string, widget: string): string | null {
+  const socket = graph.nodes.get(inner)?.inputs.find((input) => (input.widget ?? input.name) === widget)
+  const link = socket?.link ? graph.links.get(socket.link) : undefined
+  return link?.from === subgraphInput ? (graph.inputs[link.fromSlot]?.name ?? null) : null
 }
 
 function linksFrom(graph: EditorGraph, slot: number): EditorLink[] {
@@ -261,7 +278,7 @@ export type Source =
       is: 'value'
       value: Json
       from: 'primitive' | 'instance'
-      at: { node: EditorNode; index: number | string } | null
+      at: Keeper | null
     }
   | {
       is: 'nothing'
@@ -294,9 +311,9 @@ export function sourceOf(
       const link = graph.links.get(here.input.link)
       if (!link) return end({ is: 'nothing', because: 'dangling' })
       if (link.from === subgraphInput && host) {
-        const climbed = climb(here, link, host)
+        const climbed = climb(here, link, host, flat)
         if ('is' in climbed) return end(climbed)
-        fallback ??= keptValue(here, link)
+        fallback ??= keptValue(here, link, flat)
         here = climbed
         if (!visit(`in ${here.context.path} ${here.node.id} ${here.input.name}`))
           return end({ is: 'nothing', because: 'cycle' })
@@ -333,6 +350,7 @@ function climb(
   here: { context: Context; node: EditorNode; input: EditorInput },
   link: EditorLink,
   host: NonNullable<Context['host']>,
+  flat: Flat,
 ): { context: Context; node: EditorNode; input: EditorInput } | Source {
   const declared = here.context.graph.inputs[link.fromSlot]
   if (!declared) return { is: 'nothing', because: 'dangling' }
@@ -342,11 +360,29 @@ function climb(
       ? sameType(host.node.inputs[link.fromSlot], declared.type)
       : undefined)
   if (outer && outer.link !== null) return { context: host.context, node: host.node, input: outer }
-  return keptValue(here, link) ?? { is: 'nothing', because: 'open' }
+  return keptValue(here, link, flat) ?? { is: 'nothing', because: 'open' }
 }
-function keptValue(here: { context: Context; input: EditorInput }, link: EditorLink): Source | null {
-  const kept = here.context.promoted.get(promotedKey(link.to, here.input.widget ?? here.input.name))
-  return kept ? { is: 'value', value: kept.value, from: 'instance', at: kept.at } : null
+function keptValue(here: { context: Context; input: EditorInput }, link: EditorLink, flat: Flat): Source | null {
+  const { graph, promoted } = here.context
+  const kept = promoted.get(promotedKey(link.to, here.input.widget ?? here.input.name))
+  if (kept) return { is: 'value', value: kept.value, from: 'instance', at: kept.at }
+  if (here.input.widget !== null) return null
+  // A socket beside a widget on the same subgraph input gets what that widget holds.
+  for (const other of linksFrom(graph, link.fromSlot)) {
+    const node = graph.nodes.get(other.to)
+    const socket = node?.inputs.find(({ link: id }) => id !== null && graph.links.get(id) === other)
+    if (!node || !socket || socket.widget === null || virtualOf(node, flat) !== null) continue
+    const { widgets } = placeWidgets(node, definitionOf(flat.definitions, node.type))
+    const widget = widgets.find(({ input }) => input.name === socket.widget)
+    if (widget)
+      return {
+        is: 'value',
+        value: widget.value,
+        from: 'instance',
+        at: { node, index: widget.at, name: widget.input.name },
+      }
+  }
+  return null
 }
 const sameType = (input: EditorInput | undefined, type: Json) =>
   input && typesFit(input.type, type) ? input : undefined
@@ -362,7 +398,7 @@ function follow(origin: { context: Context; node: string; slot: number }, wanted
     const values = node.raw.widgets_values
     const value = Array.isArray(values) ? values[0] : undefined
     if (value === undefined) return { is: 'nothing', because: 'primitive' }
-    return { is: 'value', value, from: 'primitive', at: { node, index: 0 } }
+    return { is: 'value', value, from: 'primitive', at: { node, index: 0, name: null } }
   }
   if (node.mode === muted) return { is: 'nothing', because: 'muted' }
   const through = (input: EditorInput | undefined): Source | Step =>
@@ -410,6 +446,26 @@ export function passThrough(node: EditorNode, slot: number, wanted: Json): Edito
     input !== undefined && typesFit(input.type, type) && typesFit(input.type, wanted)
   if (fits(inputs[slot])) return inputs[slot]
   return inputs.find((input) => input.type === type && typesFit(input.type, wanted)) ?? inputs.find(fits)
+}
+
+/** Where the file keeps the value of each literal, by `NODE.INPUT`: a primitive, an instance around it, its own node. */
+export function keepersOf(flat: Flat): Map<string, Keeper> {
+  const keepers = new Map<string, Keeper>()
+  const memo = new Map<string, Source>()
+  for (const one of flat.nodes) {
+    const { id, node, context, placement } = one
+    for (const { input, at } of placement.widgets) {
+      const promoted = promotedTo(one, input.name)
+      if (promoted) keepers.set(`${id}.${input.name}`, promoted.at)
+      else if (at !== null) keepers.set(`${id}.${input.name}`, { node, index: at, name: input.name })
+    }
+    for (const input of node.inputs) {
+      if (input.link === null) continue
+      const source = sourceOf(context, node, input, flat, memo)
+      if (source.is === 'value' && source.at) keepers.set(`${id}.${input.name}`, source.at)
+    }
+  }
+  return keepers
 }
 
 /** The value the instance around gives to a widget that has no link. */

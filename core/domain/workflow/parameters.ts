@@ -12,7 +12,7 @@ import {
   widgetTypeOf,
 } from './definitions.ts'
 import { type EditorWorkflow, readEditor } from './editor.ts'
-import { flatten } from './flatten.ts'
+import { flatten, keepersOf } from './flatten.ts'
 import { looksLikeModel, matchFile, modelFolderOf } from './models.ts'
 import { literalsBehind, traceTexts } from './trace.ts'
 
@@ -28,7 +28,7 @@ export function findParameters(prompt: Prompt, definitions: ObjectInfo, editor: 
   const behind = rolesBehindLinks(prompt, definitions)
   const hints = editor
     ? editorHints(editor, definitions)
-    : { controls: new Map<string, string>(), author: new Set<string>() }
+    : { controls: new Map<string, string>(), author: new Set<string>(), keepers: new Map<string, string>() }
   const hasCreator = Object.values(prompt).some((node) =>
     createsPicture(node, definitionOf(definitions, node.class_type)),
   )
@@ -50,7 +50,7 @@ export function findParameters(prompt: Prompt, definitions: ObjectInfo, editor: 
     })
     found.push(...ofNode)
   }
-  return named(order(boundTogether(withPlaceholders(found))), definitions, prompt)
+  return named(order(boundTogether(withPlaceholders(found), hints.keepers)), definitions, prompt)
 }
 
 function describe(
@@ -208,7 +208,10 @@ function rolesBehindLinks(prompt: Prompt, definitions: ObjectInfo): Map<string, 
       const role = roleOf(node, definition, input, declared, null, true)
       if (!role) continue
       const behind = literalsBehind(value, plainType(declared), prompt, definitions)
-      if (behind.length === 1 && !roles.has(behind[0]!)) roles.set(behind[0]!, role)
+      // Only what holds the value as it is, not one of the numbers it is computed from.
+      const [key = ''] = behind
+      const carried = key.endsWith('.value') || key.endsWith(`.${input}`)
+      if (behind.length === 1 && carried && !roles.has(key)) roles.set(key, role)
     }
   }
   return roles
@@ -218,7 +221,8 @@ function rolesBehindLinks(prompt: Prompt, definitions: ObjectInfo): Map<string, 
 function editorHints(editor: EditorWorkflow, definitions: ObjectInfo) {
   const controls = new Map<string, string>()
   const author = new Set<string>()
-  for (const { id, placement } of flatten(readEditor(editor), definitions).nodes) {
+  const flat = flatten(readEditor(editor), definitions)
+  for (const { id, placement } of flat.nodes) {
     for (const { input, control } of placement.widgets)
       if (control !== null) controls.set(`${id}.${input.name}`, control)
   }
@@ -227,7 +231,15 @@ function editorHints(editor: EditorWorkflow, definitions: ObjectInfo) {
   for (const entry of Array.isArray(app) ? app : []) {
     if (Array.isArray(entry)) author.add(`${String(entry[0])}.${String(entry[1])}`)
   }
-  return { controls, author }
+  const numbers = new Map<object, number>()
+  const keepers = new Map<string, string>()
+  for (const [key, { node, index, name }] of keepersOf(flat)) {
+    const raw = node.keptIn?.raw ?? node.raw
+    const number = numbers.get(raw) ?? numbers.size
+    numbers.set(raw, number)
+    keepers.set(key, `${number} ${index ?? name} ${node.keptIn?.offset ?? 0}`)
+  }
+  return { controls, author, keepers }
 }
 
 /**
@@ -269,28 +281,43 @@ function withPlaceholders(parameters: Parameter[]): Parameter[] {
 const pick = ({ node, input, classType, nodeTitle }: Parameter) => ({ node, input, classType, nodeTitle })
 
 /**
- * Inputs that only make sense together: the same text for several encoders of one side (base and refiner, G and L),
- * and the settings of samplers that share one schedule. The first stands for all; the others can still be set alone.
+ * Inputs that only make sense together: what the editor keeps once (a primitive, a subgraph's input), the same text for
+ * several encoders of one side (base and refiner, G and L), the settings of samplers that share one schedule. The first
+ * with a role stands for all; the others can still be set alone.
  */
-function boundTogether(parameters: Parameter[]): Parameter[] {
-  const first = new Map<string, Parameter>()
-  return parameters.map((parameter) => {
-    const { role, default: value, classType } = parameter
+function boundTogether(parameters: Parameter[], keepers: Map<string, string>): Parameter[] {
+  const kept = bind(parameters, ({ key, default: value }) => {
+    const keeper = keepers.get(key)
+    return keeper === undefined ? null : `${keeper} ${String(value)}`
+  })
+  return bind(kept, ({ role, default: value, classType }) => {
     const text = (role === 'prompt' || role === 'negative') && typeof value === 'string' && value.trim() !== ''
     const schedule =
       classType === 'KSamplerAdvanced' &&
       (role === 'steps' || role === 'cfg' || role === 'sampler' || role === 'scheduler')
-    if (!text && !schedule) return parameter
-    const key = `${role} ${String(value)}`
-    const leader = first.get(key)
-    if (!leader) {
-      const own = { ...parameter }
-      first.set(key, own)
-      return own
-    }
-    leader.also = [...(leader.also ?? []), parameter.key]
-    return { ...parameter, role: null, shown: false }
+    return text || schedule ? `${role} ${String(value)}` : null
   })
+}
+
+function bind(parameters: Parameter[], groupOf: (parameter: Parameter) => string | null): Parameter[] {
+  const groups = new Map<string, Parameter[]>()
+  for (const parameter of parameters) {
+    const group = groupOf(parameter)
+    if (group === null) continue
+    const members = groups.get(group)
+    if (members) members.push(parameter)
+    else groups.set(group, [parameter])
+  }
+  const bound = new Map<string, Parameter>()
+  for (const members of groups.values()) {
+    if (members.length < 2) continue
+    const leader = members.find(({ pinned }) => pinned) ?? members.find(({ role }) => role !== null) ?? members[0]!
+    const others = members.filter((member) => member !== leader)
+    const also = [...(leader.also ?? []), ...others.flatMap(({ key, also = [] }) => [key, ...also])]
+    bound.set(leader.key, { ...leader, also: [...new Set(also)] })
+    for (const other of others) bound.set(other.key, { ...other, role: null, shown: false, pinned: false })
+  }
+  return parameters.map((parameter) => bound.get(parameter.key) ?? parameter)
 }
 
 const roleOrder: readonly ParameterRole[] = [

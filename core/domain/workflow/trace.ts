@@ -8,7 +8,7 @@ type Side = 'prompt' | 'negative'
 const textInput =
   /^(text|text_[a-z]+|prompt|prompts?_[a-z]+|positive|negative|user_prompt|positive_prompt|negative_prompt|caption|tags|string|value|t5xxl|clip_[lg]|llama)$/i
 const spokenInput = /(^|[._])(text_)?prompt(_text)?$|^(negative_prompt|lyrics|text)$/i
-const notWritten = /delimiter|separator|filename|prefix|suffix|path|url|^system|model/i
+const notWritten = /delimiter|separator|find|replace|regex|pattern|filename|prefix|suffix|path|url|^system|model/i
 
 /**
  * `NODE.INPUT` of every text that steers a sampler, and towards which side: walked upstream from each sampler or

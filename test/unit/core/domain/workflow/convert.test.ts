@@ -315,6 +315,31 @@ test('two instances of a subgraph in a subgraph each have their own nodes and va
   })
 })
 
+test('a socket beside a widget on one subgraph input gets the same value', () => {
+  const subgraph = {
+    id: 'S',
+    inputs: [{ name: 'width', type: 'INT' }],
+    nodes: [
+      { id: 5, type: 'EmptyImage', inputs: [widget('width', 'INT', 1)], widgets_values: [64, 8, 1, 0] },
+      { id: 6, type: 'PreviewAny', inputs: [input('source', '*', 2)] },
+    ],
+    links: [
+      { id: 1, origin_id: -10, origin_slot: 0, target_id: 5, target_slot: 0 },
+      { id: 2, origin_id: -10, origin_slot: 0, target_id: 6, target_slot: 0 },
+    ],
+  }
+  const sourceWith = (values: number[]) => {
+    const { prompt } = convert({
+      nodes: [{ id: 2, type: 'S', widgets_values: values }],
+      links: [],
+      definitions: { subgraphs: [subgraph] },
+    })
+    return [prompt['2:5']!.inputs.width, prompt['2:6']!.inputs.source]
+  }
+  expect(sourceWith([128])).toEqual([128, 128])
+  expect(sourceWith([])).toEqual([64, 64])
+})
+
 test('a subgraph that contains itself, and one that is not in the file, are losses', () => {
   const self = { id: 'S', nodes: [{ id: 1, type: 'S' }], links: [] }
   expect(codes(convert({ nodes: [{ id: 1, type: 'S' }], links: [], definitions: { subgraphs: [self] } }))).toEqual([
@@ -457,6 +482,14 @@ describe('the stored values of a node', () => {
       'values-left-over 1',
     )
     expect(codes(one('KSampler', ['euler', 20, 'x']))).toContain('values-misaligned 1')
+  })
+
+  test('that only a browser can make are a loss', () => {
+    expect(codes(one('Load3D', ['a.glb', 'upload3dmodel', 'uploadExtraResources', 'clear', '', 512, 256]))).toContain(
+      'browser-widget 1',
+    )
+    const { prompt } = one('Load3D', ['a.glb', 'upload3dmodel', 'uploadExtraResources', 'clear', '', 512, 256])
+    expect(prompt['1']!.inputs).toMatchObject({ model_file: 'a.glb', width: 512, height: 256 })
   })
 
   test('of a class nobody knows are kept where the file names their inputs, else they are a loss', () => {

@@ -301,6 +301,37 @@ test('what the editor did with a seed is known from its file', () => {
   ])
 })
 
+test('what the editor keeps once is one parameter: a primitive that turns two nodes', () => {
+  const target = (id: number, link: number) => ({
+    id,
+    type: 'KSampler',
+    inputs: [{ name: 'seed', type: 'INT', link, widget: { name: 'seed' } }],
+    widgets_values: [0, 'fixed', 20, 7, 'euler', 'normal', 1],
+  })
+  const read = readWorkflow('w.json', {
+    json: JSON.stringify({
+      nodes: [target(1, 1), target(2, 2), { id: 3, type: 'PrimitiveNode', widgets_values: [9, 'fixed'] }],
+      links: [
+        [1, 3, 0, 1, 0, 'INT'],
+        [2, 3, 0, 2, 0, 'INT'],
+      ],
+    }),
+  })
+  const { prompt } = convertWorkflow(read, definitions)
+  expect(resolveParameter(findParameters(prompt, definitions, read.editor), 'seed')).toMatchObject({
+    key: '1.seed',
+    default: 9,
+    also: ['2.seed'],
+  })
+})
+
+test('texts of nodes that take no conditioning are prompts by their names', () => {
+  const paid = Object.entries(definitions).find(
+    ([, { api_node, input }]) => api_node && input.required?.prompt?.[1]?.multiline === true,
+  )!
+  expect(roles({ '1': node(paid[0], { prompt: 'a cat' }) })).toEqual({ '1.prompt': 'prompt' })
+})
+
 test('a person’s arrangement holds; parameters they have not seen follow', () => {
   const parameters = find(base)
   const arranged = arrange(parameters, [
