@@ -22,6 +22,8 @@ export interface Tools {
   /** Throws Interrupted, NodeFailure; told at each node's start and each sampler step. */
   at(node: NodeId, moment: 'start' | 'step' | 'saved'): Promise<void>
   send(type: string, data: Record<string, Json>): void
+  /** Whether somebody asked for pictures of what is being sampled. */
+  previews: boolean
   preview(node: NodeId, jpeg: Buffer): void
   /** Changes when a file of the input folder does. */
   inputMark(name: string): string
@@ -44,12 +46,12 @@ export async function execute(
   tools: Tools,
   cache: Cache,
 ): Promise<Executed> {
-  const order = orderOf(prompt, outputs)
-  const marks = marksOf(prompt, order, tools)
+  const upstream = upstreamOf(prompt, outputs)
+  const marks = marksOf(prompt, upstream, tools)
   const known = new Map([...cache].filter(([id, { mark }]) => marks.get(id) === mark))
   cache.clear()
   for (const [id, kept] of known) cache.set(id, kept)
-  tools.send('execution_cached', { nodes: order.filter((id) => known.has(id)) })
+  tools.send('execution_cached', { nodes: upstream.filter((id) => known.has(id)) })
 
   const progress: Record<NodeId, Record<string, Json>> = {}
   const tellProgress = (node: NodeId, value: number, max: number, state: string) => {
@@ -65,7 +67,7 @@ export async function execute(
     tools.send('progress_state', { nodes: structuredClone(progress) })
   }
   const done: Executed = { ui: {}, executed: [] }
-  for (const id of order) {
+  for (const id of orderOf(prompt, outputs, tools.definitions, known)) {
     const node = prompt[id]!
     const kept = known.get(id)
     if (kept) {
@@ -73,6 +75,7 @@ export async function execute(
         tools.send('executed', { node: id, display_node: id, output: kept.result.ui ?? null })
         if (kept.result.ui) done.ui[id] = kept.result.ui
       }
+      tellProgress(id, 1, 1, 'finished')
       continue
     }
     tellProgress(id, 0, 1, 'running')
@@ -90,7 +93,7 @@ export async function execute(
       async step(value, max, preview) {
         await tools.at(id, 'step')
         tellProgress(id, value, max, 'running')
-        tools.preview(id, await preview())
+        if (tools.previews) tools.preview(id, await preview())
         tools.send('progress', { value, max, node: id })
       },
     })
@@ -107,21 +110,69 @@ export async function execute(
   return done
 }
 
-function orderOf(prompt: Prompt, outputs: readonly NodeId[]): NodeId[] {
+/**
+ * The order in which ComfyUI runs them: of the nodes that may run, an output first, then one an output waits for, so that
+ * a person sees something early (comfy_execution/graph.py). What is known already stands in nobody's way.
+ */
+function orderOf(
+  prompt: Prompt,
+  outputs: readonly NodeId[],
+  definitions: ObjectInfo,
+  known: ReadonlyMap<NodeId, unknown>,
+): NodeId[] {
+  const waitsFor = new Map<NodeId, number>() // in the order the server comes across them
+  const holdsUp = new Map<NodeId, Set<NodeId>>()
+  for (const output of outputs) {
+    const stack = [output]
+    const links: [from: NodeId, to: NodeId][] = []
+    while (stack.length > 0) {
+      const id = stack.pop()!
+      if (waitsFor.has(id)) continue
+      waitsFor.set(id, 0)
+      holdsUp.set(id, new Set())
+      for (const value of Object.values(prompt[id]!.inputs)) {
+        if (!isLink(value) || known.has(value[0])) continue
+        stack.push(value[0])
+        links.push([value[0], id])
+      }
+    }
+    for (const [from, to] of links) {
+      if (holdsUp.get(from)!.has(to)) continue
+      holdsUp.get(from)!.add(to)
+      waitsFor.set(to, waitsFor.get(to)! + 1)
+    }
+  }
+  const isOutput = (id: NodeId) => definitions[prompt[id]!.class_type]?.output_node === true
+  const holdsOutput = (id: NodeId) => [...holdsUp.get(id)!].some(isOutput)
+  const order: NodeId[] = []
+  while (waitsFor.size > 0) {
+    const ready = [...waitsFor].filter(([, count]) => count === 0).map(([id]) => id)
+    const next =
+      ready.find(isOutput) ??
+      ready.find(holdsOutput) ??
+      ready.find((id) => [...holdsUp.get(id)!].some(holdsOutput)) ??
+      ready[0]!
+    waitsFor.delete(next)
+    for (const id of holdsUp.get(next)!) waitsFor.set(id, waitsFor.get(id)! - 1)
+    order.push(next)
+  }
+  return order
+}
+
+/** The outputs and all they need, what is needed first. */
+function upstreamOf(prompt: Prompt, outputs: readonly NodeId[]): NodeId[] {
   const order: NodeId[] = []
   const seen = new Set<NodeId>()
   // an own stack: a chain of ten thousand nodes is deeper than the language's
-  for (const output of outputs) {
-    const stack: { id: NodeId; entered: boolean }[] = [{ id: output, entered: false }]
-    while (stack.length > 0) {
-      const { id, entered } = stack.pop()!
-      if (entered) order.push(id)
-      else if (!seen.has(id)) {
-        seen.add(id)
-        stack.push({ id, entered: true })
-        const links = Object.values(prompt[id]?.inputs ?? {}).filter(isLink)
-        for (const [source] of links.toReversed()) if (!seen.has(source)) stack.push({ id: source, entered: false })
-      }
+  const stack = outputs.map((id) => ({ id, entered: false }))
+  while (stack.length > 0) {
+    const { id, entered } = stack.pop()!
+    if (entered) order.push(id)
+    else if (!seen.has(id)) {
+      seen.add(id)
+      stack.push({ id, entered: true })
+      for (const value of Object.values(prompt[id]!.inputs))
+        if (isLink(value) && !seen.has(value[0])) stack.push({ id: value[0], entered: false })
     }
   }
   return order

@@ -356,13 +356,15 @@ async function animatedWebp(frames: readonly Picture[], fps: number): Promise<Bu
 /** Writes what an output node was given; the ui part is what the real node reports. */
 async function saveOutputs(context: NodeContext): Promise<NodeResult> {
   const { classType, definition, inputs, save, texts } = context
+  const given = Object.values(inputs)
+  const picture = given.find(({ kind }) => kind === 'IMAGE' || kind === 'MASK')
   const temp = /^Preview/.test(classType)
   const where = temp ? 'temp' : 'output'
   const prefix = temp
     ? `ComfyUI_temp_${createHash('sha256').update(JSON.stringify(texts())).digest('hex').slice(0, 5)}`
-    : string(inputs.filename_prefix, 'ComfyUI')
-  const given = Object.values(inputs)
-  const picture = given.find(({ kind }) => kind === 'IMAGE' || kind === 'MASK')
+    : string(inputs.filename_prefix, 'ComfyUI').replace(/%(width|height)%/g, (_, side: 'width' | 'height') =>
+        String(picture?.[side] ?? 0),
+      )
   const pass = definition.output.map((type) => given.find(({ kind }) => kind === type) ?? { kind: String(type) })
   const done = (key: string, files: readonly SavedFile[], more: Record<string, Json> = {}): NodeResult => ({
     things: pass,

@@ -129,7 +129,7 @@ export class RehearsalServer {
     })
     http.on('upgrade', (request, socket, head) => {
       const { pathname, searchParams } = new URL(request.url ?? '/', 'http://rehearsal')
-      if (pathname !== '/ws' && pathname !== '/api/ws') return socket.destroy()
+      if ((pathname !== '/ws' && pathname !== '/api/ws') || isForeign(request)) return socket.destroy()
       sockets.handleUpgrade(request, socket, head, (ws) => this.#welcome(ws, searchParams.get('clientId')))
     })
     await new Promise<void>((resolve, reject) => {
@@ -312,6 +312,8 @@ export class RehearsalServer {
               for (const state of Object.values(nodes)) if (isJsonObject(state)) state.prompt_id = item.id
             this.#tell(item, type, { ...data, prompt_id: item.id })
           },
+          previews:
+            typeof item.extra.preview_method === 'string' && !/^(none|default)$/.test(item.extra.preview_method),
           preview: (node, jpeg) => gone() || this.#tellPreview(item, node, jpeg),
         },
         this.#cache,
@@ -416,9 +418,15 @@ export class RehearsalServer {
 
   async #answer(request: IncomingMessage, response: ServerResponse) {
     try {
+      if (isForeign(request)) return send(response, 403, '')
       const url = new URL(request.url ?? '/', 'http://rehearsal')
       const route = url.pathname.replace(/^\/api(?=\/)/, '').replace(/^\//, '')
-      await this.#route(request, response, `${request.method} ${route}`, url.searchParams)
+      await this.#route(
+        request,
+        response,
+        `${request.method === 'HEAD' ? 'GET' : request.method} ${route}`,
+        url.searchParams,
+      )
     } catch (cause) {
       if (response.headersSent) response.destroy()
       else if (cause instanceof TooLarge) send(response, 413, 'Request Entity Too Large')
@@ -457,7 +465,7 @@ export class RehearsalServer {
         return send(response, 200, '')
       }
       case 'POST free':
-        asObject(parseJson(await textOf(request)))
+        if (asObject(parseJson(await textOf(request))).free_memory) this.#cache.clear()
         return send(response, 200, '')
       case 'GET history':
         return json(this.#historyPage(query))
@@ -536,13 +544,15 @@ export class RehearsalServer {
     if (typeof id !== 'string' || !/^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/.test(id))
       return refuse({
         type: 'invalid_prompt_id',
-        message: 'prompt_id must be a canonical UUID',
-        details: String(id),
+        message: 'prompt_id must be a valid UUID',
+        details:
+          'prompt_id must be a UUID string in canonical lowercase hyphenated form; omit it to let the server generate one',
         extra_info: {},
       })
     if (body.prompt === undefined)
       return refuse({ type: 'no_prompt', message: 'No prompt provided', details: 'No prompt provided', extra_info: {} })
     const prompt = body.prompt as unknown as Prompt
+    if (!Object.values(asObject(body.prompt)).every(isJsonObject)) throw new Error('a node is no object')
     const definitions = this.#options.sketchUnknown ? withUnknown(prompt, this.#definitions) : this.#definitions
     const verdict = validatePrompt(prompt, definitions, {
       hasInputFile: (name) => this.#inputMark(name) !== '',
@@ -632,8 +642,10 @@ export class RehearsalServer {
   }
 
   async #view(request: IncomingMessage, response: ServerResponse, query: URLSearchParams): Promise<void> {
-    const name = query.get('filename') ?? ''
-    const type = query.get('type') ?? 'output'
+    const asked = query.get('filename')
+    if (asked === null) return send(response, 404, '')
+    const [, name = '', annotated] = /^(.*?)(?: \[(input|output|temp)\])?$/s.exec(asked) ?? []
+    const type = annotated ?? query.get('type') ?? 'output'
     if (name === '' || name.startsWith('/') || name.includes('..') || !['input', 'output', 'temp'].includes(type))
       return send(response, 400, '')
     const dir = this.#inside(this.#folder(type), query.get('subfolder') ?? '')
@@ -758,6 +770,13 @@ function withUnknown(prompt: Prompt, definitions: ObjectInfo): ObjectInfo {
       while (source && source.output.length <= value[1]) source.output.push('*')
     }
   return unknown.size === 0 ? definitions : { ...definitions, ...Object.fromEntries(unknown) }
+}
+
+/** A page of another origin asks through the browser of whoever runs us; ComfyUI refuses it too. */
+function isForeign({ headers }: IncomingMessage): boolean {
+  if (headers['sec-fetch-site'] === 'cross-site') return true
+  const { origin, host } = headers
+  return origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host)
 }
 
 class TooLarge extends Error {}
