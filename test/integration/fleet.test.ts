@@ -1,0 +1,181 @@
+import { randomUUID } from 'node:crypto'
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import path from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
+import { systemClock } from '../../main/services/clock.ts'
+import { type Database, openDatabase } from '../../main/services/database/open.ts'
+import { Fleet } from '../../main/services/workers/fleet.ts'
+import { eventually } from '../kit/eventually.ts'
+import { tempDir } from '../kit/temp-dir.ts'
+
+function aFolder() {
+  const dataDir = tempDir()
+  const database = openDatabase(path.join(dataDir, 'nightshift.db'))
+  onTestFinished(() => void database.close())
+  return { dataDir, database, secrets: new Map<string, string>() }
+}
+async function aFleet({
+  dataDir,
+  database,
+  secrets,
+}: {
+  dataDir: string
+  database: Database
+  secrets: Map<string, string>
+}) {
+  const port = {
+    get: (key: string) => secrets.get(key),
+    set: (key: string, value: string) => void secrets.set(key, value),
+    remove: (key: string) => void secrets.delete(key),
+  }
+  const fleet = new Fleet({
+    database,
+    dataDir,
+    secrets: port,
+    clock: systemClock,
+    newId: randomUUID,
+    rehearsal: { stepMs: 0 },
+  })
+  onTestFinished(() => fleet.stop())
+  await fleet.start()
+  return fleet
+}
+async function aComfyui() {
+  const server = new RehearsalServer({ dir: tempDir(), stepMs: 0 })
+  await server.start()
+  onTestFinished(() => server.stop())
+  return server
+}
+async function aServer(listener: RequestListener) {
+  const server = createServer(listener)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(async () => {
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+test('the rehearsal is always there and becomes ready by itself', async () => {
+  const fleet = await aFleet(aFolder())
+  await eventually(() => fleet.get('rehearsal')?.health.is === 'ready')
+  expect(fleet.view()).toEqual([
+    expect.objectContaining({
+      id: 'rehearsal',
+      kind: 'rehearsal',
+      url: null,
+      hasHeader: false,
+      enabled: true,
+      capacity: 2,
+    }),
+  ])
+  await expect(fleet.remove('rehearsal')).rejects.toMatchObject({ code: 'app.bad-request' })
+})
+
+test('a worker added by host and port is ready at once, and there again after a restart', async () => {
+  const folder = aFolder()
+  const host = new URL((await aComfyui()).url).host
+  const fleet = await aFleet(folder)
+  const added = await fleet.add({ url: host })
+  expect(added).toMatchObject({
+    id: host,
+    kind: 'remote',
+    url: `http://${host}/`,
+    health: { is: 'ready', comfyuiVersion: '0.33.0' },
+  })
+  await fleet.stop()
+  const again = await aFleet(folder)
+  expect(again.view().map(({ id }) => id)).toEqual(['rehearsal', host])
+  await eventually(() => again.get(host)?.health.is === 'ready')
+  expect(await again.remove(host)).toBe(1)
+  expect(again.view().map(({ id }) => id)).toEqual(['rehearsal'])
+})
+
+test('the same address is added once, a name is given once', async () => {
+  const fleet = await aFleet(aFolder())
+  const [first, second] = [await aComfyui(), await aComfyui()]
+  await fleet.add({ url: first.url, name: 'gpu' })
+  await expect(fleet.add({ url: `${first.url}/` })).rejects.toMatchObject({ code: 'worker.duplicate' })
+  await expect(fleet.add({ url: second.url, name: 'gpu' })).rejects.toMatchObject({ code: 'worker.name-taken' })
+  expect(fleet.find(first.url)?.id).toBe('gpu')
+  expect((await fleet.ensure({ url: first.url })).id).toBe('gpu')
+})
+
+test('what cannot be a worker is refused, saying why', async () => {
+  const fleet = await aFleet(aFolder())
+  const page = await aServer((_request, reply) => void reply.end('<h1>It works!</h1>'))
+  const closed = await aServer((_request, reply) => void reply.writeHead(401).end())
+  const broken = await aServer((_request, reply) => void reply.writeHead(502).end())
+  const codeOf = (url: string) => fleet.add({ url }).then(String, (cause) => cause.code)
+  expect(await codeOf(page)).toBe('worker.not-comfyui')
+  expect(await codeOf(closed)).toBe('worker.unauthorised')
+  expect(await codeOf(broken)).toBe('worker.unreachable')
+  expect(await codeOf('http://127.0.0.1:1')).toBe('worker.unreachable')
+  for (const url of ['', 'not an address', 'ftp://host', 'http://', 'javascript:alert(1)'])
+    expect([url, await codeOf(url)]).toEqual([url, 'worker.bad-address'])
+  expect(fleet.view().map(({ id }) => id)).toEqual(['rehearsal'])
+})
+
+test('a header goes to its own server, below its path, and never along a redirect to another', async () => {
+  const folder = aFolder()
+  const seen: [string, string | undefined][] = []
+  const stats = { system: { os: 'linux', python_version: '3', comfyui_version: '9.9.9' }, devices: [] }
+  const elsewhere = await aServer((request, reply) => {
+    seen.push(['elsewhere', request.headers['x-key'] as string | undefined])
+    reply.end(JSON.stringify(stats))
+  })
+  const home = await aServer((request, reply) => {
+    seen.push([request.url!, request.headers['x-key'] as string | undefined])
+    if (request.url === '/comfy/system_stats') return void reply.end(JSON.stringify(stats))
+    if (request.url === '/comfy/prompt') return void reply.end('{"exec_info":{"queue_remaining":3}}')
+    if (request.url === '/moved/system_stats') return void reply.writeHead(302, { location: elsewhere }).end()
+    reply.writeHead(404).end()
+  })
+  const fleet = await aFleet(folder)
+  const added = await fleet.add({ url: `${home}/comfy`, name: 'far', header: 'X-Key: s3cret' })
+  expect(added).toMatchObject({ hasHeader: true, health: { is: 'ready', comfyuiVersion: '9.9.9', queueLength: 3 } })
+  expect(JSON.stringify(added)).not.toContain('s3cret')
+  expect(JSON.stringify(folder.database.prepare('SELECT * FROM workers').all())).not.toContain('s3cret')
+  expect(seen.filter(([, key]) => key !== 's3cret')).toEqual([])
+  await fleet.test({ url: `${home}/moved`, header: 'X-Key: s3cret' }).catch(() => {})
+  expect(seen.filter(([where]) => where === 'elsewhere')).toEqual([['elsewhere', undefined]])
+  await fleet.remove('far')
+  expect([...folder.secrets]).toEqual([])
+})
+
+test('a disabled worker says so and takes up again when enabled, also after a restart', async () => {
+  const folder = aFolder()
+  const fleet = await aFleet(folder)
+  await eventually(() => fleet.get('rehearsal')?.health.is === 'ready')
+  expect(await fleet.enable('rehearsal', false)).toMatchObject({ enabled: false, health: { is: 'disabled' } })
+  await fleet.stop()
+  const again = await aFleet(folder)
+  expect(again.get('rehearsal')?.health).toEqual({ is: 'disabled' })
+  await again.enable('rehearsal', true)
+  await eventually(() => again.get('rehearsal')?.health.is === 'ready')
+})
+
+test('a worker that goes away and comes back is noticed both times, and told', async () => {
+  const comfyui = await aComfyui()
+  const fleet = await aFleet(aFolder())
+  const { id } = await fleet.add({ url: comfyui.url })
+  const told: string[] = []
+  fleet.events.on('changed', (changed) => changed === id && told.push(fleet.get(id)!.health.is))
+  comfyui.die()
+  await eventually(() => fleet.get(id)?.health.is === 'unreachable')
+  await comfyui.start()
+  await eventually(() => fleet.get(id)?.health.is === 'ready')
+  expect(told).toEqual(expect.arrayContaining(['unreachable', 'ready']))
+})
+
+test('definitions come from the worker asked, else from a real one that answers, else from what is bundled', async () => {
+  const fleet = await aFleet(aFolder())
+  expect(await fleet.definitionsFor()).toMatchObject({ from: 'bundled', version: '0.33.0' })
+  expect(await fleet.definitionsFor('rehearsal')).toMatchObject({ from: 'rehearsal' })
+  const comfyui = await aComfyui()
+  await fleet.add({ url: comfyui.url, name: 'gpu' })
+  expect(await fleet.definitionsFor()).toMatchObject({ from: 'gpu', version: '0.33.0' })
+  await expect(fleet.definitionsFor('nobody')).rejects.toMatchObject({ code: 'batch.unknown-worker' })
+})
