@@ -3,6 +3,7 @@ import { statfs } from 'node:fs/promises'
 import path from 'node:path'
 import type { App } from '../core/contract/app.ts'
 import type { Log } from '../core/engine/log.ts'
+import type { RehearsalOptions } from '../core/engine/rehearsal/server.ts'
 import { EventHub, throttled } from './api/events.ts'
 import { appRouter } from './api/router.ts'
 import type { Served } from './api/served.ts'
@@ -42,6 +43,8 @@ export interface AppOptions {
   readonly point?: (name: string) => void
   /** Where pictures go unless the settings say otherwise. */
   readonly outputDir?: string
+  /** For tests: how the embedded server behaves. */
+  readonly rehearsal?: Partial<RehearsalOptions>
 }
 export interface RunningApp extends Service {
   readonly served: Served
@@ -62,7 +65,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   const settings = new KeptSettings(database)
   const secrets = openSecrets(dataDir, options.secretKey)
   const queue = new Queue({ database, clock, point })
-  const fleet = new Fleet({ ...shared, dataDir, database, secrets })
+  const fleet = new Fleet({ ...shared, dataDir, database, secrets, rehearsal: options.rehearsal })
   const inputs = new Inputs(dataDir)
   const library = new Library({ ...shared, database, dataDir, resourcesDir, fleet, queue })
   const plans = new Plans({

@@ -36,7 +36,7 @@ export const serve: Command = async (context, args) => {
     dataDir,
     door: 'headless',
     locale: localeOf(env),
-    point: killPoint(env.NIGHTSHIFT_KILL_AT),
+    point: killPoint(env.NIGHTSHIFT_KILL_AT, env.NIGHTSHIFT_KILL_PID),
   })
   try {
     const { url } = await host.serve({ host: values.host, port, rendererDir: rendererDir() })

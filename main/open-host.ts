@@ -6,9 +6,8 @@ import type { Served } from './api/served.ts'
 import { type AppOptions, createApp } from './app.ts'
 import { accessToken, takeDataFolder } from './services/data-folder.ts'
 
-export type HostOptions = Pick<AppOptions, 'door' | 'locale' | 'idle' | 'point' | 'secretKey'> & {
-  readonly dataDir: string
-}
+/** `dataDir`: not yet anybody's. */
+export type HostOptions = Omit<AppOptions, 'log'>
 export interface Host {
   readonly served: Served
   readonly socket: string

@@ -17,6 +17,7 @@ export class Follower {
   /** Jobs told, by id and end: one that was retried ends again. */
   readonly #told = new Set<string>()
   #doneBefore = 0
+  #stall: { readonly code: string; readonly since: number; told: boolean } | null = null
   #since = performance.now()
 
   constructor(batchId: string, terminal: Terminal) {
@@ -53,7 +54,7 @@ export class Follower {
     const interrupted = () => wake()
     signal.addEventListener('abort', interrupted)
     try {
-      for (let stalled = ''; ; ) {
+      for (;;) {
         if (signal.aborted) throw new AppError('app.interrupted')
         const ids = [...fresh]
         fresh.clear()
@@ -67,7 +68,7 @@ export class Follower {
           return batch
         }
         this.#draw(batch, [...running.values()])
-        stalled = await this.#stalled(client, stalled)
+        await this.#lookForStall(client)
         if (fresh.size > 0 || all) continue
         const { promise, resolve } = Promise.withResolvers<void>()
         const timer = setTimeout(resolve, LOOK_EVERY_MS)
@@ -122,20 +123,26 @@ export class Follower {
     })
   }
 
-  /** Says once why nothing moves. A disk without room ends the run: nobody is here to make some. */
-  async #stalled(client: Client, before: string): Promise<string> {
+  /**
+   * Says once why nothing moves, when it has not for a moment. A disk without room ends the run: nobody is here to make
+   * some.
+   */
+  async #lookForStall(client: Client) {
     const { stalled } = await client.call('queue.state', {})
-    if (!stalled) return ''
+    if (!stalled) {
+      this.#stall = null
+      return
+    }
     const { code, message } = stalled
     if (code === 'disk.full' || code === 'disk.denied') {
       const { outDir } = await client.call('batch.get', { id: this.#batchId })
       throw new AppError(code, { dir: outDir })
     }
-    if (code !== before) {
-      this.#terminal.event('stalled', { code, message })
-      this.#terminal.note(this.#terminal.speech.words.run.stalled, { reason: this.#terminal.speech.problem(stalled) })
-    }
-    return code
+    if (this.#stall?.code !== code) this.#stall = { code, since: performance.now(), told: false }
+    if (this.#stall.told || performance.now() - this.#stall.since < LOOK_EVERY_MS / 2) return
+    this.#stall.told = true
+    this.#terminal.event('stalled', { code, message })
+    this.#terminal.note(this.#terminal.speech.words.run.stalled, { reason: this.#terminal.speech.problem(stalled) })
   }
 }
 

@@ -1,5 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import type { App } from '../../core/contract/app.ts'
 import { AppError } from '../../core/contract/errors.ts'
+import type { OutputOf } from '../../core/contract/procedure.ts'
 import { type Client, connect, connectInProcess } from '../api/client.ts'
 import { killPoint } from '../kill-point.ts'
 import { openHost } from '../open-host.ts'
@@ -29,7 +31,7 @@ export async function reachApp({ dataDir, env }: Context, { work }: { work: bool
         door: 'cli',
         locale: localeOf(env),
         idle: !work,
-        point: killPoint(env.NIGHTSHIFT_KILL_AT),
+        point: killPoint(env.NIGHTSHIFT_KILL_AT, env.NIGHTSHIFT_KILL_PID),
       })
       const client = connectInProcess(host.served)
       return {
@@ -53,4 +55,22 @@ async function speakTo(socket: string): Promise<Reached> {
   const client = connect(socket)
   await client.call('app.info', {})
   return { client, elsewhere: true, close: async () => client.close() }
+}
+
+/** The workers, once each has said how it is, or `withinMs` have passed. */
+export async function settledWorkers(client: Client, withinMs: number) {
+  const { promise, resolve, reject } = Promise.withResolvers<OutputOf<App, 'worker.list'>>()
+  const look = async (enough = false) => {
+    const workers = await client.call('worker.list', {})
+    if (enough || workers.rows.every(({ enabled, health }) => !enabled || health.is !== 'connecting')) resolve(workers)
+  }
+  const leave = client.subscribe(null, ({ name }) => {
+    if (name === 'worker.changed') look().catch(reject)
+  })
+  const timer = setTimeout(() => look(true).catch(reject), withinMs)
+  look().catch(reject)
+  return promise.finally(() => {
+    clearTimeout(timer)
+    leave()
+  })
 }

@@ -5,6 +5,7 @@ import { parse as parseCsv } from 'csv-parse/sync'
 import type { Axis, BatchPlanInput, BatchPreview, RowFault, Values } from '../../core/contract/batch.ts'
 import { AppError, FailureError } from '../../core/contract/errors.ts'
 import { type Json, writeJson } from '../../core/contract/json.ts'
+import type { WorkerView } from '../../core/contract/worker.ts'
 import type { Parameter } from '../../core/contract/workflow.ts'
 import { resolveParameter } from '../../core/domain/workflow/parameters.ts'
 import type { Client } from '../api/client.ts'
@@ -20,7 +21,7 @@ import {
   wholeNumber,
 } from './context.ts'
 import { Follower } from './follow.ts'
-import { reachApp } from './reach.ts'
+import { reachApp, settledWorkers } from './reach.ts'
 import { sayTime } from './terminal.ts'
 
 const list = { type: 'string', multiple: true, default: [] as string[] } as const
@@ -61,11 +62,11 @@ export const run: Command = async (context, args) => {
 
   let app = await reachApp(context, { work: !values['dry-run'] })
   try {
+    const workers = values['dry-run'] ? values.worker : await findWorkers(app.client, values.worker)
     const { id, parameters } = await importWorkflow(app.client, workflow)
-    await mustAnswer(app.client, values.worker)
     const sets = readSets(context, parameters, values.set)
     const given = await readRows(context, app.client, { id, parameters, table, values })
-    const plan: BatchPlanInput = { workflowId: id, sets, ...given, ...settings, workers: values.worker }
+    const plan: BatchPlanInput = { workflowId: id, sets, ...given, ...settings, workers }
     if (values['dry-run']) return preview(context, await app.client.call('batch.preview', plan))
 
     const continueKey = values.new ? null : keyOf(workflow.bytes, plan)
@@ -187,15 +188,27 @@ async function importWorkflow(client: Client, { name, bytes }: { name: string; b
   return { id, parameters: inspection.parameters }
 }
 
-/** An address that is new is asked before anything is queued, so that a typing error is not waited for. */
-async function mustAnswer(client: Client, workers: readonly string[]) {
-  const { rows } = await client.call('worker.list', {})
-  for (const url of workers.filter((name) => /^https?:\/\//i.test(name))) {
-    const same = (known: string | null) => known !== null && known.replace(/\/+$/, '') === url.replace(/\/+$/, '')
-    if (rows.some((known) => same(known.url) && known.health.is === 'ready')) continue
-    const health = await client.call('worker.test', { url })
-    if (health.is === 'unreachable') throw new FailureError(health.because)
+const ADDRESS = /^https?:\/\//i
+const WORKERS_ANSWER_WITHIN_MS = 10_000
+
+/**
+ * The ids of the workers asked for. An address that is new is asked and kept before anything is queued, so that a
+ * typing error is not waited for and its own node definitions are the ones that hold.
+ */
+async function findWorkers(client: Client, asked: readonly string[]): Promise<string[]> {
+  const same = (known: WorkerView, name: string) =>
+    known.id === name || known.url?.replace(/\/+$/, '') === name.replace(/\/+$/, '')
+  const known = (await settledWorkers(client, WORKERS_ANSWER_WITHIN_MS)).rows
+  const ids: string[] = []
+  for (const name of asked) {
+    const found = known.find((worker) => same(worker, name))
+    if (found) ids.push(found.id)
+    else ids.push(ADDRESS.test(name) ? (await client.call('worker.add', { url: name })).id : name)
   }
+  const named = known.filter(({ id }) => ids.includes(id))
+  const away = named.map(({ health }) => health).filter((health) => health.is === 'unreachable')
+  if (away[0] && away.length === ids.length) throw new FailureError(away[0].because)
+  return ids
 }
 
 /** A file of the caller's, as the process that does the work knows it; anything else stays as it is. */

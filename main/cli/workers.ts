@@ -5,7 +5,7 @@ import type { Json } from '../../core/contract/json.ts'
 import type { WorkerHealth, WorkerView } from '../../core/contract/worker.ts'
 import type { Client } from '../api/client.ts'
 import { type Command, type Context, EXIT, onlyArgument, parseOptions, usageError } from './context.ts'
-import { reachApp } from './reach.ts'
+import { reachApp, settledWorkers } from './reach.ts'
 
 const OPTIONS = { name: { type: 'string' }, 'header-file': { type: 'string' }, header: { type: 'string' } } as const
 type Options = { name?: string; 'header-file'?: string; header?: string }
@@ -34,19 +34,17 @@ export const workers: Command = async (context, args) => {
 const actions: Record<string, Action> = {
   async list(context, client) {
     const { rows } = await client.call('worker.list', {})
-    for (const worker of rows) tell(context, worker, worker.health)
+    for (const worker of rows) tell(context, worker)
     return true
   },
   async add(context, client, args, { name, ...options }) {
     const url = onlyArgument(context, args, 'URL')
     const header = await readHeader(context, options)
-    const health = await client.call('worker.test', { url, name, header })
-    if (health.is === 'unreachable') throw new AppError('worker.unreachable', health.because.facts)
     const worker = await client.call('worker.add', { url, name, header })
     const { terminal } = context
-    terminal.event('worker', { ...(worker as unknown as Record<string, Json>), health: health as unknown as Json })
+    terminal.event('worker', worker as unknown as Record<string, Json>)
     if (!terminal.json) {
-      terminal.say(terminal.speech.words.workers.added, { id: worker.id, health: sayHealth(context, health) })
+      terminal.say(terminal.speech.words.workers.added, { id: worker.id, health: sayHealth(context, worker.health) })
     }
     return true
   },
@@ -59,43 +57,22 @@ const actions: Record<string, Action> = {
     return true
   },
   async status(context, client) {
-    const { rows } = await client.call('worker.list', {})
-    let ok = true
-    for (const worker of rows) {
-      const health =
-        worker.enabled && worker.url !== null && worker.health.is !== 'ready'
-          ? await settled(client, worker)
-          : worker.health
-      tell(context, worker, health)
-      ok &&= health.is === 'ready' || health.is === 'disabled'
-    }
-    return ok
+    const { rows } = await settledWorkers(client, ANSWER_WITHIN_MS)
+    for (const worker of rows) tell(context, worker)
+    return rows.every(({ health }) => health.is === 'ready' || health.is === 'disabled')
   },
 }
 
-/** A worker that was only just begun to be looked at. */
-async function settled(client: Client, { id }: WorkerView): Promise<WorkerHealth> {
-  const { promise, resolve } = Promise.withResolvers<WorkerHealth>()
-  const look = async () => {
-    const { rows } = await client.call('worker.list', {})
-    const health = rows.find((worker) => worker.id === id)?.health ?? { is: 'disabled' as const }
-    if (health.is !== 'connecting') resolve(health)
-  }
-  const leave = client.subscribe(null, ({ name }) => {
-    if (name === 'worker.changed') void look()
-  })
-  await look()
-  return promise.finally(leave)
-}
+const ANSWER_WITHIN_MS = 15_000
 
-function tell(context: Context, worker: WorkerView, health: WorkerHealth) {
+function tell(context: Context, worker: WorkerView) {
   const { terminal } = context
-  terminal.event('worker', { ...(worker as unknown as Record<string, Json>), health: health as unknown as Json })
+  terminal.event('worker', worker as unknown as Record<string, Json>)
   if (terminal.json) return
   terminal.say(terminal.speech.words.workers.line, {
     id: worker.id,
     url: worker.url ?? '',
-    health: sayHealth(context, health),
+    health: sayHealth(context, worker.health),
   })
 }
 
