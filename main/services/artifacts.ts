@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { createReadStream, createWriteStream, lstatSync, type Stats, statSync } from 'node:fs'
 import fs from 'node:fs/promises'
 import path from 'node:path'
@@ -221,7 +222,14 @@ export class Artifacts implements Service {
         yield chunk
       }
     }
-    await pipeline(counted, createWriteStream(part, { flush: true }), { signal })
+    // opened first: a fault before the stream had opened it would create the file after it was cleared away
+    const file = await fs.open(part, 'w')
+    try {
+      await file.writeFile(counted(), { signal })
+      await file.sync()
+    } finally {
+      await file.close()
+    }
     const sha256 = sizeBytes <= HASHED_HERE_BYTES ? sum.digest('hex') : await this.#deps.thumbnails.hash(part)
     return { sha256, sizeBytes }
   }
