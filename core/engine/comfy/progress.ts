@@ -42,6 +42,7 @@ export class PromptProgress {
         this.#max = message.max
         break
       case 'executed':
+        this.#enter(message.node)
         this.#done.add(message.node)
         break
       case 'progress-state':
