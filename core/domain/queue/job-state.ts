@@ -13,4 +13,5 @@ export const moves = {
 export const jobStates = Object.keys(moves) as JobState[]
 
 /** The states a job may be in to move to `to`. */
-export const statesBefore = (to: JobState) => jobStates.filter((from) => (moves[from] as readonly JobState[]).includes(to))
+export const statesBefore = (to: JobState) =>
+  jobStates.filter((from) => (moves[from] as readonly JobState[]).includes(to))
