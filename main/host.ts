@@ -61,7 +61,7 @@ try {
     door: values.door === 'headless' ? 'headless' : 'desktop',
     locale: values.locale || Intl.DateTimeFormat().resolvedOptions().locale,
     secretKey: values.key ? await keyed.promise : undefined,
-    point: killPoint(process.env.NIGHTSHIFT_KILL_AT),
+    point: killPoint(process.env.NIGHTSHIFT_KILL_AT, process.env.NIGHTSHIFT_KILL_PID),
   })
   parent.post({ ready: true, socket: host.socket, since: host.served.events.oldest })
 } catch (cause) {
