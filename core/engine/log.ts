@@ -34,7 +34,7 @@ export function hideSecrets(line: string): string {
   return line
     .replace(/([#?&](?:t|token|key|api_?key|access_token)=)[^&\s"\\]+/gi, `$1${HIDDEN}`)
     .replace(/\b(Bearer|Basic)\s+[\w.~+/=-]{6,}/gi, `$1 ${HIDDEN}`)
-    .replace(/(\w+:\/\/)[^/\s:@"]+:[^/\s@"]+@/g, `$1${HIDDEN}@`)
+    .replace(/(\b[a-z][a-z\d+.-]{0,15}:\/\/)[^/\s:@"]{1,200}:[^/\s@"]{1,500}@/gi, `$1${HIDDEN}@`)
 }
 
 /** `name.log`, and `name.log.1` … the older the higher. Writes at once: a crash loses no line. */
