@@ -194,6 +194,26 @@ const makers: Record<string, Maker> = {
       }),
     )
   },
+  async ImageScaleToMaxDimension({ inputs }) {
+    const largest = number(inputs.largest_size, 512)
+    return one(
+      await each(inputs.image, (picture) => {
+        const by = largest / Math.max(picture.width, picture.height)
+        const [width, height] = [Math.round(picture.width * by), Math.round(picture.height * by)]
+        return scaled(picture, width, height, string(inputs.upscale_method))
+      }),
+    )
+  },
+  async GetImageSize({ inputs }) {
+    const frames = await framesOf(inputs.image)
+    const { width, height } = frames[0]!
+    return { things: [width, height, frames.length].map((literal) => ({ kind: 'INT', literal })) }
+  },
+  async BatchImagesNode({ inputs }) {
+    const frames = (await Promise.all(Object.values(inputs).map(framesOf))).flat()
+    const { width, height } = frames[0]!
+    return one(images(await Promise.all(frames.map((picture) => scaled(picture, width, height, 'lanczos', 'center')))))
+  },
   async ImageCrop({ inputs }) {
     return one(
       await each(inputs.image, async (picture) => {

@@ -87,7 +87,7 @@ function drawLow({ seed, text, steps, index }: SketchFacts, w: number, h: number
 
 function label(picture: Picture, { seed, text, steps }: SketchFacts, part: number) {
   const { width, height } = picture
-  const size = Math.max(1, Math.floor(Math.min(width, height * 1.5) / 128)) // pixels per dot of a letter
+  const size = Math.max(1, Math.floor(Math.min(width, height * 1.5) / 176)) // pixels per dot of a letter
   const perLine = Math.floor((width / size - 4) / 4)
   if (perLine < 4) return
   const lines = ['REHEARSAL', `SEED ${seed}`]
