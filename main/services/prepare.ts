@@ -1,3 +1,4 @@
+import type { Values } from '../../core/contract/batch.ts'
 import type { ObjectInfo, Prompt } from '../../core/contract/comfyui.ts'
 import type { Json } from '../../core/contract/json.ts'
 import { materialise } from '../../core/domain/batch/materialise.ts'
@@ -92,6 +93,11 @@ export function jobNames({ job, worker, record }: Made, workflow: string): JobNa
   const { columns } = batch.plan
   const { parameters } = batch
   const { prompt } = record
-  const told = { batch: batch.name, workflow, row, index, overrides, extra, columns, parameters, prompt }
+  const inputs: Values = {}
+  for (const { key, node, input, upload } of parameters) {
+    const given = overrides[key] ?? batch.prompt[node]?.inputs[input]
+    if (upload && typeof given === 'string' && given.startsWith('input:')) inputs[key] = given
+  }
+  const told = { batch: batch.name, workflow, row, index, overrides, extra, columns, parameters, prompt, inputs }
   return { ...nameFacts(told), worker: worker.id }
 }

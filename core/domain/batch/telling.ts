@@ -20,6 +20,8 @@ interface Told {
   readonly parameters: readonly Parameter[]
   /** The job's, complete. */
   readonly prompt: Prompt
+  /** The input files it uses as a person gave them, by parameter key: a server calls them otherwise. */
+  readonly inputs?: Values
 }
 
 const NAME_COLUMN = /^(name|file ?name|title|id|名称|名字|文件名|标题|编号|名)$/i
@@ -29,12 +31,12 @@ const NAME_LENGTH = 40
 export function nameFacts(
   told: Told,
 ): Pick<NameFacts, 'batch' | 'workflow' | 'row' | 'index' | 'seed' | 'name' | 'columns' | 'params'> {
-  const { parameters, prompt, overrides } = told
+  const { parameters, overrides } = told
   const params: Record<string, Json> = {}
   const columns: Record<string, string> = { ...told.extra }
   let seed: Json = null
   for (const parameter of parameters) {
-    const value = prompt[parameter.node]?.inputs[parameter.input]
+    const value = valueIn(told, parameter)
     if (value === undefined || (typeof value === 'object' && value !== null)) continue
     params[parameter.name] = fileName(value)
     const column = told.columns[parameter.key]
@@ -47,7 +49,8 @@ export function nameFacts(
 }
 
 /** The words a person would know a job by: a column called name, else its prompt, else the other text it gives. */
-function tellingName({ overrides, extra, parameters, prompt }: Told): string {
+function tellingName(told: Told): string {
+  const { overrides, extra, parameters } = told
   const named = Object.entries(extra).find(([column, value]) => NAME_COLUMN.test(column.trim()) && value.trim() !== '')
   if (named) return clip(tidy(named[1]), NAME_LENGTH)
   const byRole = (role: Parameter['role'], given: boolean) =>
@@ -59,13 +62,16 @@ function tellingName({ overrides, extra, parameters, prompt }: Told): string {
     ...own.filter(({ role }) => role !== 'negative' && role !== 'filename-prefix'),
     ...byRole('prompt', false),
   ]
-  for (const { node, input } of candidates) {
-    const value = prompt[node]?.inputs[input]
+  for (const parameter of candidates) {
+    const value = valueIn(told, parameter)
     const words = typeof value === 'string' ? tidy(String(fileName(value))) : ''
     if (words) return clip(words, NAME_LENGTH)
   }
   return ''
 }
+
+const valueIn = ({ prompt, inputs }: Told, { key, node, input }: Parameter) =>
+  inputs?.[key] ?? prompt[node]?.inputs[input]
 
 /** What of a value may stand in a name: an input file is its name without folder and extension. */
 function fileName(value: Json): Json {

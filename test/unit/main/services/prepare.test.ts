@@ -18,7 +18,7 @@ function aWorker(id = 'gpu', definitions: ObjectInfo = bundledDefinitions().defi
     definitions: async () => definitions,
     async upload({ name }: { name: string }) {
       uploads.push(name)
-      return `sub/${name}`
+      return `sub/0a1b2c3d.${name.split('.').at(-1)}`
     },
     onHealth(listener: typeof tell) {
       tell = listener
@@ -71,7 +71,7 @@ test('an input file is uploaded once to each worker, and again when the worker h
   const { worker, uploads, goAway } = aWorker()
   for (const job of jobs) {
     const { attempt, record } = await prepare(job, worker, first, signal)
-    expect(attempt.prompt['1']?.inputs.image).toBe('sub/mug.png')
+    expect(attempt.prompt['1']?.inputs.image).toBe('sub/0a1b2c3d.png')
     expect(attempt.pngInfo).not.toHaveProperty('workflow')
     expect(jobNames({ job, worker, record } as Parameters<typeof jobNames>[0], 'mugs')).toMatchObject({
       name: 'mug',
