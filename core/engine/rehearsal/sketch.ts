@@ -18,7 +18,6 @@ export interface SketchFacts {
   readonly index: number
 }
 
-const LOW = 48 // the longer side of what is drawn before it is enlarged
 const BANNER = [24, 24, 32] as const
 const INK = [255, 255, 255] as const
 const PREVIEW_SIZE = 256
@@ -43,11 +42,10 @@ export async function sketchPreview(facts: SketchFacts, part: number): Promise<B
 
 async function draw(facts: SketchFacts, part: number): Promise<Picture> {
   const { width, height } = facts
-  const scale = LOW / Math.max(width, height)
-  const [lowWidth, lowHeight] = [Math.max(2, Math.round(width * scale)), Math.max(2, Math.round(height * scale))]
-  const raw = { width: lowWidth, height: lowHeight, channels: 3 as const }
-  const data = await sharp(drawLow(facts, lowWidth, lowHeight, part), { raw })
-    .resize(width, height, { fit: 'fill', kernel: 'cubic' })
+  const data = await sharp(Buffer.from(landscape(facts, part)))
+    .blur(0.3 + (1 - part) * Math.max(1, width / 40))
+    .flatten({ background: '#000' })
+    .toColourspace('srgb')
     .raw()
     .toBuffer()
   const picture: Picture = { width, height, data }
@@ -55,44 +53,55 @@ async function draw(facts: SketchFacts, part: number): Promise<Picture> {
   return withForeignText(picture, facts)
 }
 
-/** Shapes and colours that follow from the facts alone, sinking in noise while sampling is not done. */
-function drawLow({ seed, text, steps, index }: SketchFacts, w: number, h: number, part: number): Buffer {
+/** Hills under a moon, their shapes and colours following from the facts alone; greyed out while sampling is not done. */
+function landscape({ seed, text, steps, index, width: w, height: h }: SketchFacts, part: number): string {
   const digest = createHash('sha256').update(`${seed}\0${text}\0${steps}`).digest()
   const random = mulberry(digest.readUInt32LE(0))
-  const noise = mulberry(digest.readUInt32LE(4) + Math.round(part * 1000))
-  const colour = () => [random() * 255, random() * 255, random() * 255] as const
-  const [from, to] = [colour(), colour()]
-  const blobs = Array.from({ length: 3 + (digest[8]! % 5) }, () => ({
-    x: random() * w,
-    y: random() * h,
-    radius: (0.1 + random() * 0.25) * Math.max(w, h),
-    drift: random() * 2 - 1,
-    ink: colour(),
-  }))
-  const data = Buffer.alloc(w * h * 3)
-  for (let y = 0; y < h; y++)
-    for (let x = 0; x < w; x++) {
-      const t = (x / w + y / h) / 2
-      const pixel = from.map((value, channel) => value * (1 - t) + to[channel]! * t)
-      for (const { x: cx, y: cy, radius, drift, ink } of blobs) {
-        const near = 1 - Math.hypot(x - cx - (drift * index * w) / 12, y - cy) / radius
-        if (near > 0)
-          for (const channel of [0, 1, 2]) pixel[channel] = pixel[channel]! * (1 - near) + ink[channel]! * near
-      }
-      const at = (y * w + x) * 3
-      for (const channel of [0, 1, 2]) data[at + channel] = pixel[channel]! * part + noise() * 255 * (1 - part)
-    }
-  return data
+  const hue = Math.round(random() * 360)
+  const moon = {
+    x: (0.18 + random() * 0.64) * w,
+    y: (0.14 + random() * 0.22) * h,
+    r: (0.06 + random() * 0.07) * Math.min(w, h),
+  }
+  // frames of a video: the moon wanders
+  const moonX = moon.x + index * 0.01 * w
+  const dot = Math.min(w, h) / 400
+  const stars = Array.from({ length: 60 }, () => {
+    const [x, y, r] = [random() * w, random() ** 1.6 * h * 0.6, (0.5 + random()) * dot]
+    return `<circle cx="${x}" cy="${y}" r="${r}" fill="#fff" opacity="${0.3 + random() * 0.6}"/>`
+  })
+  const hills = [0.52, 0.63, 0.76].map((level, layer) => {
+    const at = (i: number) => [(i / 6) * w, (level + (random() - 0.5) * 0.16) * h] as const
+    const points = Array.from({ length: 7 }, (_, i) => at(i))
+    const curves = points.slice(1).map(([x, y], i) => {
+      const [fromX, fromY] = points[i]!
+      const middle = (fromX + x) / 2
+      return `C${middle},${fromY} ${middle},${y} ${x},${y}`
+    })
+    const path = `M0,${h} L${points[0]!.join()} ${curves.join(' ')} L${w},${h} Z`
+    return `<path d="${path}" fill="hsl(${hue + layer * 18},${34 - layer * 4}%,${34 - layer * 11}%)"/>`
+  })
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${w}" height="${h}">
+    <defs><linearGradient id="sky" x1="0" y1="0" x2="0" y2="1">
+      <stop offset="0" stop-color="hsl(${hue - 20},52%,12%)"/>
+      <stop offset="0.6" stop-color="hsl(${hue + 30},48%,46%)"/>
+    </linearGradient></defs>
+    <rect width="${w}" height="${h}" fill="url(#sky)"/>${stars.join('')}
+    <circle cx="${moonX}" cy="${moon.y}" r="${moon.r * 1.9}" fill="hsl(48,80%,86%)" opacity=".12"/>
+    <circle cx="${moonX}" cy="${moon.y}" r="${moon.r}" fill="hsl(48,80%,88%)"/>
+    ${hills.join('')}
+    <rect width="${w}" height="${h}" fill="hsl(${hue},12%,50%)" opacity="${(1 - part) * 0.85}"/>
+  </svg>`
 }
 
 function label(picture: Picture, { seed, text, steps }: SketchFacts, part: number) {
   const { width, height } = picture
-  const size = Math.max(1, Math.floor(Math.min(width, height * 1.5) / 176)) // pixels per dot of a letter
+  const size = Math.max(1, Math.floor(Math.min(width, height * 1.5) / 230)) // pixels per dot of a letter
   const perLine = Math.floor((width / size - 4) / 4)
   if (perLine < 4) return
-  const lines = ['REHEARSAL', `SEED ${seed}`]
+  const lines = [`REHEARSAL - SEED ${seed}`]
   if (part < 1) lines.push(`STEP ${Math.round(part * steps)} OF ${steps}`)
-  if (isAscii(text)) lines.push(...wrap(text, perLine).slice(0, 6))
+  if (isAscii(text)) lines.push(...wrap(text, perLine).slice(0, 3))
   const fitting = lines.slice(0, Math.max(1, Math.floor((height / size - 4) / 7)))
   fillRect(picture, 0, height - (fitting.length * 7 + 3) * size, width, (fitting.length * 7 + 3) * size, BANNER)
   fitting.forEach((line, row) => {
