@@ -157,3 +157,11 @@ test('a workflow that only previews gives its previews', async () => {
   prompt['7'] = { class_type: 'PreviewImage', inputs: { images: ['6', 0] } }
   expect(outputsOf(await steps(prompt))).toMatchObject([{ is: 'file', node: '7', file: { type: 'temp' } }])
 })
+
+test('a batch has all its pictures; one too large for this machine fails as a GPU would, and the next prompt runs', async () => {
+  const { pictures, steps } = await embedded()
+  expect((await pictures(fromText(1, 'many', { width: 16, height: 16, batch_size: 30 }))).length).toBe(30)
+  const huge = fromText(1, 'huge', { width: 4096, height: 4096, batch_size: 64 })
+  expect((await steps(huge)).at(-1)).toMatchObject({ is: 'failed', failure: { code: 'prompt.out-of-memory' } })
+  expect((await steps(fromText(2))).at(-1)!.is).toBe('saved')
+})

@@ -3,14 +3,6 @@ import { isLink, type NodeDefinition, type NodeId, type ObjectInfo, type Prompt 
 import { type Json, writeJson } from '../../contract/json.ts'
 import { carryOut, type Given, type NodeContext, type NodeResult, type Thing } from './nodes.ts'
 
-/** A node that failed; worded as `execution_error` words it. */
-export class NodeFailure extends Error {
-  readonly type: string
-  constructor(type: string, message: string) {
-    super(message)
-    this.type = type
-  }
-}
 /** The prompt was interrupted at a node. */
 export class Interrupted extends Error {}
 

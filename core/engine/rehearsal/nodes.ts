@@ -59,7 +59,28 @@ export interface NodeResult {
   readonly ui?: Record<string, Json>
 }
 
+/** A film is sketched by its first frames; a batch has all its pictures. */
 const MOST_FRAMES = 24
+const MOST_BYTES = 1.5 * 1024 ** 3
+
+/** A node that failed; worded as `execution_error` words it. */
+export class NodeFailure extends Error {
+  readonly type: string
+  constructor(type: string, message: string) {
+    super(message)
+    this.type = type
+  }
+}
+
+/** One prompt must not bring down the app the rehearsal lives in. */
+function checkAffordable(bytes: number) {
+  if (bytes <= MOST_BYTES) return
+  const asked = (bytes / 1024 ** 3).toFixed(2)
+  throw new NodeFailure(
+    'torch.OutOfMemoryError',
+    `Allocation on device: out of memory. Tried to allocate ${asked} GiB.`,
+  )
+}
 
 const number = (thing: Thing | undefined, otherwise: number) => {
   const value = Number(thing?.literal ?? Number.NaN)
@@ -95,8 +116,9 @@ async function framesOf(thing: Thing | undefined): Promise<readonly Picture[]> {
   if (thing?.frames) return thing.frames
   if (thing?.mask) return [greyPicture(thing.mask)]
   const { width = 512, height = 512, count = 1, text = '', seed = '0', steps = 0 } = thing ?? {}
+  checkAffordable(pixels(width) * pixels(height) * 3 * count)
   const frames: Picture[] = []
-  for (let index = 0; index < Math.min(count, MOST_FRAMES); index += 1)
+  for (let index = 0; index < count; index += 1)
     frames.push(await sketch({ text, seed, steps, width: pixels(width), height: pixels(height), index }))
   return frames
 }
@@ -126,8 +148,12 @@ const scaled = (picture: Picture, width: number, height: number, method: string,
       fit: crop === 'center' ? 'cover' : 'fill',
     }),
   )
-const each = async (thing: Thing | undefined, change: (picture: Picture) => Promise<Picture>) =>
-  images(await Promise.all((await framesOf(thing)).map(change)))
+async function each(thing: Thing | undefined, change: (picture: Picture) => Promise<Picture>): Promise<Thing> {
+  const frames = await framesOf(thing)
+  const changed = [await change(frames[0]!)]
+  checkAffordable(changed[0]!.data.length * frames.length)
+  return images([...changed, ...(await Promise.all(frames.slice(1).map(change)))])
+}
 
 async function loadPicture(file: string): Promise<{ picture: Picture; alpha: Mask | undefined }> {
   const image = sharp(await readFile(file)).rotate()
@@ -428,10 +454,13 @@ function gathered(inputs: Given): Partial<Thing> {
     steps: numeric(literalOf(/^steps$/)) ?? first('steps'),
     width: numeric(literalOf(/^width$/)) ?? first('width'),
     height: numeric(literalOf(/^height$/)) ?? first('height'),
-    count: numeric(literalOf(/^(batch_size|length)$/)) ?? first('count'),
+    count: countOf(numeric(literalOf(/^length$/)), numeric(literalOf(/^batch_size$/))) ?? first('count'),
   }
   return Object.fromEntries(Object.entries(facts).filter(([, value]) => value !== undefined))
 }
+
+const countOf = (length: number | undefined, batchSize: number | undefined) =>
+  length === undefined ? batchSize : Math.min(length, MOST_FRAMES) * (batchSize ?? 1)
 
 /** Draws what a sampler would: step by step, with previews. */
 async function sample({ inputs, definition, step }: NodeContext): Promise<NodeResult> {
@@ -441,7 +470,8 @@ async function sample({ inputs, definition, step }: NodeContext): Promise<NodeRe
   const steps = Math.max(1, Math.min(10_000, facts.steps ?? 20))
   const width = pixels(latent?.width ?? facts.width ?? 512)
   const height = pixels(latent?.height ?? facts.height ?? 512)
-  const count = Math.min(latent?.count ?? facts.count ?? 1, MOST_FRAMES)
+  const count = latent?.count ?? facts.count ?? 1
+  checkAffordable(width * height * 3 * count)
   for (let value = 1; value <= steps; value += 1)
     await step(value, steps, () => sketchPreview({ text, seed, steps, width, height, index: 0 }, value / steps))
   const frames: Picture[] = []

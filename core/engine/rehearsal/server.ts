@@ -13,7 +13,8 @@ import { isJsonObject, type Json, parseJson, writeJson } from '../../contract/js
 import { mediaOf } from '../../domain/media.ts'
 import { validatePrompt } from '../../domain/workflow/validate.ts'
 import { bundledDefinitions } from '../definitions.ts'
-import { type Cache, execute, Interrupted, NodeFailure } from './execute.ts'
+import { type Cache, execute, Interrupted } from './execute.ts'
+import { NodeFailure } from './nodes.ts'
 import { pythonJson } from './png-text.ts'
 
 /** What a test can make go wrong with the next prompt. */
