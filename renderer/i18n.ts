@@ -87,7 +87,8 @@ export function formats(language: string) {
     stamp: (at: number) => stamp.format(at),
     /** "2h 5m", "40s"; two units at most. */
     duration(seconds: number) {
-      const whole = Math.max(0, Math.round(seconds))
+      if (seconds < 9.95) return span(Math.round(Math.max(0, seconds) * 10) / 10, 'second')
+      const whole = Math.round(seconds)
       const parts = [
         [Math.floor(whole / 86_400), 'day'],
         [Math.floor(whole / 3600) % 24, 'hour'],
@@ -95,7 +96,6 @@ export function formats(language: string) {
         [whole % 60, 'second'],
       ] as const
       const first = parts.findIndex(([amount]) => amount > 0)
-      if (first === -1) return span(0, 'second')
       const two = parts.slice(first, first + 2).filter(([amount], place) => place === 0 || amount > 0)
       return two.map(([amount, unit]) => span(amount, unit)).join(zh ? '' : ' ')
     },

@@ -14,6 +14,7 @@ import {
   Workflow as WorkflowIcon,
 } from 'lucide-react'
 import { useCallback, useEffect, useState } from 'react'
+import type { Batch } from '../core/contract/batch.ts'
 import { useAsk, useDo } from './client/client.ts'
 import { seedProgress, useBatchEnded, useConnection } from './client/use-live.ts'
 import { chooseLanguage, saySentence, useWords } from './i18n.ts'
@@ -133,7 +134,7 @@ function Rail() {
         <Stop to="/" icon={WorkflowIcon} label={t('nav.start')} exact />
         {remembered && current.data && (
           <li>
-            <p className="overline hidden truncate px-2.5 pt-3 pb-1 min-[1180px]:block" title={current.data.name}>
+            <p className="eyebrow hidden truncate px-2.5 pt-3 pb-1 min-[1180px]:block" title={current.data.name}>
               {current.data.name}
             </p>
             <ul className="flex flex-col gap-0.5">
@@ -219,12 +220,26 @@ function Stop({
   )
 }
 
+function partDone({ rows }: { rows: readonly Batch[] }) {
+  let done = 0
+  let all = 0
+  for (const { counts, endedAt } of rows) {
+    if (endedAt !== null) continue
+    const total = Object.values(counts).reduce((sum, count) => sum + count, 0)
+    all += total
+    done += total - counts.waiting - counts.running
+  }
+  return all === 0 ? 0 : done / all
+}
+
 /** What the queue is doing, always in sight. */
 function QueueStatus() {
   const { t, format } = useWords()
   const { data } = useAsk('queue.state', {})
   const pause = useDo('queue.pause', { onError: sayFault })
   const resume = useDo('queue.resume', { onError: sayFault })
+  // of the batches that still have work: how far all of them are
+  const part = useAsk('batch.list', { limit: 200 }, { select: partDone }).data ?? 0
   const running = data?.running
   useEffect(() => {
     if (running) seedProgress(running)
@@ -235,13 +250,17 @@ function QueueStatus() {
   if (open === 0 && paused === 'no') return null
   const word = paused !== 'no' ? t('queue.paused') : stalled ? t('queue.stalled') : t('queue.working')
   return (
-    <section aria-label={t('shell.queueStatus')} className="min-[1180px]:card min-[1180px]:p-2.5">
+    <section aria-label={t('shell.queueStatus')} className="min-[1180px]:px-2.5">
       <div className="hidden flex-col gap-1.5 min-[1180px]:flex">
         <div className="flex items-center justify-between gap-2">
           <span className={`badge ${paused !== 'no' || stalled ? 'tone-warn' : 'tone-accent'}`}>{word}</span>
           <span className="num text-xs text-faint">{t('shell.left', { count: open, n: format.number(open) })}</span>
         </div>
-        {counts.running > 0 && <ProgressBar value={null} label={word} />}
+        <ProgressBar
+          value={part}
+          label={t('shell.queueStatus')}
+          tone={paused !== 'no' || stalled ? 'warn' : 'accent'}
+        />
         <p className="truncate text-xs text-faint" title={stalled ? saySentence(stalled) : undefined}>
           {stalled
             ? saySentence(stalled)

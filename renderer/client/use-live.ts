@@ -27,15 +27,17 @@ const ended = new Set<(batch: Ended) => void>()
 const progress = new Map<string, JobProgress>()
 let connection: Connection = 'connecting'
 let stale = new Set<Name>()
-let timer: ReturnType<typeof setTimeout> | undefined
+let askingSoon = false
 
 const announce = () => {
   for (const listener of listeners) listener()
 }
 function askAgain(names: Name[]) {
   for (const name of names) stale.add(name)
-  timer ??= setTimeout(() => {
-    timer = undefined
+  if (askingSoon) return
+  askingSoon = true
+  setTimeout(() => {
+    askingSoon = false
     const names = [...stale]
     stale = new Set()
     void refresh(...names)

@@ -427,7 +427,7 @@ function Tile({
           event.preventDefault()
           bridge.startDrag(selected ? [...selection.keys()] : [id])
         }}
-        className={`checker block w-full overflow-hidden rounded-lg border bg-sunken ${selected ? 'border-accent outline-2 outline-accent' : 'border-line'}`}
+        className={`block w-full overflow-hidden rounded-lg border bg-sunken ${selected ? 'border-accent outline-2 outline-accent' : 'border-line'}`}
         style={{ height: side }}
         aria-label={t('workflow.open', { name: file })}
       >

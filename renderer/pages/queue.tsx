@@ -20,6 +20,7 @@ import type { Batch, JobCounts } from '../../core/contract/batch.ts'
 import type { Job, JobSelection, JobState } from '../../core/contract/job.ts'
 import { previewUrl, refresh, thumbUrl, useAsk, useDo } from '../client/client.ts'
 import { useProgress } from '../client/use-live.ts'
+import { useNames } from '../client/use-names.ts'
 import { usePages } from '../client/use-pages.ts'
 import { saySentence, useWords } from '../i18n.ts'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
@@ -409,8 +410,10 @@ function Running({ batchId }: { batchId?: string }) {
   )
 }
 
-function RunningJob({ job: { id, label, workerId } }: { job: Job }) {
+function RunningJob({ job }: { job: Job }) {
   const { t, format } = useWords()
+  const { id, workerId } = job
+  const label = job.label || t('queue.row', { row: format.number(job.row) })
   const progress = useProgress(id)
   const cancel = useCancel()
   return (
@@ -680,6 +683,7 @@ function Detail({ id, onClose }: { id: string; onClose: () => void }) {
   const job = useAsk('job.get', { id })
   const pictures = useAsk('artifact.page', { jobId: id, limit: 12 })
   const progress = useProgress(id)
+  const nameOf = useNames(job.data?.batchId)
   const retry = useDo('job.retry', acting)
   const move = useDo('job.move', acting)
   const prioritise = useDo('job.prioritise', acting)
@@ -701,7 +705,7 @@ function Detail({ id, onClose }: { id: string; onClose: () => void }) {
         {!job.data && !job.error && <Skeleton rows={4} />}
         {job.data && (
           <>
-            <p className="break-words">{job.data.label}</p>
+            {job.data.label && <p className="break-words">{job.data.label}</p>}
             {job.data.failure && <ErrorNotice compact cause={job.data.failure} />}
             <div className="flex flex-wrap gap-2">
               {['failed', 'cancelled', 'parked'].includes(job.data.state) && (
@@ -786,7 +790,7 @@ function Detail({ id, onClose }: { id: string; onClose: () => void }) {
             )}
             <Facts
               title={t('queue.values')}
-              facts={Object.entries(job.data.overrides).map(([key, value]) => [key, textOf(value)])}
+              facts={Object.entries(job.data.overrides).map(([key, value]) => [nameOf(key), textOf(value)])}
             />
             <Facts
               title={t('queue.tries')}
@@ -816,7 +820,7 @@ function Facts({ title, facts }: { title: string; facts: readonly (readonly [str
   if (facts.length === 0) return null
   return (
     <section aria-label={title}>
-      <h3 className="overline mb-1">{title}</h3>
+      <h3 className="eyebrow mb-1">{title}</h3>
       <dl className="num grid grid-cols-[minmax(80px,auto)_1fr] gap-x-3 gap-y-1 text-xs">
         {facts.map(([name, value]) => (
           <div key={name} className="contents">

@@ -192,7 +192,7 @@ function Head({ workflow, children }: { workflow: Workflow; children: ReactNode 
             onChange={({ target }) => setTitle(target.value)}
             onBlur={keep}
             onKeyDown={({ key, currentTarget }) => key === 'Enter' && currentTarget.blur()}
-            className="-ml-2 h-8 w-full min-w-40 rounded-md border border-transparent bg-transparent px-2 text-lg font-semibold tracking-tight hover:border-line [field-sizing:content]"
+            className="-ml-2 h-8 max-w-[42ch] min-w-16 rounded-md border border-transparent bg-transparent px-2 text-lg font-semibold tracking-tight hover:border-line [field-sizing:content]"
           />
         </h1>
       }
@@ -284,7 +284,7 @@ function Form({
         [...Map.groupBy(hidden, ({ node }) => node)].map(([node, some]) => (
           <fieldset key={node} className="grid grid-cols-2 gap-x-3 gap-y-3.5 border-t border-line pt-3">
             <legend className="contents">
-              <span className="overline col-span-2 truncate">
+              <span className="eyebrow col-span-2 truncate">
                 {some[0]!.nodeTitle} · {node}
               </span>
             </legend>

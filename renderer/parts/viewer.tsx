@@ -14,11 +14,12 @@ import {
   SquareSplitHorizontal,
   X,
 } from 'lucide-react'
-import { useEffect, useState } from 'react'
+import { useEffect, useRef, useState } from 'react'
 import type { Artifact, Sidecar } from '../../core/contract/artifact.ts'
 import { writeJson } from '../../core/contract/json.ts'
 import { artifactUrl, bridge, call, useAsk, useDo } from '../client/client.ts'
 import { download } from '../client/files.ts'
+import { useNames } from '../client/use-names.ts'
 import { useDraft } from '../draft.ts'
 import { useWords } from '../i18n.ts'
 import { Button, ErrorNotice, IconButton, Skeleton } from './basics.tsx'
@@ -46,12 +47,16 @@ export function Viewer({
   const picture = useAsk('artifact.get', { id })
   const other = useAsk('artifact.get', { id: compare ?? '' }, { enabled: compare !== null })
   const [mode, setMode] = useState<'slider' | 'side'>('slider')
+  const popup = useRef<HTMLDivElement>(null)
   const file = picture.data?.artifact.name.split('/').at(-1) ?? ''
   return (
     <Dialog.Root open onOpenChange={(open) => !open && onClose()}>
       <Dialog.Portal>
         <Dialog.Backdrop className="backdrop z-30" />
         <Dialog.Popup
+          ref={popup}
+          initialFocus={popup}
+          tabIndex={-1}
           className="fixed inset-3 z-30 flex overflow-hidden rounded-xl border border-line bg-bg shadow-high outline-none"
           onKeyDown={(event) => {
             if ((event.target as HTMLElement).closest('input, textarea, video, audio')) return
@@ -273,6 +278,7 @@ function About({ artifact, sidecar, onClose }: { artifact: Artifact; sidecar: Si
         action: { label: t('workflow.openQueue'), run: () => void navigate({ to: '/queue', search: { batch } }) },
       }),
   })
+  const nameOf = useNames(batchId)
   const settings = settingsOf(sidecar)
   async function copy() {
     await navigator.clipboard.writeText(writeJson(settings, 2)).then(() => say({ title: t('viewer.copied') }), sayFault)
@@ -318,7 +324,10 @@ function About({ artifact, sidecar, onClose }: { artifact: Artifact; sidecar: Si
         </Button>
         {workflowId && <UseOnForm workflowId={workflowId} settings={settings} />}
       </div>
-      <Facts title={t('viewer.values')} facts={Object.entries(settings).map(([key, value]) => [key, textOf(value)])} />
+      <Facts
+        title={t('viewer.values')}
+        facts={Object.entries(settings).map(([key, value]) => [nameOf(key), textOf(value)])}
+      />
       <Facts
         title={t('viewer.file')}
         facts={[
@@ -371,6 +380,7 @@ function UseOnForm({ workflowId, settings }: { workflowId: string; settings: Sid
 /** Two pictures differ in these values. */
 function Differences({ one, other }: { one: Sidecar; other: Sidecar }) {
   const { t } = useWords()
+  const nameOf = useNames(one.batchId)
   const [left, right] = [settingsOf(one), settingsOf(other)]
   const keys = [...new Set([...Object.keys(left), ...Object.keys(right)])].filter(
     (key) => writeJson(left[key] ?? null) !== writeJson(right[key] ?? null),
@@ -385,7 +395,7 @@ function Differences({ one, other }: { one: Sidecar; other: Sidecar }) {
       <dl className="flex flex-col gap-3 text-xs">
         {keys.map((key) => (
           <div key={key}>
-            <dt className="overline">{key}</dt>
+            <dt className="eyebrow">{nameOf(key)}</dt>
             <dd className="break-words">{textOf(left[key] ?? null) || '–'}</dd>
             <dd className="break-words text-accent-ink">{textOf(right[key] ?? null) || '–'}</dd>
           </div>
@@ -399,7 +409,7 @@ function Facts({ title, facts }: { title: string; facts: readonly (readonly [str
   if (facts.length === 0) return null
   return (
     <section aria-label={title}>
-      <h3 className="overline mb-1">{title}</h3>
+      <h3 className="eyebrow mb-1">{title}</h3>
       <dl className="num grid grid-cols-[minmax(72px,auto)_1fr] gap-x-3 gap-y-1 text-xs">
         {facts.map(([name, value]) => (
           <div key={name} className="contents">

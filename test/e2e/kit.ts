@@ -1,0 +1,92 @@
+import path from 'node:path'
+import AxeBuilder from '@axe-core/playwright'
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright'
+import { afterAll, onTestFinished } from 'vitest'
+import { ensureBuilt } from '../kit/built.ts'
+import { startApp } from '../kit/start-app.ts'
+
+const rendererDir = path.resolve(import.meta.dirname, '../../out/renderer')
+let browser: Browser | undefined
+
+/** The browser `npm test` found, or Debian's. */
+export const launchBrowser = () =>
+  chromium.launch({
+    executablePath: process.env.NIGHTSHIFT_CHROMIUM || '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-dev-shm-usage'],
+  })
+
+afterAll(async () => {
+  await browser?.close()
+  browser = undefined
+})
+
+type Options = Parameters<Browser['newContext']>[0]
+
+/** The real app on a folder of its own, its real pages in a real browser; a fault in a page fails the test. */
+export async function openScreens(options: Options = {}, app: Parameters<typeof startApp>[0] = {}) {
+  ensureBuilt()
+  browser ??= await launchBrowser()
+  const started = await startApp(app)
+  const { url } = await started.host.serve({ host: '127.0.0.1', port: 0, rendererDir })
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 800 },
+    locale: 'en-GB',
+    colorScheme: 'light',
+    permissions: ['clipboard-read', 'clipboard-write'],
+    ...options,
+  })
+  const page = await context.newPage()
+  const faults: string[] = []
+  page.on('pageerror', (fault) => faults.push(fault.message))
+  onTestFinished(async () => {
+    await context.close()
+    if (faults.length > 0) throw new Error(`the page broke: ${faults.join('; ')}`)
+  })
+  await page.goto(url)
+  await page.getByRole('navigation').waitFor()
+  return { ...started, context: context as BrowserContext, page, url, origin: new URL(url).origin }
+}
+
+/** Changes the page without loading it anew. */
+export async function go(page: Page, to: string) {
+  await page.evaluate((hash) => {
+    location.hash = hash
+  }, `#${to}`)
+}
+
+/** Lets files fall on the window, as from a folder. */
+export async function drop(page: Page, files: { name: string; mediaType: string; bytes: Uint8Array }[]) {
+  const transfer = await page.evaluateHandle(
+    (files) => {
+      const transfer = new DataTransfer()
+      for (const { name, mediaType, base64 } of files) {
+        const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))
+        transfer.items.add(new File([bytes], name, { type: mediaType }))
+      }
+      return transfer
+    },
+    files.map(({ name, mediaType, bytes }) => ({ name, mediaType, base64: Buffer.from(bytes).toString('base64') })),
+  )
+  await page.dispatchEvent('body', 'drop', { dataTransfer: transfer })
+}
+
+/** Pastes text into whatever has the focus, as a spreadsheet would give it. */
+export async function paste(page: Page, text: string) {
+  await page.evaluate((text) => {
+    const clipboardData = new DataTransfer()
+    clipboardData.setData('text/plain', text)
+    document.activeElement?.dispatchEvent(
+      new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }),
+    )
+  }, text)
+}
+
+/** What axe calls serious or critical, a line each. */
+export async function barriers(page: Page): Promise<string[]> {
+  const { violations } = await new AxeBuilder({ page }).analyze()
+  return violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .flatMap(({ id, nodes }) =>
+      nodes.map(({ html, failureSummary }) => `${id}: ${html.slice(0, 160)} ${failureSummary}`),
+    )
+}

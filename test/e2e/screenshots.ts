@@ -1,0 +1,168 @@
+// node test/e2e/screenshots.ts OUTDIR [--readme DIR]: every screen with real data, in both themes, languages and sizes.
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import type { Page } from 'playwright'
+import { chromium } from 'playwright'
+import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
+import { connectInProcess } from '../../main/api/client.ts'
+import { openHost } from '../../main/open-host.ts'
+import { ensureBuilt } from '../kit/built.ts'
+import { eventually } from '../kit/eventually.ts'
+
+const { positionals, values } = parseArgs({ allowPositionals: true, options: { readme: { type: 'string' } } })
+const outDir = path.resolve(positionals[0] ?? 'screenshots')
+const rendererDir = path.resolve(import.meta.dirname, '../../out/renderer')
+mkdirSync(outDir, { recursive: true })
+ensureBuilt()
+
+const dir = mkdtempSync(path.join(tmpdir(), 'nightshift-screenshots-'))
+const host = await openHost({
+  dataDir: path.join(dir, 'data'),
+  outputDir: path.join(dir, 'pictures'),
+  door: 'headless',
+  locale: 'en',
+})
+const { call, close } = connectInProcess(host.served)
+const failing = new RehearsalServer({ dir: path.join(dir, 'server'), stepMs: 60, assumeModels: true })
+await failing.start()
+const dying = new RehearsalServer({ dir: path.join(dir, 'dying') })
+await dying.start()
+const browser = await chromium.launch({
+  executablePath: process.env.NIGHTSHIFT_CHROMIUM || '/usr/bin/chromium',
+  args: ['--no-sandbox', '--disable-dev-shm-usage'],
+})
+try {
+  await shoot()
+} finally {
+  await browser.close()
+  close()
+  await host.stop()
+  await failing.stop()
+  rmSync(dir, { recursive: true, force: true })
+}
+
+async function shoot() {
+  const { url } = await host.serve({ host: '127.0.0.1', port: 0, rendererDir })
+  const prompts = [
+    'a lighthouse on a basalt cliff, storm light, long exposure',
+    'paper lanterns over a canal, blue hour',
+    'an old observatory in the snow, warm windows',
+    'a tram under plane trees, rain, reflections',
+    'a night market seen from above',
+    'terraced rice fields at dawn, mist',
+  ]
+  const sample = await call('workflow.sample', {})
+  const { inspection } = await call('workflow.get', { id: sample.id })
+  const key = (role: string) => inspection.parameters.find((parameter) => parameter.role === role)!.key
+  const done = await call('batch.submit', {
+    workflowId: sample.id,
+    name: 'Postcards',
+    workers: ['rehearsal'],
+    sets: { [key('steps')]: 8 },
+    rows: prompts.map((prompt) => ({ [key('prompt')]: prompt })),
+    axes: [{ parameter: key('cfg'), values: [4, 7] }],
+  })
+  await eventually(async () => (await call('batch.get', { id: done.batchId })).endedAt !== null, 180_000)
+  failing.onNext('oom')
+  await call('worker.add', { url: failing.url, name: 'studio-4090', header: null })
+  await call('worker.add', { url: dying.url, name: 'old-laptop', header: null })
+  await dying.stop()
+  await eventually(async () => {
+    const { rows } = await call('worker.list', {})
+    return rows.some(({ id, health }) => id === 'studio-4090' && health.is === 'ready')
+  })
+  const trouble = await call('batch.submit', {
+    workflowId: sample.id,
+    name: 'Large prints',
+    workers: ['studio-4090'],
+    sets: { [key('steps')]: 4 },
+    rows: prompts.slice(0, 3).map((prompt) => ({ [key('prompt')]: prompt })),
+  })
+  await eventually(async () => (await call('batch.get', { id: trouble.batchId })).endedAt !== null, 120_000)
+  const night = await call('batch.submit', {
+    workflowId: sample.id,
+    name: 'Winter catalogue',
+    workers: ['studio-4090'],
+    sets: { [key('steps')]: 400 },
+    rows: prompts.map((prompt) => ({ [key('prompt')]: prompt })),
+    repeat: 60,
+    startAt: null,
+    stopAt: null,
+  })
+  const failed = await call('job.page', { batchId: trouble.batchId, states: ['failed'], limit: 1 })
+  const pictures = await call('artifact.page', { batchId: done.batchId, limit: 12 })
+  await eventually(async () => (await call('queue.state', {})).running.some(({ preview }) => preview > 0), 60_000)
+
+  const screens: Record<string, (page: Page) => Promise<void>> = {
+    start: (page) => open(page, '/'),
+    workflow: (page) => open(page, `/workflow/${sample.id}`),
+    batch: async (page) => {
+      await open(page, `/batch/${sample.id}`)
+      await fillTable(page, prompts)
+    },
+    queue: (page) => open(page, `/queue?batch=${night.batchId}`),
+    failure: (page) => open(page, `/queue?batch=${trouble.batchId}&job=${failed.rows[0]?.id}`),
+    gallery: (page) => open(page, `/gallery?batch=${done.batchId}`),
+    picture: (page) => open(page, `/gallery?batch=${done.batchId}&open=${pictures.rows[2]?.id}`),
+    compare: (page) => open(page, `/gallery?open=${pictures.rows[0]?.id}&compare=${pictures.rows[1]?.id}`),
+    workers: (page) => open(page, '/workers'),
+    settings: (page) => open(page, '/settings'),
+  }
+  async function open(page: Page, to: string) {
+    await page.goto(`${new URL(url).origin}/#${to}`)
+    await page.reload()
+    await settled(page)
+  }
+  for (const size of [
+    { width: 1440, height: 900 },
+    { width: 1024, height: 720 },
+  ])
+    for (const theme of ['light', 'dark'] as const)
+      for (const language of ['en', 'zh-CN'] as const) {
+        await call('settings.set', { theme, language })
+        const context = await browser.newContext({ viewport: size, locale: language, colorScheme: theme })
+        const page = await context.newPage()
+        await page.goto(url)
+        await page.getByRole('navigation').waitFor()
+        for (const [name, show] of Object.entries(screens)) {
+          await show(page)
+          await page.screenshot({ path: path.join(outDir, `${name}-${size.width}-${theme}-${language}.png`) })
+          const readme = values.readme && size.width === 1440 && language === 'en'
+          if (readme && ['start', 'batch', 'queue', 'gallery'].includes(name))
+            await page.screenshot({ path: path.join(values.readme!, `${name}-${theme}.png`) })
+        }
+        await context.close()
+      }
+}
+
+/** Nothing is being asked for, loaded or moved any more. */
+async function settled(page: Page) {
+  await page.locator('main').waitFor()
+  await eventually(async () => (await page.locator('[aria-label="Loading…"], [aria-label="正在载入…"]').count()) === 0)
+  await page.evaluate(() => Promise.all([...document.images].map((image) => image.decode().catch(() => null))))
+  await pause(350) // pictures fade and panels slide for this long
+}
+
+async function fillTable(page: Page, prompts: readonly string[]) {
+  const grid = page.getByRole('grid')
+  await grid.waitFor()
+  if (((await grid.textContent()) ?? '').includes('lighthouse')) return
+  await grid.focus()
+  const rows = [
+    'Prompt\tSteps\tCFG',
+    ...prompts.map((prompt, row) => `${prompt}\t${20 + row * 5}\t${row === 3 ? 'high' : 6.5}`),
+  ]
+  await page.evaluate((text) => {
+    const clipboardData = new DataTransfer()
+    clipboardData.setData('text/plain', text)
+    document.activeElement?.dispatchEvent(
+      new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }),
+    )
+  }, rows.join('\n'))
+  await page.getByText('lighthouse').first().waitFor()
+  await settled(page)
+  await pause(600) // the preview is asked for once the typing stops
+}
