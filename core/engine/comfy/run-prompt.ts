@@ -256,7 +256,7 @@ async function* listen(
     }
     let seen: Recovered
     try {
-      seen = ended ? await entryAfterEnd(client, promptId, signal) : await look(client, promptId, signal)
+      seen = ended ? await entryAfterEnd(client, promptId, ears, signal) : await look(client, promptId, signal)
       silentSince = undefined
     } catch (cause) {
       signal.throwIfAborted()
@@ -293,14 +293,22 @@ function isEnd(heard: Heard): boolean {
   return heard.is === 'succeeded' || heard.is === 'interrupted'
 }
 
-async function entryAfterEnd(client: ComfyClient, promptId: string, signal: AbortSignal): Promise<Recovered> {
-  for (let waitMs = 25, waited = 0; waited < 5_000; waited += waitMs, waitMs *= 2) {
+/** The history may lag behind the socket; whatever is told next is a reason to look again at once. */
+async function entryAfterEnd(
+  client: ComfyClient,
+  promptId: string,
+  ears: Ears,
+  signal: AbortSignal,
+): Promise<Recovered> {
+  const until = performance.now() + HISTORY_LAG_MS
+  for (let waitMs = 50; performance.now() < until; waitMs *= 2) {
     const entry = await client.history(promptId, signal)
     if (entry) return endingOf(entry)
-    await pause(waitMs, undefined, { signal })
+    await ears.next(Math.min(waitMs, 1_000), signal)
   }
   return look(client, promptId, signal)
 }
+const HISTORY_LAG_MS = 5_000
 
 // ---- looking ----
 
