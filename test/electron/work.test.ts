@@ -17,11 +17,17 @@ async function submit(page: Page, jobs: number) {
   return batchId
 }
 const batchOf = (page: Page, id: string) => call(page, 'batch.get', { id })
-const ended = (page: Page, id: string) =>
-  eventually(async () => {
-    const batch = await batchOf(page, id)
-    return batch.endedAt === null ? null : batch
-  }, WITHIN_MS)
+const ended = async (page: Page, id: string) => {
+  try {
+    return await eventually(async () => {
+      const batch = await batchOf(page, id)
+      return batch.endedAt === null ? null : batch
+    }, WITHIN_MS)
+  } catch (cause) {
+    const seen = { ...(await batchOf(page, id)).counts, queue: await call(page, 'queue.state', {}) }
+    throw new Error(`the batch did not end: ${JSON.stringify(seen)}`, { cause })
+  }
+}
 
 const trayOf = (app: LaunchedApp) =>
   app.evaluate(({ Tray }) => ({
