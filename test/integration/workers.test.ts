@@ -7,7 +7,7 @@ import { eventually } from '../kit/eventually.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 import { workerPromises } from './worker-promises.ts'
 
-const pace = { lookEveryMs: 300, absenceMs: 100, patienceMs: 3_000 }
+const pace = { absenceMs: 200, patienceMs: 3_000 }
 
 async function openAt(url: string, kind: 'rehearsal' | 'remote') {
   const address = readAddress(url)

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import { openAsBlob } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Agent, type Dispatcher, FormData, request } from 'undici'
@@ -43,6 +44,8 @@ export class ComfyClient {
   readonly address: ComfyAddress
   readonly clientId: string
   readonly socket: ComfySocket
+  /** The server no longer has a prompt, and its socket may say nothing of it. */
+  readonly events = new EventEmitter<{ cancelled: [promptId: string] }>()
   readonly #timeoutMs: number
   readonly #agent = new Agent({ connect: { timeout: 10_000 }, headersTimeout: 300_000, bodyTimeout: 60_000 })
   /** Whether `/api/jobs/{id}/cancel` exists there (ComfyUI 0.25 and later); unknown until tried. */
@@ -53,6 +56,7 @@ export class ComfyClient {
     this.clientId = clientId
     this.#timeoutMs = timeoutMs
     this.socket = new ComfySocket(address, clientId)
+    this.events.setMaxListeners(0)
   }
 
   /**

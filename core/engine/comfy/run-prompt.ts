@@ -111,7 +111,10 @@ export async function cancelPrompt(client: ComfyClient, promptId: string, signal
     const { running, pending } = await client.queue(signal)
     const has = (items: readonly (readonly Json[])[]) => items.some(([, id]) => id === promptId)
     const [runs, waits] = [has(running as unknown as Json[][]), has(pending as unknown as Json[][])]
-    if (!runs && !waits) return
+    if (!runs && !waits) {
+      client.events.emit('cancelled', promptId)
+      return
+    }
     if (!(await client.cancelJob(promptId, signal))) {
       if (runs) await client.interrupt(promptId, signal)
       else await client.deletePending(promptId, signal)
@@ -183,12 +186,14 @@ class Ears {
     client.socket.events.on('message', this.#onMessage)
     client.socket.events.on('opened', this.lookSoon)
     client.socket.events.on('lost', this.lookSoon)
+    client.events.on('cancelled', this.#onCancelled)
   }
 
   close() {
     this.#client.socket.events.off('message', this.#onMessage)
     this.#client.socket.events.off('opened', this.lookSoon)
     this.#client.socket.events.off('lost', this.lookSoon)
+    this.#client.events.off('cancelled', this.#onCancelled)
   }
 
   /** Whatever happened meanwhile may have been missed. */
@@ -210,6 +215,10 @@ class Ears {
       clearTimeout(timer)
       signal.removeEventListener('abort', this.#onAbort)
     }
+  }
+
+  #onCancelled = (promptId: string) => {
+    if (promptId === this.#promptId) this.lookSoon()
   }
 
   #onAbort = () => this.#wake?.()
