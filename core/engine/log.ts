@@ -26,9 +26,6 @@ export function openLog({ dir, level = 'info' }: { dir: string; level?: string }
   return { log, close: () => file.close() }
 }
 
-/** A logger that says nothing, for tests. */
-export const noLog: Log = pino({ level: 'silent' })
-
 /** What a person may paste into an address or a message: keys, bearer tokens, `user:password@`. */
 export function hideSecrets(line: string): string {
   return line

@@ -419,11 +419,9 @@ test('a file above 64 MiB is refused by its size', async () => {
 test.skipIf(process.platform === 'win32')('serve says where it listens, and ends cleanly when told to', async () => {
   const { data } = workplace()
   const serving = start(['serve', '--port', '0', '--data', data, '--json'])
-  const [listening] = await eventually(() => {
-    const told = eventsIn(serving.out())
-    return told.length > 0 && told
-  })
-  const { event, url } = listening as { event: string; url: string }
+  const { event, url } = await eventually(
+    () => eventsIn(serving.out())[0] as { event: string; url: string } | undefined,
+  )
   expect([event, url]).toEqual(['listening', expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+\/#t=[\w-]{40,}$/)])
   expect((await fetch(new URL('/rpc/app.info', url), { method: 'POST' })).status).toBe(403)
   serving.child.kill('SIGTERM')
