@@ -77,7 +77,13 @@ export const app = {
   'batch.preview': query(BatchPlan, BatchPreview),
   'batch.submit': command(
     BatchPlan,
-    z.object({ batchId: BatchId, jobs: z.int(), faults: z.array(RowFault), continued: z.boolean() }),
+    z.object({
+      batchId: BatchId,
+      jobs: z.int(),
+      faults: z.array(RowFault),
+      warnings: BatchPreview.shape.warnings,
+      continued: z.boolean(),
+    }),
   ),
   'batch.list': query(Page, z.object({ rows: z.array(Batch), total: z.int() })),
   'batch.get': query(z.object({ id: BatchId }), Batch),

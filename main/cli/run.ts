@@ -21,6 +21,7 @@ import {
   wholeNumber,
 } from './context.ts'
 import { Follower } from './follow.ts'
+import { hearInterruption } from './interruption.ts'
 import { reachApp, settledWorkers } from './reach.ts'
 import { sayTime } from './terminal.ts'
 
@@ -49,7 +50,7 @@ const OPTIONS = {
 type Values_ = ReturnType<typeof readOptions>['values']
 const readOptions = (args: string[]) => parseOptions(args, OPTIONS)
 
-/** `run`: a workflow into the queue, and followed to the end. */
+/** `run`: a workflow into the queue, and followed to the end. Ctrl-C pauses it. */
 export const run: Command = async (context, args) => {
   const { terminal } = context
   const { values, positionals } = readOptions(args)
@@ -57,7 +58,7 @@ export const run: Command = async (context, args) => {
   const settings = checkSettings(context, values)
   const workflow = await readInput(context, file, 'import.too-large')
   const table = values.table === undefined ? undefined : await readInput(context, values.table, 'app.too-large')
-  const interrupt = interruption()
+  const interrupt = hearInterruption(EXIT.interrupted)
   const started = performance.now()
 
   let app = await reachApp(context, { work: !values['dry-run'] })
@@ -70,7 +71,7 @@ export const run: Command = async (context, args) => {
     if (values['dry-run']) return preview(context, await app.client.call('batch.preview', plan))
 
     const continueKey = values.new ? null : keyOf(workflow.bytes, plan)
-    const { batchId, jobs, faults, continued } = await submit(context, app.client, { ...plan, continueKey })
+    const { batchId, jobs, faults, warnings, continued } = await submit(context, app.client, { ...plan, continueKey })
     const follower = new Follower(batchId, terminal)
     if (continued) {
       await follower.skipEnded(app.client)
@@ -78,7 +79,10 @@ export const run: Command = async (context, args) => {
       const { counts } = await app.client.call('batch.get', { id: batchId })
       terminal.note(terminal.speech.words.run.continued, { batchId, jobs, done: counts.done })
     } else if (!terminal.json) terminal.say(terminal.speech.words.run.queued, { batchId, jobs })
-    terminal.event('batch', { batchId, jobs, ...(continued && { continued }) })
+    const odd = warnings.length > 0 && { warnings: warnings.map(({ code, message }) => ({ code, message })) }
+    terminal.event('batch', { batchId, jobs, ...(continued && { continued }), ...odd })
+    for (const warning of warnings)
+      terminal.note(terminal.speech.words.run.warning, { message: terminal.speech.problem(warning) })
     tellFaults(context, faults)
 
     for (;;) {
@@ -109,33 +113,6 @@ export const run: Command = async (context, args) => {
   } finally {
     await app.close()
     interrupt.end()
-  }
-}
-
-const AS_ONE_MS = 500
-
-/**
- * Ctrl-C and SIGTERM. The first asks for a pause; another ends the process at once. One Ctrl-C may come twice within a
- * moment: from the terminal, and passed on by npm.
- */
-function interruption() {
-  const controller = new AbortController()
-  let at = 0
-  const heard = () => {
-    const now = performance.now()
-    if (!controller.signal.aborted) {
-      at = now
-      controller.abort()
-    } else if (now - at > AS_ONE_MS) process.exit(EXIT.interrupted)
-  }
-  process.on('SIGINT', heard)
-  process.on('SIGTERM', heard)
-  return {
-    signal: controller.signal,
-    end() {
-      process.off('SIGINT', heard)
-      process.off('SIGTERM', heard)
-    },
   }
 }
 

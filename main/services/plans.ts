@@ -73,15 +73,9 @@ export class Plans {
 
   async preview(plan: BatchPlan, asker: Asker): Promise<BatchPreview> {
     const understood = await this.#understand(plan, asker)
-    const { loaded, grid, faults, emptyTexts } = understood
-    const { parameters } = loaded
-    const rows = plan.rows.length || 1
-    const seen = previewBatch({ grid, parameters, textMagic: plan.textMagic, rows, faults, emptyTexts })
-    return {
-      ...seen,
-      exampleNames: this.#exampleNames(plan, understood),
-      warnings: [...this.#warnings(plan, understood), ...seen.warnings],
-    }
+    const seen = look(plan, understood)
+    const exampleNames = this.#exampleNames(plan, understood)
+    return { ...seen, exampleNames, warnings: [...this.#warnings(plan, understood), ...seen.warnings] }
   }
 
   async submit(plan: BatchPlan, asker: Asker) {
@@ -94,7 +88,7 @@ export class Plans {
       queue.retry({ batchId: open, states: ['cancelled'] })
       queue.resumeBatch(open)
       const jobs = Object.values(queue.batch(open).counts).reduce((sum, count) => sum + count, 0)
-      return { batchId: open, jobs, faults, continued: true }
+      return { batchId: open, jobs, faults, warnings: [], continued: true }
     }
     const takers = workers.length > 0 ? workers : this.#realWorkers().map(({ id }) => id)
     refuseWhatCannotRun(plan, understood, takers)
@@ -125,7 +119,8 @@ export class Plans {
       expandBatch(grid, loaded.parameters, chance),
     )
     library.used(loaded.id)
-    return { ...submitted, faults, continued: false }
+    const warnings = [...this.#warnings(plan, understood), ...look(plan, understood).warnings]
+    return { ...submitted, faults, warnings, continued: false }
   }
 
   /** The same job once more as a batch of its own, its texts chosen as before; with new seeds, or other values. */
@@ -308,6 +303,12 @@ export class Plans {
     if (tokens.length > 0) warn('batch.unknown-token', { tokens: tokens.join(' ') })
     return warnings
   }
+}
+
+function look(plan: BatchPlan, { loaded, grid, faults, emptyTexts }: Understood) {
+  const { parameters } = loaded
+  const rows = plan.rows.length || 1
+  return previewBatch({ grid, parameters, textMagic: plan.textMagic, rows, faults, emptyTexts })
 }
 
 const isRehearsalOnly = (workers: readonly string[]) => workers.length > 0 && workers.every((id) => id === 'rehearsal')

@@ -145,7 +145,7 @@ describe('continuing', () => {
     queue.cancel({ ids: [job!.id] })
     queue.pauseBatch(first.batchId, 'now')
     const again = await plans.submit(asked, remote)
-    expect(again).toEqual({ batchId: first.batchId, jobs: 2, faults: first.faults, continued: true })
+    expect(again).toEqual({ batchId: first.batchId, jobs: 2, faults: first.faults, warnings: [], continued: true })
     expect(claimAll()).toHaveLength(2)
     queue.cancel({ all: true })
     for (const { id } of queue.page({ batchId: first.batchId }).rows) queue.cancelClaimed(id)
