@@ -28,6 +28,7 @@ interface Kept {
   mark: string
   result: NodeResult
 }
+const MOST_TOLD = 300
 /** Results of the last prompt, by node. */
 export type Cache = Map<NodeId, Kept>
 
@@ -40,23 +41,19 @@ export async function execute(
 ): Promise<Executed> {
   const upstream = upstreamOf(prompt, outputs)
   const marks = marksOf(prompt, upstream, tools)
+  const wanted = wantedIn(prompt, tools.definitions)
   const known = new Map([...cache].filter(([id, { mark }]) => marks.get(id) === mark))
   cache.clear()
   for (const [id, kept] of known) cache.set(id, kept)
   tools.send('execution_cached', { nodes: upstream.filter((id) => known.has(id)) })
 
-  const progress: Record<NodeId, Record<string, Json>> = {}
+  const progress = new Map<NodeId, Record<string, Json>>()
   const tellProgress = (node: NodeId, value: number, max: number, state: string) => {
-    progress[node] = {
-      value,
-      max,
-      state,
-      node_id: node,
-      display_node_id: node,
-      parent_node_id: null,
-      real_node_id: node,
-    }
-    tools.send('progress_state', { nodes: structuredClone(progress) })
+    const about = { node_id: node, display_node_id: node, parent_node_id: null, real_node_id: node }
+    progress.set(node, { value, max, state, ...about })
+    // all that is not pending; of a huge graph only the newest, since every frame repeats them
+    if (progress.size > MOST_TOLD) progress.delete(progress.keys().next().value!)
+    tools.send('progress_state', { nodes: Object.fromEntries(structuredClone(progress)) })
   }
   const done: Executed = { ui: {}, executed: [] }
   for (const id of orderOf(prompt, outputs, tools.definitions, known)) {
@@ -78,7 +75,7 @@ export async function execute(
       classType: node.class_type,
       definition,
       inputs: inputsOf(prompt, id, definition, cache),
-      wanted: wantedOf(prompt, id, tools.definitions),
+      wanted: wanted.get(id) ?? [],
       inputFile: tools.inputFile,
       save: tools.save,
       texts: tools.texts,
@@ -96,7 +93,7 @@ export async function execute(
     }
     cache.set(id, { mark: marks.get(id)!, result })
     done.executed.push(id)
-    const { max = 1 } = progress[id]!
+    const { max = 1 } = progress.get(id) ?? {}
     tellProgress(id, Number(max), Number(max), 'finished')
   }
   return done
@@ -210,15 +207,18 @@ function inputsOf(prompt: Prompt, id: NodeId, definition: NodeDefinition, cache:
   return given
 }
 
-/** The types that the nodes after this one want of its outputs. */
-function wantedOf(prompt: Prompt, id: NodeId, definitions: ObjectInfo): string[] {
-  const wanted: string[] = []
+/** The types that the nodes after each node want of its outputs. */
+function wantedIn(prompt: Prompt, definitions: ObjectInfo): Map<NodeId, string[]> {
+  const wanted = new Map<NodeId, string[]>()
   for (const node of Object.values(prompt))
-    for (const [name, value] of Object.entries(node.inputs))
-      if (isLink(value) && value[0] === id) {
-        const { required, optional } = definitions[node.class_type]?.input ?? {}
-        const type = (required?.[name] ?? optional?.[name])?.[0]
-        if (typeof type === 'string' && type !== '*') wanted[value[1]] ??= type.split(',')[0]!
-      }
+    for (const [name, value] of Object.entries(node.inputs)) {
+      if (!isLink(value)) continue
+      const { required, optional } = definitions[node.class_type]?.input ?? {}
+      const type = (required?.[name] ?? optional?.[name])?.[0]
+      if (typeof type !== 'string' || type === '*') continue
+      const types = wanted.get(value[0]) ?? []
+      types[value[1]] ??= type.split(',')[0]!
+      wanted.set(value[0], types)
+    }
   return wanted
 }
