@@ -12,6 +12,7 @@ import {
   usageError,
   wholeNumber,
 } from './cli/context.ts'
+import { hearInterruption } from './cli/interruption.ts'
 import { killPoint } from './kill-point.ts'
 import { openHost } from './open-host.ts'
 
@@ -30,7 +31,7 @@ export const serve: Command = async (context, args) => {
   const port = wholeNumber(context, '--port', values.port)
   if (port < 0 || port > 65_535) throw usageError(reason.notNumber, { option: '--port', value: values.port })
 
-  const stopped = askedToStop()
+  const interrupt = hearInterruption(EXIT.interrupted)
   await buildPages(context)
   const host = await openHost({
     dataDir,
@@ -44,18 +45,14 @@ export const serve: Command = async (context, args) => {
     if (!terminal.json) terminal.say(said.listening, { url })
     if (!LOOPBACK.includes(values.host)) terminal.note(said.open, { host: values.host })
     if (values.open && !env.CI && !env.NIGHTSHIFT_NO_OPEN) openInBrowser(url)
-    await stopped
+    if (!interrupt.signal.aborted) await once(interrupt.signal, 'abort')
     terminal.note(said.stopping)
   } finally {
     await host.stop()
+    interrupt.end()
   }
   terminal.event('done', { ok: true })
   return EXIT.ok
-}
-
-/** Resolves at the first SIGINT or SIGTERM; a second one ends the process as usual. */
-async function askedToStop() {
-  await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM'), once(process, 'disconnect')])
 }
 
 /** From the sources the pages may not have been built yet; the bundler is there then. */
