@@ -4,7 +4,7 @@ import { Batch, BatchId, BatchPlan, BatchPreview, RowFault, Table, Values } from
 import { JsonRecord, Prompt } from './comfyui.ts'
 import { Job, JobDetail, JobFilter, JobId, JobProgress, JobSelection, Page, PauseState, QueueState } from './job.ts'
 import { command, event, query } from './procedure.ts'
-import { Settings } from './settings.ts'
+import { Settings, SettingsChange } from './settings.ts'
 import { WorkerAddress, WorkerHealth, WorkerId, WorkerView } from './worker.ts'
 import { Inspection, ParameterChoice, Problem, Workflow, WorkflowId, WorkflowSummary } from './workflow.ts'
 
@@ -36,7 +36,7 @@ export const app = {
     }),
   ),
   'settings.get': query(nothing, Settings),
-  'settings.set': command(Settings.partial(), Settings),
+  'settings.set': command(SettingsChange, Settings),
 
   'workflow.import': command(FileBytes, WorkflowSummary),
   'workflow.sample': command(nothing, WorkflowSummary),

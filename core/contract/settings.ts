@@ -15,3 +15,16 @@ export const Settings = z.object({
   toldAboutTray: z.boolean().default(false),
 })
 export type Settings = z.infer<typeof Settings>
+
+/** Those to change. A plain `partial()` would fill every default in, and so undo what was chosen before. */
+export const SettingsChange = z.object({
+  language: Settings.shape.language.unwrap().optional(),
+  theme: Settings.shape.theme.unwrap().optional(),
+  outputDir: Settings.shape.outputDir.unwrap().optional(),
+  pattern: Settings.shape.pattern.unwrap().optional(),
+  stripMetadata: Settings.shape.stripMetadata.unwrap().optional(),
+  textMagic: Settings.shape.textMagic.unwrap().optional(),
+  keepAwake: Settings.shape.keepAwake.unwrap().optional(),
+  notifyAtEnd: Settings.shape.notifyAtEnd.unwrap().optional(),
+  toldAboutTray: Settings.shape.toldAboutTray.unwrap().optional(),
+})
