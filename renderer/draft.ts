@@ -54,13 +54,17 @@ const empty: Draft = {
 }
 
 // IndexedDB keeps bigints and tables of any size; localStorage would do neither.
-const opened = new Promise<IDBDatabase | null>((resolve) => {
+let database: IDBDatabase | null = null
+const opened = new Promise<void>((resolve) => {
   const opening = indexedDB.open('nightshift', 1)
   opening.onupgradeneeded = () => opening.result.createObjectStore('drafts')
-  opening.onsuccess = () => resolve(opening.result)
-  opening.onerror = () => resolve(null)
+  opening.onsuccess = () => {
+    database = opening.result
+    resolve()
+  }
+  opening.onerror = () => resolve()
 })
-const store = async (mode: IDBTransactionMode) => (await opened)?.transaction('drafts', mode).objectStore('drafts')
+const drawer = (mode: IDBTransactionMode) => database?.transaction('drafts', mode).objectStore('drafts')
 
 const drafts = new Map<string, Draft>()
 const listeners = new Set<() => void>()
@@ -73,12 +77,15 @@ const subscribe = (listener: () => void) => {
 }
 const loading = new Set<string>()
 const saving = new Map<string, ReturnType<typeof setTimeout>>()
-const SAVE_AFTER_MS = 150
+const SAVE_AFTER_MS = 250
+/** A table this long is written once the typing stops, a shorter one with every change. */
+const LONG_TABLE = 2_000
 
 async function load(id: string) {
   if (drafts.has(id) || loading.has(id)) return
   loading.add(id)
-  const asked = (await store('readonly'))?.get(id)
+  await opened
+  const asked = drawer('readonly')?.get(id)
   const found = await new Promise<Partial<Draft> | undefined>((resolve) => {
     if (!asked) return resolve(undefined)
     asked.onsuccess = () => resolve(asked.result)
@@ -92,15 +99,17 @@ function changeDraft(id: string, change: Partial<Draft> | ((draft: Draft) => Par
   drafts.set(id, { ...draft, ...(typeof change === 'function' ? change(draft) : change) })
   announce()
   clearTimeout(saving.get(id))
+  const long = (drafts.get(id)?.rows.length ?? 0) > LONG_TABLE
   saving.set(
     id,
     setTimeout(() => keep(id), SAVE_AFTER_MS),
   )
+  if (!long) keep(id)
 }
+/** Asked for at once and not after a promise, so that a page on its way out still gets it done. */
 function keep(id: string) {
   clearTimeout(saving.get(id))
-  if (!saving.delete(id)) return
-  void store('readwrite').then((drawer) => drawer?.put(drafts.get(id), id))
+  if (saving.delete(id)) drawer('readwrite')?.put(drafts.get(id), id)
 }
 window.addEventListener('pagehide', () => {
   for (const id of [...saving.keys()]) keep(id)

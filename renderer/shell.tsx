@@ -166,11 +166,14 @@ function Rail() {
           type="button"
           onClick={() => window.dispatchEvent(new Event('nightshift:palette'))}
           className="btn btn-quiet justify-start px-2.5"
-          aria-label={t('palette.title')}
         >
           <Search aria-hidden />
-          <span className="hidden flex-1 text-left min-[1180px]:inline">{t('palette.short')}</span>
-          <kbd className="hidden min-[1180px]:inline">{modifier}K</kbd>
+          <span className="sr-only min-[1180px]:not-sr-only min-[1180px]:flex-1 min-[1180px]:text-left">
+            {t('palette.short')}
+          </span>
+          <kbd aria-hidden className="hidden min-[1180px]:inline">
+            {modifier}K
+          </kbd>
         </button>
       </div>
     </nav>

@@ -19,7 +19,7 @@ import { type ReactNode, useCallback, useEffect, useMemo, useRef, useState } fro
 import type { BatchPreview, Table } from '../../core/contract/batch.ts'
 import type { Settings } from '../../core/contract/settings.ts'
 import type { Parameter, Workflow } from '../../core/contract/workflow.ts'
-import { bridge, call, useAsk, useDo } from '../client/client.ts'
+import { bridge, call, refresh, useAsk, useDo } from '../client/client.ts'
 import { addInput, bytesOf, chooseFiles } from '../client/files.ts'
 import { type ChangeDraft, type Column, type Draft, planOfBatch, tablePlaces, useDraft, valuesOf } from '../draft.ts'
 import { saySentence, useWords } from '../i18n.ts'
@@ -213,6 +213,7 @@ function Loaded({
     onError: sayFault,
     onSuccess({ batchId, jobs }) {
       say({ title: t('workflow.queued', { count: jobs, n: format.number(jobs) }) })
+      void refresh('batch.list', 'queue.state')
       void navigate({ to: '/queue', search: { batch: batchId } })
     },
   })
@@ -428,7 +429,10 @@ function Loaded({
           {faults.list.length > 0 && (
             <FaultList
               faults={faults.list}
-              onGo={(row, column) => setRange({ anchor: { row, column }, active: { row, column } })}
+              onGo={(row, column) => {
+                setRange({ anchor: { row, column }, active: { row, column } })
+                document.querySelector<HTMLElement>('[role=grid]')?.focus({ preventScroll: true })
+              }}
             />
           )}
         </section>
@@ -908,9 +912,7 @@ function Summary({
           </p>
         ) : preview ? (
           <>
-            <p
-              className={`num flex flex-wrap items-baseline gap-x-2 transition-opacity ${settling ? 'opacity-60' : ''}`}
-            >
+            <p aria-busy={settling} className="num flex flex-wrap items-baseline gap-x-2">
               <strong className="text-lg font-semibold">
                 {t('batch.makes', { count: preview.jobs, n: format.number(preview.jobs) })}
               </strong>

@@ -84,7 +84,7 @@ export function QueuePage() {
           )}
         </p>
       )}
-      {batches.data?.rows.length === 0 ? (
+      {batches.data?.rows.length === 0 && !batches.isFetching && !filter.batch ? (
         <Empty
           icon={ListChecks}
           title={t('queue.empty')}

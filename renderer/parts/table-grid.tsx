@@ -117,11 +117,15 @@ export function TableGrid({
     })
     onEdit({ rows: next })
   }
+  const edit = (text: string) => {
+    virtual.scrollToIndex(active.row)
+    setEditing({ text })
+  }
   const commit = (down: number, across: number) => {
     if (!editing) return
     const { text } = editing
     setEditing(null)
-    grid.current?.focus()
+    grid.current?.focus({ preventScroll: true })
     const needsRow = down > 0 && active.row === rows.length - 1
     if (text !== (rows[active.row]?.[active.column] ?? '') || needsRow) {
       const next = rows.map((row, place) => (place === active.row ? row.with(active.column, text) : row))
@@ -143,6 +147,14 @@ export function TableGrid({
 
   function key(event: React.KeyboardEvent) {
     if (event.target !== grid.current) return
+    // the editor may not be drawn yet when its row had to be scrolled into sight
+    if (editing) {
+      if (event.key === 'Enter') commit(1, 0)
+      else if (event.key === 'Escape') setEditing(null)
+      else if (event.key.length === 1) edit(editing.text + event.key)
+      event.preventDefault()
+      return
+    }
     const command = event.ctrlKey || event.metaKey
     const page = Math.max(1, Math.floor((scroller.current?.clientHeight ?? 320) / ROW_PX) - 2)
     const moves: Record<string, Place> = {
@@ -158,8 +170,7 @@ export function TableGrid({
     const move = moves[event.key]
     const letter = event.key.toLowerCase()
     if (move && !event.altKey) go(move, event.shiftKey)
-    else if (event.key === 'Enter' && !command) setEditing({ text: rows[active.row]?.[active.column] ?? '' })
-    else if (event.key === 'F2') setEditing({ text: rows[active.row]?.[active.column] ?? '' })
+    else if ((event.key === 'Enter' && !command) || event.key === 'F2') edit(rows[active.row]?.[active.column] ?? '')
     else if (event.key === 'Delete' || event.key === 'Backspace') clear()
     else if (command && letter === 'z') event.shiftKey ? onRedo() : onUndo()
     else if (command && letter === 'y') onRedo()
@@ -171,7 +182,7 @@ export function TableGrid({
         { row: bounds.top, column: bounds.left },
         Array.from({ length: bounds.bottom - bounds.top + 1 }, () => first),
       )
-    } else if (event.key.length === 1 && !command && !event.altKey) setEditing({ text: event.key })
+    } else if (event.key.length === 1 && !command && !event.altKey) edit(event.key)
     else return
     event.preventDefault()
   }
@@ -276,7 +287,7 @@ export function TableGrid({
                   role="rowheader"
                   onPointerDown={(event) => {
                     event.preventDefault()
-                    grid.current?.focus()
+                    grid.current?.focus({ preventScroll: true })
                     onRange({
                       anchor: { row: event.shiftKey ? range.anchor.row : index, column: 0 },
                       active: { row: index, column: columns.length - 1 },
@@ -305,7 +316,7 @@ export function TableGrid({
                         if (event.button !== 0 || (here && editing)) return
                         event.preventDefault()
                         if (editing) commit(0, 0)
-                        grid.current?.focus()
+                        grid.current?.focus({ preventScroll: true })
                         dragging.current = true
                         window.addEventListener('pointerup', () => (dragging.current = false), { once: true })
                         go({ row: index, column: place }, event.shiftKey)
@@ -329,7 +340,7 @@ export function TableGrid({
                           onCommit={commit}
                           onCancel={() => {
                             setEditing(null)
-                            grid.current?.focus()
+                            grid.current?.focus({ preventScroll: true })
                           }}
                         />
                       )}
