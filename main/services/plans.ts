@@ -5,7 +5,7 @@ import { AppError, type Facts } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import type { Settings } from '../../core/contract/settings.ts'
 import type { WorkerView } from '../../core/contract/worker.ts'
-import type { Parameter } from '../../core/contract/workflow.ts'
+import type { ModelNeed, Parameter } from '../../core/contract/workflow.ts'
 import { artifactName, unknownTokens } from '../../core/domain/artifact-name.ts'
 import { checkRows, checkValue, type FileCheck, isLocalFile } from '../../core/domain/batch/check.ts'
 import { guessColumns } from '../../core/domain/batch/columns.ts'
@@ -281,17 +281,25 @@ export class Plans {
     return names
   }
 
-  #warnings(plan: BatchPlan, { loaded, workers, columns }: Understood): Warning[] {
+  #warnings(plan: BatchPlan, { loaded, grid, workers, columns }: Understood): Warning[] {
     const { inspection, parameters } = loaded
     const warnings: Warning[] = []
     const warn = (code: BatchCode, facts: Facts = {}) => warnings.push(warning(code, facts))
     const losses = inspection.problems.filter(({ kind }) => kind === 'loss')
     if (losses.length > 0) warn('batch.would-lose', { count: losses.length })
+    const replaced = new Set([...Object.keys(grid.sets), ...grid.axes.map(({ key }) => key)])
+    const stands = (model: ModelNeed) =>
+      !parameters.some(({ key, node, default: file }) => {
+        const isOther = replaced.has(key) || grid.rows.every(({ values }) => key in values)
+        return node === model.node && file === model.file && isOther
+      })
     const worker = inspection.definitions.from
     const classTypes = missingNodes(loaded).join(', ')
     if (classTypes) warn('batch.missing-nodes', { worker, classTypes })
     if (!isRehearsalOnly(workers)) {
-      const models = inspection.models.filter(({ present }) => present === false).map(({ file }) => file)
+      const models = inspection.models
+        .filter((model) => model.present === false && stands(model))
+        .map(({ file }) => file)
       if (models.length > 0) warn('batch.missing-models', { worker, models: models.join(', ') })
       if (inspection.paid.length > 0) warn('batch.paid', { classTypes: inspection.paid.join(', ') })
     }

@@ -217,6 +217,22 @@ describe('the preview', () => {
     ])
   })
 
+  test('a model the worker lacks is told, unless the batch uses another', async () => {
+    const { library, plans, plan, known } = libraryKit({ workers: [aView('gpu')] })
+    const there = structuredClone(known.definitions.CheckpointLoaderSimple!)
+    there.input.required!.ckpt_name = [['other.safetensors'], {}]
+    known.definitions = { ...known.definitions, CheckpointLoaderSimple: there }
+    const { id } = await library.sample('en')
+    const codes = async (more: object) => {
+      const { warnings } = await plans.preview(plan({ workflowId: id, workers: ['gpu'], ...more }), remote)
+      return warnings.map(({ code }) => code)
+    }
+    expect(await codes({})).toEqual(['batch.missing-models'])
+    expect(await codes({ sets: { checkpoint: 'other.safetensors' } })).toEqual([])
+    expect(await codes({ rows: [{ checkpoint: 'other.safetensors' }, { Steps: 3 }] })).toEqual(['batch.missing-models'])
+    expect(await codes({ rows: [{ checkpoint: 'other.safetensors' }] })).toEqual([])
+  })
+
   test('a worker that does not answer is no reason not to plan', async () => {
     const view = aView('gpu', { health: { is: 'unreachable', because: toFailure(new Error('gone')), retryAt: 0 } })
     const { plans, plan } = await kit(imagePrompt(), { workers: [view] })
