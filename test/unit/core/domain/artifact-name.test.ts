@@ -114,7 +114,7 @@ describe('names that could do harm', () => {
           const root = system === path.win32 ? 'D:\\out' : '/out'
           const landed = system.resolve(root, made)
           expect(landed.startsWith(root + system.sep)).toBe(true)
-          expect(system.normalize(made).replaceAll('\\', '/')).toBe(made)
+          expect(system.relative(root, landed).replaceAll('\\', '/')).toBe(made)
         }
         expect(made.isWellFormed()).toBe(true)
         expect(made.split('/').length).toBeLessThanOrEqual(6)
@@ -125,7 +125,7 @@ describe('names that could do harm', () => {
           expect(part).not.toMatch(/^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i)
         }
       }),
-      { numRuns: 2000 },
+      { seed: 1, numRuns: 2000, examples: [[['CON', ':'], '', '', '']] },
     )
   })
 })
