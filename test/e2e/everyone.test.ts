@@ -1,6 +1,7 @@
 import type { Page } from 'playwright'
 import { expect, test } from 'vitest'
 import { eventually } from '../kit/eventually.ts'
+import { startApp } from '../kit/start-app.ts'
 import { barriers, go, openScreens, paste } from './kit.ts'
 
 async function withWork() {
@@ -134,16 +135,16 @@ test('cells are copied, filled, cleared and brought back', async () => {
   await page.getByText('from 1 row ').waitFor()
 })
 
-test('when the host is gone the page says so, and goes on when it is back', async () => {
-  const { page, context } = await openScreens()
-  await context.setOffline(true)
-  await page.evaluate(() => 0)
-  await context.setOffline(false)
-  const { page: other, stop } = await openScreens()
-  await other.getByRole('button', { name: 'Try the sample' }).waitFor()
-  await stop()
-  await other.getByText('The connection to Nightshift was lost.').waitFor()
+test('when the host is gone the page says so, and goes on by itself when it is back', async () => {
+  const { page, stop, dataDir, origin } = await openScreens()
   await page.getByRole('button', { name: 'Try the sample' }).waitFor()
+  await stop()
+  await page.getByText('The connection to Nightshift was lost.').waitFor()
+  const { host, client } = await startApp({ dataDir })
+  await host.serve({ host: '127.0.0.1', port: Number(new URL(origin).port), rendererDir: null })
+  await page.getByText('The connection to Nightshift was lost.').waitFor({ state: 'detached' })
+  await client.call('workflow.sample', {})
+  await page.getByRole('link', { name: /Sample.*nodes/ }).waitFor()
 })
 
 test('a workflow that is removed can be put back', async () => {
@@ -163,6 +164,7 @@ test.each([
 ])('no page is wider or taller than a window of %d × %d', async (width, height) => {
   const { page, pages } = await withWork()
   await page.setViewportSize({ width, height })
+  await page.emulateMedia({ reducedMotion: 'reduce' })
   for (const [name, at] of Object.entries(pages)) {
     await go(page, at)
     await landmark[name]?.(page)
