@@ -40,11 +40,11 @@ export const serve: Command = async (context, args) => {
     point: killPoint(env.NIGHTSHIFT_KILL_AT, env.NIGHTSHIFT_KILL_PID),
   })
   try {
-    const { url } = await host.serve({ host: values.host, port, rendererDir: rendererDir() })
+    const { url, urlOnce } = await host.serve({ host: values.host, port, rendererDir: rendererDir() })
     terminal.event('listening', { url })
     if (!terminal.json) terminal.say(said.listening, { url })
     if (!LOOPBACK.includes(values.host)) terminal.note(said.open, { host: values.host })
-    if (values.open && !env.CI && !env.NIGHTSHIFT_NO_OPEN) openInBrowser(url)
+    if (values.open && !env.CI && !env.NIGHTSHIFT_NO_OPEN) openInBrowser(urlOnce())
     if (!interrupt.signal.aborted) await once(interrupt.signal, 'abort')
     terminal.note(said.stopping)
   } finally {

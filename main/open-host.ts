@@ -8,11 +8,16 @@ import { accessToken, takeDataFolder } from './services/data-folder.ts'
 
 /** `dataDir`: not yet anybody's. */
 export type HostOptions = Omit<AppOptions, 'log'>
+export interface Serving {
+  readonly url: string
+  /** The same place, by a key that enters once: for the browser's command line. */
+  readonly urlOnce: () => string
+}
 export interface Host {
   readonly served: Served
   readonly socket: string
   /** Opens a TCP port for browsers. The address holds the key that a browser exchanges for its session. */
-  serve(open: { host: string; port: number; rendererDir: string | null }): Promise<{ url: string }>
+  serve(open: { host: string; port: number; rendererDir: string | null }): Promise<Serving>
   /** Parks what runs and lets go of the data folder. */
   stop(): Promise<void>
 }
@@ -52,7 +57,7 @@ export async function openHost({ dataDir, ...options }: HostOptions): Promise<Ho
         }
         opened.push(door.close)
         log.info({ url: door.url }, 'host.serving')
-        return { url: `${door.url}#t=${token}` }
+        return { url: `${door.url}#t=${token}`, urlOnce: () => `${door.url}#t=${door.ticket()}` }
       },
     }
   } catch (cause) {

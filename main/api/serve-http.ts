@@ -1,4 +1,4 @@
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { chmod, rm } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
@@ -32,6 +32,8 @@ export type OpenEntry = {
 export interface HttpDoor {
   /** Without the token; the control socket has none. */
   readonly url: string
+  /** Enters once, within two minutes: for an address that other programs may see on a command line. */
+  ticket(): string
   close(): Promise<void>
 }
 
@@ -51,6 +53,7 @@ const LARGE = [
 /** A listener this far behind is let go; it comes back and asks for what it missed. */
 const SOCKET_BACKLOG_LIMIT = 8 * MiB
 const PING_EVERY_MS = 30_000
+const TICKET_LASTS_MS = 120_000
 const COOKIE = 'nightshift'
 
 export async function serveHttp(served: Served, entry: LocalEntry | OpenEntry): Promise<HttpDoor> {
@@ -75,6 +78,7 @@ export async function serveHttp(served: Served, entry: LocalEntry | OpenEntry): 
     guard?.check(request.raw)
   })
 
+  const tickets = new Set<string>()
   const rpc = (name: string, body: unknown) =>
     call(app, served.routers[entry.reach], name, body, entry.reach, served.onFault)
   for (const name of LARGE)
@@ -88,7 +92,8 @@ export async function serveHttp(served: Served, entry: LocalEntry | OpenEntry): 
   if (entry.reach === 'any')
     http.post('/session', async ({ body }, reply) => {
       const { token } = z.object({ token: z.string() }).catch({ token: '' }).parse(body)
-      if (!same(token, entry.token)) throw new AppError('app.refused', { reason: 'the token is not right' })
+      if (!same(token, entry.token) && !tickets.delete(token))
+        throw new AppError('app.refused', { reason: 'the token is not right' })
       const year = 365 * 24 * 60 * 60
       void reply.header(
         'set-cookie',
@@ -103,6 +108,12 @@ export async function serveHttp(served: Served, entry: LocalEntry | OpenEntry): 
   return {
     url:
       entry.reach === 'any' ? `http://${isIP(entry.host) === 6 ? `[${entry.host}]` : entry.host}:${portOf(http)}/` : '',
+    ticket() {
+      const ticket = randomBytes(32).toString('base64url')
+      tickets.add(ticket)
+      setTimeout(() => tickets.delete(ticket), TICKET_LASTS_MS).unref()
+      return ticket
+    },
     async close() {
       for (const socket of sockets.clients) socket.close(1001)
       sockets.close()

@@ -75,6 +75,21 @@ test('the key is exchanged for a session that scripts cannot read and other site
   expect([wrong.status, wrong.headers['set-cookie']]).toEqual([403, undefined])
 })
 
+test('a key made for a command line enters once', async () => {
+  const app = await startApp()
+  const { url, urlOnce } = await app.host.serve({ host: '127.0.0.1', port: 0, rendererDir: null })
+  const once = new URL(urlOnce())
+  expect(once.host).toBe(new URL(url).host)
+  expect(once.hash).not.toBe(new URL(url).hash)
+  const enter = () =>
+    fetch(new URL('/session', url), {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', origin: once.origin },
+      body: JSON.stringify({ token: once.hash.slice('#t='.length) }),
+    })
+  expect([(await enter()).status, (await enter()).status]).toEqual([200, 403])
+})
+
 test('a bookmarked key keeps working after a restart', async () => {
   const app = await startApp()
   const first = await app.host.serve({ host: '127.0.0.1', port: 0, rendererDir: null })
