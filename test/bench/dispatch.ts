@@ -190,8 +190,10 @@ try {
     await peer(url, prompt, 1)
     const took: { ours: number[]; peer: number[] } = { ours: [], peer: [] }
     for (let run = 0; run < runs; run += 1) {
-      took.ours.push(await ours.run(prompt, n))
+      // who goes first changes from run to run
+      if (run % 2 === 0) took.ours.push(await ours.run(prompt, n))
       took.peer.push(await peer(url, prompt, n))
+      if (run % 2 === 1) took.ours.push(await ours.run(prompt, n))
     }
     const medians = { ours: median(took.ours), peer: median(took.peer) }
     ok = report({ bench, n, ...medians, peerName, unit: 'ms', less: true, goal, facts }) && ok
