@@ -106,8 +106,7 @@ export async function serveHttp(served: Served, entry: LocalEntry | OpenEntry): 
   await http.ready()
   await listen(http, entry)
   return {
-    url:
-      entry.reach === 'any' ? `http://${isIP(entry.host) === 6 ? `[${entry.host}]` : entry.host}:${portOf(http)}/` : '',
+    url: entry.reach === 'any' ? `http://${reachableAs(entry.host)}:${portOf(http)}/` : '',
     ticket() {
       const ticket = randomBytes(32).toString('base64url')
       tickets.add(ticket)
@@ -232,6 +231,13 @@ async function listen(http: FastifyInstance, entry: LocalEntry | OpenEntry) {
   await promise
   http.server.removeListener('error', reject)
   if (entry.reach === 'local' && process.platform !== 'win32') await chmod(entry.socket, 0o600)
+}
+
+/** How a browser reaches what listens on `host`; on every address, the first that others can use too. */
+function reachableAs(host: string): string {
+  if (host !== '0.0.0.0' && host !== '::') return isIP(host) === 6 ? `[${host}]` : host
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
+  return all.find(({ internal, family }) => !internal && family === 'IPv4')?.address ?? '127.0.0.1'
 }
 
 const portOf = (http: FastifyInstance) => (http.server.address() as AddressInfo | null)?.port ?? 0
