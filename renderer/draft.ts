@@ -3,6 +3,7 @@ import type { BatchPlanInput } from '../core/contract/batch.ts'
 import type { Json } from '../core/contract/json.ts'
 import type { Settings } from '../core/contract/settings.ts'
 import type { Parameter } from '../core/contract/workflow.ts'
+import { valuesOf } from './tsv.ts'
 
 /** `parameter`: the key it fills; null: only names and reports know it. */
 export interface Column {
@@ -121,15 +122,6 @@ export function useDraft(id: string): [Draft | null, ChangeDraft] {
   const draft = useSyncExternalStore(subscribe, () => drafts.get(id) ?? null)
   useEffect(() => void load(id), [id])
   return [draft, useCallback((change) => changeDraft(id, change), [id])]
-}
-
-/** `a, b, "c, d"` or one a line → the values. */
-export function valuesOf(text: string): string[] {
-  const parts = text.includes('\n') ? text.split('\n') : (text.match(/"(?:[^"]|"")*"|[^,，]+/g) ?? [])
-  return parts
-    .map((part) => part.trim())
-    .map((part) => (/^".*"$/s.test(part) ? part.slice(1, -1).replaceAll('""', '"') : part))
-    .filter((part) => part !== '')
 }
 
 /** The plan of one picture per repeat, from the form alone. */

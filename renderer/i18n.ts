@@ -3,6 +3,7 @@ import { initReactI18next, useTranslation } from 'react-i18next'
 import { type Failure, fill } from '../core/contract/errors.ts'
 import type { JsonObject } from '../core/contract/json.ts'
 import type { Settings } from '../core/contract/settings.ts'
+import type { Parameter } from '../core/contract/workflow.ts'
 import en from '../resources/locales/en/app.json'
 import enProblems from '../resources/locales/en/problems.json'
 import zh from '../resources/locales/zh-CN/app.json'
@@ -56,6 +57,14 @@ export function saySentence(one: { code?: string; message: string; facts?: JsonO
   const words: Record<string, string | undefined> = language() === 'zh-CN' ? zhProblems : enProblems
   const said = fill(words[one.code ?? ''] ?? one.message, one.facts ?? {})
   return /\{\w+\}/.test(said) ? one.message : said
+}
+
+/** A parameter's name; one that was never renamed is said in the person's language. */
+export function sayParameter({ name, role }: Pick<Parameter, 'name' | 'role'>): string {
+  if (role === null) return name
+  const given = en.role[role]
+  if (name !== given && !name.startsWith(`${given} `)) return name
+  return i18next.t(`role.${role}`) + name.slice(given.length)
 }
 
 const BYTE_UNITS = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte'] as const

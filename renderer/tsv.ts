@@ -44,3 +44,12 @@ export const writeTsv = (rows: readonly (readonly string[])[]) =>
   rows
     .map((row) => row.map((cell) => (/["\t\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell)).join('\t'))
     .join('\n')
+
+/** `a, b, "c, d"` or one a line → the values. */
+export function valuesOf(text: string): string[] {
+  const parts = text.includes('\n') ? text.split('\n') : (text.match(/"(?:[^"]|"")*"|[^,，]+/g) ?? [])
+  return parts
+    .map((part) => part.trim())
+    .map((part) => (/^".*"$/s.test(part) ? part.slice(1, -1).replaceAll('""', '"') : part))
+    .filter((part) => part !== '')
+}

@@ -21,8 +21,8 @@ import type { Settings } from '../../core/contract/settings.ts'
 import type { Parameter, Workflow } from '../../core/contract/workflow.ts'
 import { bridge, call, refresh, useAsk, useDo } from '../client/client.ts'
 import { addInput, bytesOf, chooseFiles } from '../client/files.ts'
-import { type ChangeDraft, type Column, type Draft, planOfBatch, tablePlaces, useDraft, valuesOf } from '../draft.ts'
-import { saySentence, useWords } from '../i18n.ts'
+import { type ChangeDraft, type Column, type Draft, planOfBatch, tablePlaces, useDraft } from '../draft.ts'
+import { sayParameter, saySentence, useWords } from '../i18n.ts'
 import { useTaker } from '../intake.tsx'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
 import { Combobox, Field, Select, Switch } from '../parts/forms.tsx'
@@ -30,6 +30,7 @@ import { Menu, say, sayFault } from '../parts/overlays.tsx'
 import { textOf } from '../parts/parameter-control.tsx'
 import { boundsOf, type Range, type TableEdit, TableGrid } from '../parts/table-grid.tsx'
 import { useMainAction } from '../parts/use-shortcut.ts'
+import { valuesOf } from '../tsv.ts'
 
 const SETTLE_MS = 300
 const FIRST_ROWS = 8
@@ -66,7 +67,18 @@ export function BatchPage() {
 }
 
 const newId = () => Math.random().toString(36).slice(2, 10)
-const columnFor = ({ key, name }: Parameter): Column => ({ id: newId(), title: name, parameter: key })
+const columnFor = (parameter: Parameter): Column => ({
+  id: newId(),
+  title: sayParameter(parameter),
+  parameter: parameter.key,
+})
+/** As the host guessed, else by the name it has on this screen. */
+const columnOf = (title: string, guessed: string | null | undefined, parameters: readonly Parameter[]): Column => ({
+  id: newId(),
+  title,
+  parameter:
+    guessed ?? parameters.find((parameter) => plainName(sayParameter(parameter)) === plainName(title))?.key ?? null,
+})
 const blankRows = (count: number, columns: number) =>
   Array.from({ length: count }, () => Array<string>(columns).fill(''))
 
@@ -132,7 +144,7 @@ function Loaded({
           sample: table.rows.slice(0, 50),
         })
         edit({
-          columns: table.columns.map((title) => ({ id: newId(), title, parameter: mapped[title] ?? null })),
+          columns: table.columns.map((title) => columnOf(title, mapped[title], parameters)),
           rows: table.rows.map((row) => table.columns.map((_, place) => row[place] ?? '')),
         })
         setSource({ file, table })
@@ -143,7 +155,7 @@ function Loaded({
         setReading(false)
       }
     },
-    [id, edit],
+    [id, edit, parameters],
   )
 
   const pictureInput = parameters.find(({ upload }) => upload)
@@ -232,7 +244,7 @@ function Loaded({
     void call('table.map', { workflowId: id, columns: header, sample: rows.slice(0, 50) }).then(
       ({ parameters: mapped }) => {
         edit({
-          columns: header.map((title) => ({ id: newId(), title, parameter: mapped[title] ?? null })),
+          columns: header.map((title) => columnOf(title, mapped[title], parameters)),
           rows: rows.map((row) => header.map((_, place) => row[place] ?? '')),
         })
         setRange({ anchor: { row: 0, column: 0 }, active: { row: 0, column: 0 } })
@@ -314,7 +326,7 @@ function Loaded({
                 aria-label={t('batch.addColumn')}
                 placeholder={`+ ${t('batch.addColumn')}`}
                 value={null}
-                choices={free.map(({ key, name, nodeTitle }) => ({ value: key, label: name, note: nodeTitle }))}
+                choices={free.map((one) => ({ value: one.key, label: sayParameter(one), note: one.nodeTitle }))}
                 onChange={(key) => {
                   const parameter = parameters.find((one) => one.key === key)
                   if (!parameter) return
@@ -382,7 +394,7 @@ function Loaded({
                       icon={Plus}
                       onClick={() => edit({ columns: [columnFor(firstColumn)], rows: blankRows(FIRST_ROWS, 1) })}
                     >
-                      {t('batch.firstColumn', { name: firstColumn.name })}
+                      {t('batch.firstColumn', { name: sayParameter(firstColumn) })}
                     </Button>
                   )}
                   <Button
@@ -452,8 +464,10 @@ function Loaded({
 
 const plainName = (text: string) => text.toLowerCase().replace(/[\s_-]+/g, '')
 const namesParameter = (title: string, parameters: readonly Parameter[]) =>
-  parameters.some(({ key, name, input, role }) =>
-    [key, name, input, role ?? ''].some((known) => known !== '' && plainName(known) === plainName(title)),
+  parameters.some((parameter) =>
+    [parameter.key, parameter.name, parameter.input, parameter.role ?? '', sayParameter(parameter)].some(
+      (known) => known !== '' && plainName(known) === plainName(title),
+    ),
   )
 
 /** What the plan would make, asked once the typing stops. */
@@ -633,7 +647,7 @@ function Options({
           <dl className="grid grid-cols-[auto_1fr] gap-x-3 gap-y-1 text-xs">
             {sets.map((parameter) => (
               <div key={parameter.key} className="contents">
-                <dt className="text-faint">{parameter.name}</dt>
+                <dt className="text-faint">{sayParameter(parameter)}</dt>
                 <dd className="truncate" title={textOf(draft.sets[parameter.key]!)}>
                   {textOf(draft.sets[parameter.key]!)}
                 </dd>
@@ -656,7 +670,7 @@ function Options({
                 aria-label={t('batch.axisParameter', { place: place + 1 })}
                 value={parameter || null}
                 placeholder={t('batch.chooseParameter')}
-                choices={parameters.map(({ key, name, nodeTitle }) => ({ value: key, label: name, note: nodeTitle }))}
+                choices={parameters.map((one) => ({ value: one.key, label: sayParameter(one), note: one.nodeTitle }))}
                 onChange={(key) => change({ axes: draft.axes.with(place, { id, parameter: key ?? '', text }) })}
               />
               <IconButton

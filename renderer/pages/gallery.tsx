@@ -65,7 +65,7 @@ export function GalleryPage() {
         note={t('gallery.count', { count: pages.total, n: format.number(pages.total) })}
       >
         <Find value={filter.find ?? ''} onChange={(find) => setFilter({ find: find || undefined })} />
-        <div className="w-48">
+        <div className="w-36 min-[1180px]:w-48">
           <Combobox
             aria-label={t('gallery.batch')}
             value={filter.batch ?? ''}
@@ -87,10 +87,10 @@ export function GalleryPage() {
             aria-label={t('gallery.row')}
             placeholder={t('gallery.row')}
             onChange={({ target }) => setFilter({ row: /^\d+$/.test(target.value) ? Number(target.value) : undefined })}
-            className="field num w-[68px]"
+            className="field num w-14"
           />
         )}
-        <div className="w-28">
+        <div className="w-26">
           <Select
             aria-label={t('gallery.kind')}
             value={filter.kind ?? 'all'}
@@ -237,7 +237,7 @@ function Find({ value, onChange }: { value: string; onChange: (value: string) =>
     return () => clearTimeout(timer)
   }, [text, value])
   return (
-    <div className="relative w-48">
+    <div className="relative w-40 min-[1180px]:w-48">
       <Search size={14} className="absolute top-[9px] left-2.5 text-faint" aria-hidden />
       <input
         type="search"

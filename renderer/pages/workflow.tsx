@@ -26,7 +26,7 @@ import type { Inspection, Parameter, ParameterChoice, Problem, Workflow } from '
 import { asking, call, queries, refresh, useAsk, useDo } from '../client/client.ts'
 import { save } from '../client/files.ts'
 import { type ChangeDraft, type Draft, planOfForm, shownValue, useDraft } from '../draft.ts'
-import { saySentence, useWords } from '../i18n.ts'
+import { sayParameter, saySentence, useWords } from '../i18n.ts'
 import { forgetWorkflow } from '../last-workflow.ts'
 import { Button, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
 import { Field } from '../parts/forms.tsx'
@@ -320,7 +320,9 @@ function Control({
     <div className={isWide(parameter) ? 'col-span-2' : ''}>
       <Field
         label={
-          <span title={`${parameter.nodeTitle} · ${parameter.key}`}>{plain ? parameter.input : parameter.name}</span>
+          <span title={`${parameter.nodeTitle} · ${parameter.key}`}>
+            {plain ? parameter.input : sayParameter(parameter)}
+          </span>
         }
         aside={range && <span className="num shrink-0 text-2xs text-faint">{range}</span>}
         help={everyTime ?? control ?? undefined}

@@ -152,7 +152,7 @@ export function ProgressBar({ value, label, tone = 'accent' }: { value: number |
       aria-valuemin={0}
       aria-valuemax={100}
       aria-valuenow={percent}
-      className="h-1.5 w-full overflow-hidden rounded-full bg-sunken"
+      className="h-1.5 w-full overflow-hidden rounded-full bg-line"
     >
       <div
         className={`h-full rounded-full transition-[width] duration-300 ${percent === undefined ? 'skeleton w-full' : ''}`}

@@ -5,7 +5,7 @@ import { X } from 'lucide-react'
 import { useEffect, useId, useRef, useState } from 'react'
 import type { Parameter } from '../../core/contract/workflow.ts'
 import type { Column } from '../draft.ts'
-import { useWords } from '../i18n.ts'
+import { sayParameter, useWords } from '../i18n.ts'
 import { readTsv, writeTsv } from '../tsv.ts'
 import { IconButton } from './basics.tsx'
 import { Combobox } from './forms.tsx'
@@ -460,10 +460,11 @@ function ColumnHead({
         value={column.parameter ?? ''}
         choices={[
           { value: '', label: t('batch.onlyName') },
-          ...parameters.map(({ key, name, nodeTitle }) => ({
-            value: key,
-            label: name,
-            note: taken.has(key) && key !== column.parameter ? t('batch.taken') : nodeTitle,
+          ...parameters.map((parameter) => ({
+            value: parameter.key,
+            label: sayParameter(parameter),
+            note:
+              taken.has(parameter.key) && parameter.key !== column.parameter ? t('batch.taken') : parameter.nodeTitle,
           })),
         ]}
         onChange={(next) => onChange({ ...column, parameter: next || null })}

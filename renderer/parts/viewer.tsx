@@ -133,7 +133,7 @@ export function Viewer({
                     {[picture.data.artifact, other.data.artifact].map((artifact) => (
                       <figure key={artifact.id} className="relative min-h-0 bg-bg">
                         <Shown artifact={artifact} />
-                        <figcaption className="badge absolute bottom-3 left-3 max-w-[80%] truncate">
+                        <figcaption className="badge absolute bottom-3 left-3 block max-w-[80%] truncate leading-5">
                           {artifact.name.split('/').at(-1)}
                         </figcaption>
                       </figure>
@@ -256,8 +256,12 @@ function Slider({ one, other }: { one: Artifact; other: Artifact }) {
         onChange={({ target }) => setPart(Number(target.value))}
         className="absolute inset-4 size-[calc(100%-32px)] cursor-ew-resize opacity-0"
       />
-      <span className="badge absolute bottom-6 left-6 max-w-[40%] truncate">{one.name.split('/').at(-1)}</span>
-      <span className="badge absolute right-6 bottom-6 max-w-[40%] truncate">{other.name.split('/').at(-1)}</span>
+      <span className="badge absolute bottom-6 left-6 block max-w-[40%] truncate leading-5">
+        {one.name.split('/').at(-1)}
+      </span>
+      <span className="badge absolute right-6 bottom-6 block max-w-[40%] truncate leading-5">
+        {other.name.split('/').at(-1)}
+      </span>
     </div>
   )
 }

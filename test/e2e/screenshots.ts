@@ -6,6 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import type { Page } from 'playwright'
 import { chromium } from 'playwright'
+import sharp from 'sharp'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { connectInProcess } from '../../main/api/client.ts'
 import { openHost } from '../../main/open-host.ts'
@@ -132,7 +133,9 @@ async function shoot() {
           await page.screenshot({ path: path.join(outDir, `${name}-${size.width}-${theme}-${language}.png`) })
           const readme = values.readme && size.width === 1440 && language === 'en'
           if (readme && ['start', 'batch', 'queue', 'gallery'].includes(name))
-            await page.screenshot({ path: path.join(values.readme!, `${name}-${theme}.png`) })
+            await sharp(await page.screenshot())
+              .png({ palette: true, quality: 95, compressionLevel: 9, effort: 10 })
+              .toFile(path.join(values.readme!, `${name}-${theme}.png`))
         }
         await context.close()
       }
