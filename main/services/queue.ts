@@ -89,6 +89,7 @@ const GAP = 2 ** 20 // between the positions of neighbours
 const MOST_FOUND = 10_000
 const BATCHES_REMEMBERED = 8
 const SEARCH_KEPT_MS = 2_000
+const TONIGHT_MS = 12 * 60 * 60 * 1000
 
 /** Every statement about batches, jobs and attempts. */
 export class Queue {
@@ -440,13 +441,16 @@ export class Queue {
     if (heldBack != null) moments.push(heldBack)
     return moments.length === 0 ? null : Math.min(...moments)
   }
-  /** Whether a job could be running now, were a worker free: the machine should stay awake. */
+  /** Whether a job could run now or tonight, were a worker free: a machine that slept would miss the hour it begins at. */
   runnable(): boolean {
     const { waiting, running } = this.counts()
     if (running > 0) return true
     if (waiting === 0 || this.paused() !== 'no') return false
     const now = this.#clock.now()
-    return this.#sql.withWork.all().some((batch) => batch.paused === 'no' && isOpen(toWindow(batch), now))
+    return this.#sql.withWork.all().some((batch) => {
+      const opens = opensNext(toWindow(batch), now)
+      return batch.paused === 'no' && (isOpen(toWindow(batch), now) || (opens !== null && opens - now <= TONIGHT_MS))
+    })
   }
   /** Why nothing moves although jobs wait, as a code of problems.json or errors.ts. */
   stalled(ready: readonly Taker[]): { code: string; message: string } | null {

@@ -118,7 +118,7 @@ describe('claiming', () => {
     expect(queue.claim(gpu)).toBeNull()
     expect(queue.nextMoment()).toBe(clock.now() + 10 * HOUR)
     expect(queue.stalled([gpu])?.code).toBe('queue.outside-window')
-    expect(queue.runnable()).toBe(false)
+    expect(queue.runnable()).toBe(true) // asleep, the machine would miss its start
     clock.turn(10 * HOUR)
     expect(queue.runnable()).toBe(true)
     expect(queue.claim(gpu)?.row).toBe(1)
@@ -129,6 +129,13 @@ describe('claiming', () => {
     clock.turn(10 * HOUR)
     queue.setWindow('b1', null, null)
     expect(queue.claim(gpu)?.row).toBe(3)
+  })
+  test('a window that opens more than half a day from now lets the machine sleep until then', () => {
+    const { queue, clock } = startQueue() // noon
+    queue.submit(aBatch({ startAt: '02:00', stopAt: '07:00' }), someJobs(1))
+    expect(queue.runnable()).toBe(false)
+    clock.turn(2 * HOUR)
+    expect(queue.runnable()).toBe(true)
   })
   test('the claim in SQL and the rule agree on every window, worker and pause', () => {
     fc.assert(
