@@ -14,6 +14,8 @@ type Deps = {
   platform?: NodeJS.Platform
 }
 
+const LOOK_EVERY_MS = 60_000
+
 /** Keeps the machine awake while there is work; a system that cannot is noted, never an error. */
 export class Awake implements Service {
   readonly events = new EventEmitter<{ changed: [on: boolean] }>()
@@ -21,6 +23,7 @@ export class Awake implements Service {
   #on = false
   #holder: ChildProcess | null = null
   #noted = false
+  #clock: NodeJS.Timeout | undefined
 
   constructor(deps: Deps) {
     this.#deps = deps
@@ -32,9 +35,11 @@ export class Awake implements Service {
 
   async start() {
     this.look()
+    this.#clock = setInterval(() => this.look(), LOOK_EVERY_MS).unref() // an hour that comes near is told by nobody
   }
 
   async stop() {
+    clearInterval(this.#clock)
     this.#set(false)
   }
 
