@@ -117,7 +117,7 @@ export function Toasts() {
   return (
     <Toast.Provider toastManager={manager} limit={3}>
       <Toast.Portal>
-        <Toast.Viewport className="fixed right-4 bottom-4 z-50 flex w-[360px] max-w-[calc(100vw-32px)] flex-col gap-2">
+        <Toast.Viewport className="fixed right-4 bottom-20 z-50 flex w-[360px] max-w-[calc(100vw-32px)] flex-col gap-2">
           <ToastList />
         </Toast.Viewport>
       </Toast.Portal>
