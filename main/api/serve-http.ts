@@ -75,7 +75,7 @@ export async function serveHttp(served: Served, entry: LocalEntry | OpenEntry): 
   )
   http.addHook('onRequest', async (request, reply) => {
     reply.headers(securityHeaders(request.headers.host ?? ''))
-    guard?.check(request.raw)
+    guard?.check(request.raw, request.routeOptions.url)
   })
 
   const tickets = new Set<string>()
@@ -182,7 +182,7 @@ function serveEvents(http: FastifyInstance, events: EventHub<App>, guard: Guard 
     stream.on('error', () => stream.destroy())
     try {
       if (pathOf(request.url) !== '/events') throw new AppError('app.not-found', { what: pathOf(request.url) })
-      guard?.check(request)
+      guard?.check(request, '/events')
     } catch (cause) {
       const status = statusOf(toFailure(cause).code)
       stream.end(`HTTP/1.1 ${status} Refused\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
@@ -244,9 +244,11 @@ const portOf = (http: FastifyInstance) => (http.server.address() as AddressInfo 
 const pathOf = (url = '/') => url.split('?', 1)[0] as string
 
 interface Guard {
-  /** @throws AppError 'app.refused' */
-  check(request: IncomingMessage): void
+  /** `route`: what will answer, since an address can be written in many ways. @throws AppError 'app.refused' */
+  check(request: IncomingMessage, route: string | undefined): void
 }
+/** Open without a session: pages, entering, and what does not exist. */
+const OPEN = [undefined, '/', '/*', '/session']
 
 /**
  * Who may enter by TCP. The page itself is open to all, since it holds nothing; procedures, events and files ask for
@@ -255,11 +257,10 @@ interface Guard {
 function guardOf(entry: OpenEntry, port: () => number): Guard {
   const session = sessionOf(entry.token)
   return {
-    check(request) {
+    check(request, route) {
       const { host = '', origin, authorization } = request.headers
       const site = request.headers['sec-fetch-site']
-      const to = pathOf(request.url)
-      const open = !/^\/(rpc|events|files)(\/|$)/.test(to)
+      const open = OPEN.includes(route)
       const navigation = request.method === 'GET' && open && request.headers['sec-fetch-mode'] === 'navigate'
       const changes = request.method !== 'GET' && request.method !== 'HEAD'
       const bearer = authorization?.startsWith('Bearer ') && same(authorization.slice('Bearer '.length), entry.token)
@@ -268,7 +269,8 @@ function guardOf(entry: OpenEntry, port: () => number): Guard {
       if (site !== undefined && site !== 'same-origin' && site !== 'none' && !navigation)
         throw refused('the request came from another site')
       if (origin !== undefined && origin !== `http://${host}`) throw refused('the request came from another origin')
-      if (origin === undefined && !bearer && (changes || to === '/events')) throw refused('the request names no origin')
+      if (origin === undefined && !bearer && (changes || route === '/events'))
+        throw refused('the request names no origin')
       if (!open && !bearer && !same(cookieOf(request), session)) throw refused('there is no session')
     },
   }

@@ -135,6 +135,16 @@ test('a change that names no origin needs the key itself; a program may show it'
   expect((await asked({ authorization: 'Bearer wrong' })).status).toBe(403)
 })
 
+test.each(['/%72pc/app.info', '/r%70c/app.info', 'http://HOST/rpc/app.info', '/rpc/app%2einfo'])(
+  'another way to write an address does not open it: %s',
+  async (target) => {
+    const { ask, origin, host } = await served()
+    const headers = { 'content-type': 'application/json', origin }
+    const answer = await ask(target.replace('HOST', host), { method: 'POST', headers, body: '{}' })
+    expect([answer.status, answer.envelope]).toEqual([403, refused])
+  },
+)
+
 test('a link from another site opens the page, and nothing else', async () => {
   const { ask, cookie } = await served()
   const headers = { cookie, 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' }
