@@ -3,6 +3,7 @@ import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import { WorkerView } from '../../core/contract/worker.ts'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { systemClock } from '../../main/services/clock.ts'
 import { type Database, openDatabase } from '../../main/services/database/open.ts'
@@ -143,6 +144,41 @@ test('a header goes to its own server, below its path, and never along a redirec
   expect(seen.filter(([where]) => where === 'elsewhere')).toEqual([['elsewhere', undefined]])
   await fleet.remove('far')
   expect([...folder.secrets]).toEqual([])
+})
+
+test('a header stays with its server when that moves to another port of the same host', async () => {
+  const keys: (string | undefined)[] = []
+  const stats = { system: {}, devices: [] }
+  const elsewhere = await aServer((request, reply) => {
+    keys.push(request.headers['x-key'] as string | undefined)
+    reply.end(JSON.stringify(request.url === '/prompt' ? { exec_info: {} } : stats))
+  })
+  const home = await aServer((request, reply) =>
+    reply.writeHead(302, { location: new URL(request.url!, elsewhere).href }).end(),
+  )
+  const fleet = await aFleet(aFolder())
+  expect(await fleet.add({ url: home, header: 'X-Key: s3cret' })).toMatchObject({ url: `${home}/`, hasHeader: true })
+  expect(new Set(keys)).toEqual(new Set([undefined]))
+})
+
+test.each([
+  ['a queue of no number', '{"system":{},"devices":[]}', '{"exec_info":{"queue_remaining":"x"}}'],
+  ['an endless queue', '{"system":{},"devices":[]}', '{"exec_info":{"queue_remaining":1e999}}'],
+  ['a version of no text', '{"system":{"comfyui_version":{}},"devices":[]}', '{}'],
+  ['devices of nothing', '{"system":{},"devices":[null,3,{"name":5,"vram_total":NaN,"vram_free":{}}]}', '{}'],
+])('%s does not spoil the list of workers', async (_what, stats, prompt) => {
+  const url = await aServer((request, reply) => void reply.end(request.url === '/prompt' ? prompt : stats))
+  const fleet = await aFleet(aFolder())
+  await fleet.add({ url, name: 'odd' })
+  expect(WorkerView.array().parse(fleet.view())[1]).toMatchObject({
+    id: 'odd',
+    health: { is: 'ready', queueLength: 0 },
+  })
+})
+
+test('a redirect to nowhere is an answer nobody can use', async () => {
+  const url = await aServer((_request, reply) => void reply.writeHead(302, { location: 'http://[' }).end())
+  await expect((await aFleet(aFolder())).add({ url })).rejects.toMatchObject({ code: 'worker.unreachable' })
 })
 
 test('a disabled worker says so and takes up again when enabled, also after a restart', async () => {

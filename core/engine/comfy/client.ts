@@ -13,6 +13,7 @@ import type {
 import { AppError } from '../../contract/errors.ts'
 import { isJsonObject, type Json, parseJson, writeJson } from '../../contract/json.ts'
 import type { ComfyAddress } from './address.ts'
+import { wholeNumber } from './messages.ts'
 import { ComfySocket } from './socket.ts'
 
 /** One prompt as it waits or runs: number, prompt id, prompt, extra data, outputs to execute. */
@@ -71,8 +72,9 @@ export class ComfyClient {
     const stats = status === 200 ? tryParse(body) : undefined
     if (!isJsonObject(stats) || !isJsonObject(stats.system) || !Array.isArray(stats.devices))
       throw new AppError('worker.not-comfyui', { url: this.address.url })
-    const url = reply.from.slice(0, -'system_stats'.length)
-    return { stats: stats as unknown as SystemStats, url }
+    const { url } = this.address
+    const from = reply.from.endsWith('/system_stats') ? reply.from.slice(0, -'system_stats'.length) : url
+    return { stats: stats as unknown as SystemStats, url: from }
   }
 
   async objectInfo(signal?: AbortSignal): Promise<ObjectInfo> {
@@ -83,7 +85,7 @@ export class ComfyClient {
   async queueLength(signal?: AbortSignal): Promise<number> {
     const reply = await this.#getJson('prompt', { signal })
     const info = isJsonObject(reply) && isJsonObject(reply.exec_info) ? reply.exec_info : {}
-    return Number(info.queue_remaining ?? 0)
+    return wholeNumber(info.queue_remaining)
   }
 
   async queue(signal?: AbortSignal): Promise<Queue> {
@@ -279,7 +281,9 @@ export class ComfyClient {
       if (!moved || method === 'POST' || redirects === REDIRECTS)
         return { ...reply, body: reply.body, from: target.href }
       await reply.body.dump()
-      target = new URL(location, target)
+      const next = URL.parse(location, target.href)
+      if (!next) throw this.#unreachable('it points to no address')
+      target = next
     }
   }
 

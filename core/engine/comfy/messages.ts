@@ -36,7 +36,15 @@ export function readMessage(frame: string | Uint8Array): ComfyMessage | null {
 }
 
 const text = (value: Json | undefined) => (typeof value === 'string' ? value : null)
-const number = (value: Json | undefined) => (typeof value === 'number' || typeof value === 'bigint' ? Number(value) : 0)
+/** 0 for what is no number: `1e999` is read as Infinity, which is none either. */
+function number(value: Json | undefined): number {
+  const given = typeof value === 'number' || typeof value === 'bigint' ? Number(value) : 0
+  return Number.isFinite(given) ? given : 0
+}
+export function wholeNumber(value: Json | undefined): number {
+  const given = Math.trunc(number(value))
+  return Number.isSafeInteger(given) ? given : 0
+}
 
 function readText(frame: Json): ComfyMessage | null {
   if (!isJsonObject(frame) || typeof frame.type !== 'string') return null
@@ -48,7 +56,7 @@ function readText(frame: Json): ComfyMessage | null {
     case 'status': {
       const status = isJsonObject(data.status) ? data.status : {}
       const exec = isJsonObject(status.exec_info) ? status.exec_info : {}
-      return { is: 'status', queueRemaining: number(exec.queue_remaining), sid: text(data.sid) }
+      return { is: 'status', queueRemaining: wholeNumber(exec.queue_remaining), sid: text(data.sid) }
     }
     case 'feature_flags':
       return { is: 'features', flags: data }

@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FileReference, ObjectInfo, SystemStats } from '../../../core/contract/comfyui.ts'
 import { AppError, toFailure } from '../../../core/contract/errors.ts'
+import { isJsonObject } from '../../../core/contract/json.ts'
 import type { WorkerHealth, WorkerView } from '../../../core/contract/worker.ts'
 import type { ComfyAddress } from '../../../core/engine/comfy/address.ts'
 import { ComfyClient } from '../../../core/engine/comfy/client.ts'
@@ -253,15 +254,18 @@ export class ComfyWorker implements Worker {
   }
 }
 
+/** What the server says may be anything: one that talks nonsense must not spoil the list of all workers. */
 export function readyHealth(stats: SystemStats, queueLength: number, latencyMs: number): WorkerHealth {
+  const text = (value: unknown) => (typeof value === 'string' ? value : '')
+  const bytes = (value: unknown) => (Number.isFinite(Number(value)) ? Number(value) : 0)
   return {
     is: 'ready',
-    comfyuiVersion: stats.system.comfyui_version ?? null,
-    devices: stats.devices.map(({ name, type, vram_total, vram_free }) => ({
-      name,
-      type,
-      vramTotalBytes: Number(vram_total),
-      vramFreeBytes: Number(vram_free),
+    comfyuiVersion: text(stats.system.comfyui_version) || null,
+    devices: stats.devices.filter(isJsonObject).map(({ name, type, vram_total, vram_free }) => ({
+      name: text(name),
+      type: text(type),
+      vramTotalBytes: bytes(vram_total),
+      vramFreeBytes: bytes(vram_free),
     })),
     queueLength,
     latencyMs,
