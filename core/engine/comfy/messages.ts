@@ -98,6 +98,9 @@ const PREVIEW_IMAGE = 1
 const TEXT = 3
 const PREVIEW_IMAGE_WITH_METADATA = 4
 const IMAGE_FORMATS: Record<number, string> = { 1: 'image/jpeg', 2: 'image/png' }
+/** A preview is served as what it says it is, so it may say nothing but a picture. */
+const PICTURE = /^image\/(jpeg|png|webp|gif|avif|bmp)$/
+const pictureType = (value: Json | undefined) => (PICTURE.test(text(value) ?? '') ? (value as string) : 'image/jpeg')
 
 function readBinary(frame: Uint8Array): ComfyMessage | null {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength)
@@ -106,7 +109,7 @@ function readBinary(frame: Uint8Array): ComfyMessage | null {
   const decoder = new TextDecoder()
   switch (event) {
     case PREVIEW_IMAGE: {
-      const mediaType = IMAGE_FORMATS[second] ?? 'application/octet-stream'
+      const mediaType = IMAGE_FORMATS[second] ?? 'image/jpeg'
       return { is: 'preview', promptId: null, node: null, mediaType, bytes: frame.subarray(8) }
     }
     case PREVIEW_IMAGE_WITH_METADATA: {
@@ -116,7 +119,7 @@ function readBinary(frame: Uint8Array): ComfyMessage | null {
         is: 'preview',
         promptId: text(facts.prompt_id),
         node: text(facts.display_node_id) ?? text(facts.node_id),
-        mediaType: text(facts.image_type) ?? 'image/jpeg',
+        mediaType: pictureType(facts.image_type),
         bytes: frame.subarray(8 + second),
       }
     }

@@ -37,6 +37,24 @@ describe('a socket frame', () => {
   })
 })
 
+test.each([
+  ['text/html', 'image/jpeg'],
+  ['image/png\r\nset-cookie: a=b', 'image/jpeg'],
+  ['image/svg+xml', 'image/jpeg'],
+  ['image/webp', 'image/webp'],
+])('a preview that calls itself %j is served as %s', (image_type, mediaType) => {
+  const facts = Buffer.from(JSON.stringify({ prompt_id: 'p', node_id: '3', image_type }))
+  const head = Buffer.alloc(8)
+  head.writeUInt32BE(4)
+  head.writeUInt32BE(facts.length, 4)
+  expect(readMessage(Buffer.concat([head, facts, Buffer.from('x')]))).toMatchObject({ is: 'preview', mediaType })
+})
+
+test('a number without end is no progress', () => {
+  const frame = '{"type":"progress","data":{"prompt_id":"p","node":"3","value":1e999,"max":-1e999}}'
+  expect(readMessage(frame)).toMatchObject({ value: 0, max: 0 })
+})
+
 describe('the outputs of a history entry', () => {
   test('are found whatever a node calls its lists', () => {
     const outputs = collectOutputs({
