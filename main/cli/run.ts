@@ -316,9 +316,12 @@ async function submit(context: Context, client: Client, plan: BatchPlanInput) {
 }
 
 function tellFaults({ terminal }: Context, faults: readonly RowFault[]) {
-  for (const { row, column, value, reason } of faults) {
-    terminal.event('fault', { row, column, value, reason })
-    terminal.note(terminal.speech.words.run.fault, { row, column, value, reason })
+  const { words, problem } = terminal.speech
+  for (const { code, facts, ...fault } of faults) {
+    terminal.event('fault', { ...fault, ...(code !== undefined && { code, facts: facts ?? {} }) })
+    const sentence = code === undefined ? fault.reason : problem({ code, message: fault.reason, facts })
+    const reason = sentence.replace(/[.。]$/, '')
+    terminal.note(fault.value === '' ? words.run.faultOfNothing : words.run.fault, { ...fault, reason })
   }
 }
 

@@ -7,7 +7,7 @@ import type { Settings } from '../../core/contract/settings.ts'
 import type { WorkerView } from '../../core/contract/worker.ts'
 import type { ModelNeed, Parameter } from '../../core/contract/workflow.ts'
 import { artifactName, unknownTokens } from '../../core/domain/artifact-name.ts'
-import { checkRows, checkValue, type FileCheck, isLocalFile } from '../../core/domain/batch/check.ts'
+import { checkRows, checkValue, type FileCheck, isLocalFile, type Standing } from '../../core/domain/batch/check.ts'
 import { guessColumns } from '../../core/domain/batch/columns.ts'
 import { expandBatch, type Grid, isSeed, newSeed, type Row, setsOfBase } from '../../core/domain/batch/expand.ts'
 import { materialise, withOverrides } from '../../core/domain/batch/materialise.ts'
@@ -161,7 +161,13 @@ export class Plans {
       return { row: at + 1, values: keyed, extra: plan.extra[at] }
     })
     const given = new Set([...Object.keys(sets), ...axes.map(({ key }) => key)])
-    const { good, faults, emptyTexts } = checkRows(raw, { parameters, columns, given, checkFile })
+    const { good, faults, emptyTexts } = checkRows(raw, {
+      parameters,
+      columns,
+      given,
+      standing: standingFaults(loaded, workers),
+      checkFile,
+    })
     const grid = { sets, rows: good, axes, repeat: plan.repeat }
     return {
       loaded,
@@ -349,6 +355,29 @@ function refuseWhatCannotRun(plan: BatchPlan, { loaded, grid, faults }: Understo
     const { row, column, reason } = first
     throw new AppError('batch.faulty', { rows, row, column, reason, faults: told })
   }
+}
+
+const BAD_VALUES = new Set([
+  'value_smaller_than_min',
+  'value_bigger_than_max',
+  'value_not_in_list',
+  'invalid_input_type',
+])
+
+/** What the takers' own definitions refuse of the workflow's values; others' say nothing certain. */
+function standingFaults({ inspection, parameters, prompt }: Loaded, takers: readonly string[]): Standing[] {
+  const { from } = inspection.definitions
+  const areTheirs = from === 'bundled' ? isRehearsalOnly(takers) : takers.length === 0 || takers.includes(from)
+  if (!areTheirs) return []
+  return inspection.problems.flatMap(({ kind, node, input, code, message, facts }): Standing[] => {
+    if (kind !== 'bad-value' || !BAD_VALUES.has(code) || node === null || input === null) return []
+    const place = `${node}.${input}`
+    const parameter = parameters.find(({ key, also }) => key === place || also?.includes(place))
+    const value = prompt[node]?.inputs[input] ?? null
+    if (!parameter) return [{ key: place, value, fault: { reason: message, code, facts } }]
+    const { fault } = checkValue(parameter, value, () => undefined) // a seed of -1 is ours to draw
+    return fault ? [{ key: parameter.key, value, fault }] : []
+  })
 }
 
 function mustFit(parameter: Parameter, raw: Json, checkFile: FileCheck): Json {

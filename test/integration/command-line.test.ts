@@ -113,7 +113,10 @@ test('rows times a grid are queued, made and named; a faulty row is told with it
   )
   expect(ran.err).toContain('Row 2')
   expect(named(ran, 'fault')).toEqual([
-    { event: 'fault', row: 2, column: 'width', value: 'wide', reason: expect.any(String) },
+    {
+      ...{ event: 'fault', row: 2, column: 'width', value: 'wide', reason: 'must be a whole number, not "wide"' },
+      ...{ code: 'value.not-whole', facts: { value: '"wide"' } },
+    },
   ])
   expect(named(ran, 'batch')).toEqual([{ event: 'batch', batchId: expect.any(String), jobs: 4 }])
   const jobs = named(ran, 'job').toSorted((one, other) => Number(one.row) - Number(other.row)) // two end at once
@@ -205,6 +208,17 @@ test('--dry-run shows what would be queued, and queues nothing', async () => {
   expect(named(good, 'preview')).toMatchObject([{ jobs: 2, exampleNames: [expect.any(String), expect.any(String)] }])
   const list = await cliRun(['queue', 'list', '--data', data, '--json'])
   expect(named(list, 'batch')).toEqual([])
+})
+
+test('what is wrong with a row is told in the language asked for', async () => {
+  const { dir, data } = workplace()
+  writeFileSync(path.join(dir, 'sizes.csv'), 'width\n32\nwide\n')
+  const ran = await cliRun(
+    ['run', 'picture.json', '--table', 'sizes.csv', '--dry-run', '--data', data, '--lang', 'zh'],
+    { cwd: dir },
+  )
+  expect(ran.err).toContain('第 2 行，width：必须是整数，而不是 "wide"（wide）。该行已跳过。')
+  expect(ran.code).toBe(1)
 })
 
 test.skipIf(process.platform === 'win32')(

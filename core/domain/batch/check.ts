@@ -28,11 +28,22 @@ interface Asked {
   readonly columns: Readonly<Record<string, string>>
   /** Parameters that have a value from elsewhere (sets, axes). */
   readonly given: ReadonlySet<string>
+  /** Values of the workflow's own that its nodes refuse: a fault of each row that does not replace them. */
+  readonly standing?: readonly Standing[]
   readonly checkFile: FileCheck
 }
 
+export interface Standing {
+  readonly key: string
+  readonly value: Json
+  readonly fault: Fault
+}
+
 /** Sorts rows, keyed by parameter key, into those every node would take and those with faults, each told with column and reason. */
-export function checkRows(rows: readonly Row[], { parameters, columns, given, checkFile }: Asked): Checked {
+export function checkRows(
+  rows: readonly Row[],
+  { parameters, columns, given, standing = [], checkFile }: Asked,
+): Checked {
   const byKey = new Map(parameters.map((parameter) => [parameter.key, parameter]))
   const needed = new Map<string, { name: string; parameter: Parameter }>()
   for (const parameter of parameters) {
@@ -63,6 +74,9 @@ export function checkRows(rows: readonly Row[], { parameters, columns, given, ch
       if (key in values || faulty.has(key)) continue
       if (!isReplaced(parameter, (text) => text in values || given.has(text)))
         tell(key, '', faultOf('row.placeholder-empty', { placeholder: `{{${name}}}` }))
+    }
+    for (const { key, value, fault } of standing) {
+      if (!(key in values || faulty.has(key) || given.has(key))) tell(key, value, fault)
     }
     if (faulty.size === 0) good.push({ ...row, values })
   }

@@ -104,6 +104,20 @@ describe('submitting', () => {
     await expect(plans.submit(plan(), remote)).rejects.toMatchObject({ code: 'batch.no-output' })
   })
 
+  test('a value of the workflow that its node refuses is a fault of each row that keeps it, before anything is queued', async () => {
+    const size = { width: 0, height: 32, batch_size: 1, color: 0 }
+    const { plans, plan, claimAll } = await kit(imagePrompt({ '1': { class_type: 'EmptyImage', inputs: size } }))
+    const rows = [{ Height: '16' }, { Height: '16', Width: '24' }]
+    const { jobs, faults } = await plans.submit(plan({ rows, workers: ['rehearsal'] }), remote)
+    expect({ jobs, faults }).toMatchObject({
+      jobs: 1,
+      faults: [{ row: 1, column: 'Width', value: '0', code: 'value.not-between', facts: { min: 1 } }],
+    })
+    expect(claimAll().map(({ row }) => row)).toEqual([2])
+    await expect(plans.submit(plan({ workers: ['rehearsal'] }), remote)).rejects.toMatchObject({ code: 'batch.empty' })
+    expect(await plans.submit(plan({ sets: { Width: 8 }, workers: ['rehearsal'] }), remote)).toMatchObject({ jobs: 1 })
+  })
+
   test('nodes the worker lacks are refused there, and sketched by the rehearsal', async () => {
     const prompt = imagePrompt({ '3': { class_type: 'MyNode', inputs: { image: ['1', 0] } } })
     const { plans, plan } = await kit(prompt, { workers: [aView('gpu')] })
