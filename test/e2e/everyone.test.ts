@@ -40,10 +40,10 @@ test.each([
   ['dark', 'zh-CN'],
 ] as const)('axe finds nothing serious on any page (%s, %s)', async (theme, language) => {
   const { page, client, pages } = await withWork()
-  await client.call('settings.set', { theme, language })
-  await page.locator(`html[data-theme="${theme}"][lang="${language}"]`).waitFor()
   // colours still on their way would be measured as they are at that moment
   await page.emulateMedia({ reducedMotion: 'reduce' })
+  await client.call('settings.set', { theme, language })
+  await page.locator(`html[data-theme="${theme}"][lang="${language}"]`).waitFor()
   const found: Record<string, string[]> = {}
   for (const [name, at] of Object.entries(pages)) {
     await go(page, at)
