@@ -63,6 +63,9 @@ interface Flight {
   readonly promptId: string
   readonly startedAt: number
   readonly controller: AbortController
+  /** Ends the fetching of its outputs. */
+  readonly letGo: AbortController
+  letGoLater: (() => void) | null
   phase: 'preparing' | 'on-server' | 'keeping'
   record: AttemptRecord | null
   /** What `cancel` learned before the worker told. */
@@ -94,6 +97,7 @@ const LOOK_AGAIN_MS = 1_000
 const LOOK_AGAIN_MOST_MS = 30_000
 const WAKE_AT_LEAST_EVERY_MS = 60_000 // the wall clock may jump: sleep, daylight saving, a person
 const KEEPING_AT_ONCE = 8
+const LET_GO_AFTER_MS = 5_000 // a picture that is nearly here is kept, although its job was cancelled
 const PACE_OF = 20 // prompts
 
 /** Gives waiting jobs to free workers, and their outputs to the gallery. */
@@ -252,13 +256,15 @@ export class Dispatcher implements Service {
 
   /** What a person wants ended is ended on its worker; when that is gone, here, and there when it is back. */
   #heedWanted() {
-    const { queue, fleet } = this.#deps
+    const { queue, fleet, clock } = this.#deps
     const wanted = queue.wanted()
     if (wanted.size === 0) return
     for (const flight of this.#flights.values()) {
       if (!wanted.has(flight.job.id)) continue
       if (flight.phase === 'preparing') flight.controller.abort()
       else if (flight.phase === 'on-server' && !flight.cancelling) this.#interrupt(flight)
+      else if (flight.phase === 'keeping' && wanted.get(flight.job.id) === 'cancel')
+        flight.letGoLater ??= clock.after(LET_GO_AFTER_MS, () => flight.letGo.abort())
     }
     for (const promptId of this.#unknown.keys()) {
       const open = queue.openAttempt(promptId)
@@ -300,6 +306,8 @@ export class Dispatcher implements Service {
       phase,
       record,
       controller: new AbortController(),
+      letGo: new AbortController(),
+      letGoLater: null,
       ending: null,
       cancelling: false,
       over: false,
@@ -318,6 +326,7 @@ export class Dispatcher implements Service {
         await work()
       } finally {
         flight.tellLater?.()
+        flight.letGoLater?.()
         this.#flights.delete(flight.job.id)
       }
     })
@@ -502,7 +511,8 @@ export class Dispatcher implements Service {
   async #keep(flight: Flight, ending: Made['ending']) {
     const { queue, artifacts } = this.#deps
     const { job, worker, promptId, startedAt, record } = flight
-    const signal = this.#stopping!.signal
+    const stopping = this.#stopping!.signal
+    const signal = AbortSignal.any([stopping, flight.letGo.signal])
     for (;;) {
       try {
         const made = { job, worker, record: record!, attempt: { promptId, startedAt }, ending, signal }
@@ -512,7 +522,11 @@ export class Dispatcher implements Service {
         }
         return
       } catch (cause) {
-        if (signal.aborted) return
+        if (stopping.aborted) return
+        if (signal.aborted) {
+          queue.cancelAttempt(promptId)
+          return
+        }
         const failure = toFailure(cause)
         if (isUnreachable(cause)) {
           this.#watchLater(promptId, worker.id, record, 0)
@@ -523,7 +537,7 @@ export class Dispatcher implements Service {
           return
         }
         if (!(await this.#resumed(job.id, failure, signal))) {
-          if (!signal.aborted) queue.cancelAttempt(promptId)
+          if (!stopping.aborted) queue.cancelAttempt(promptId)
           return
         }
       }

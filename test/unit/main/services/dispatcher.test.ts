@@ -1,6 +1,8 @@
+import { once } from 'node:events'
 import { describe, expect, test } from 'vitest'
 import { AppError, toFailure } from '../../../../core/contract/errors.ts'
 import type { JobProgress } from '../../../../core/contract/job.ts'
+import type { Made } from '../../../../main/services/dispatcher.ts'
 import { eventually } from '../../../kit/eventually.ts'
 import { FakeWorker } from '../../../kit/fake-worker.ts'
 import { aBatch, someJobs, startKit, story } from '../../../kit/queue-kit.ts'
@@ -276,6 +278,21 @@ describe('cancelling and pausing', () => {
     await kit.worker.cancel(await eventually(() => kit.worker.running))
     await eventually(() => kit.queue.counts().failed === 1)
     expect(kit.queue.get(idsOf(kit)[0]!).failure).toEqual(toFailure(new AppError('prompt.interrupted')))
+  })
+  test('a cancelled job whose picture does not come to an end is let go of after a while', async () => {
+    const keep = async ({ signal }: Made) => {
+      await once(signal, 'abort')
+      throw signal.reason
+    }
+    const kit = await startKit({ keep })
+    kit.queue.submit(aBatch(), someJobs(1))
+    await eventually(() => kit.worker.submissions === 1 && kit.dispatcher.inFlight('w1') === 0)
+    kit.queue.cancel({ all: true })
+    kit.clock.turn(4_000)
+    expect(kit.queue.counts()).toMatchObject({ running: 1 })
+    kit.clock.turn(2_000)
+    await eventually(() => kit.queue.counts().cancelled === 1)
+    expect(kit.kept.size).toBe(0)
   })
   test('a job cancelled while its prompt is being made is never sent', async () => {
     const prepared = Promise.withResolvers<void>()
