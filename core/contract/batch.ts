@@ -1,15 +1,22 @@
 import { z } from 'zod'
 import { JsonRecord, JsonValue } from './comfyui.ts'
+import type { Json } from './json.ts'
 import { WorkflowId } from './workflow.ts'
 
 export const BatchId = z.string()
 
+const walkable = (value: Json, depth = 100): boolean =>
+  typeof value !== 'object' ||
+  value === null ||
+  (depth > 0 && Object.values(value).every((it) => walkable(it, depth - 1)))
+const Value = JsonValue.refine((value) => walkable(value), 'it is nested too deeply')
+
 /** Parameter key (`NODE.INPUT`) or name → value. A number may come as text, as it stands in a table. */
-export const Values = z.record(z.string(), JsonValue)
+export const Values = z.record(z.string(), Value)
 export type Values = z.infer<typeof Values>
 
 /** The values one parameter takes, in order. */
-export const Axis = z.object({ parameter: z.string(), values: z.array(JsonValue).min(1) })
+export const Axis = z.object({ parameter: z.string(), values: z.array(Value).min(1) })
 export type Axis = z.infer<typeof Axis>
 
 /** "22:00", the wall clock of the machine Nightshift runs on. */

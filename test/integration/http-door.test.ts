@@ -203,6 +203,14 @@ test('a procedure that does not exist, and one for this machine alone', async ()
   expect(await call('settings.set', '{"outputDir":"/tmp"}')).toMatchObject({ status: 403, envelope: refused })
 })
 
+test('a value nested deeper than can be walked is refused', async () => {
+  const { call } = await served()
+  const deep = '['.repeat(50_000) + ']'.repeat(50_000)
+  const body = `{"workflowId":"w","sets":{"3.text":${deep}},"axes":[{"parameter":"3.text","values":[${deep}]}]}`
+  const answer = await call('batch.preview', body)
+  expect([answer.status, answer.envelope]).toMatchObject([400, { failure: { code: 'app.bad-request' } }])
+})
+
 test('what a procedure refuses is data, not a broken request', async () => {
   const { call } = await served()
   const base64 = Buffer.from('no workflow').toString('base64')
