@@ -34,6 +34,7 @@ export class Terminal {
     this.speech = speech
     this.#out = out
     this.#err = err
+    for (const stream of [out, err]) stream.on('error', ignoreGone)
   }
 
   /** One event of the program's own language; nothing where people read. */
@@ -95,6 +96,11 @@ export class Terminal {
     if (this.#bar) this.#err.write('\r\x1b[K')
     this.#bar = ''
   }
+}
+
+/** Whoever read along has gone, as `… | head` does: the work goes on without a word. */
+function ignoreGone(cause: NodeJS.ErrnoException) {
+  if (cause.code !== 'EPIPE' && cause.code !== 'ERR_STREAM_DESTROYED') throw cause
 }
 
 /** `m:ss`, or `h:mm:ss`. */
