@@ -67,10 +67,12 @@ export const run: Command = async (context, args) => {
     const { id, parameters } = await importWorkflow(app.client, workflow)
     const sets = readSets(context, parameters, values.set)
     const given = await readRows(context, app.client, { id, parameters, table, values })
-    const plan: BatchPlanInput = { workflowId: id, sets, ...given, ...settings, workers }
+    const asked: BatchPlanInput = { workflowId: id, sets, ...given, ...settings, workers }
+    const { textMagic, stripMetadata } = await app.client.call('settings.get', {})
+    const plan = { ...asked, textMagic, stripMetadata }
     if (values['dry-run']) return preview(context, await app.client.call('batch.preview', plan))
 
-    const continueKey = values.new ? null : keyOf(workflow.bytes, plan)
+    const continueKey = values.new ? null : keyOf(workflow.bytes, asked)
     const { batchId, jobs, faults, warnings, continued } = await submit(context, app.client, { ...plan, continueKey })
     const follower = new Follower(batchId, terminal)
     if (continued) {

@@ -288,6 +288,17 @@ test('while another process has the folder, the command line speaks to it', asyn
   expect(named(refused, 'error')).toMatchObject([{ code: 'app.data-in-use', facts: { pid: process.pid } }])
 })
 
+test('what was chosen in the settings holds for the command line too', async () => {
+  const app = await startApp()
+  await app.client.call('settings.set', { stripMetadata: true, textMagic: false })
+  const { workflow, out } = workplace(sampled)
+  const ran = await cliRun(['run', workflow, '--set', '2.text={a|b}', '--out', out, '--data', app.dataDir, '--json'])
+  const [{ artifacts }] = named(ran, 'job') as [{ artifacts: string[] }]
+  const record = parseJson(readFileSync(`${artifacts[0]}.json`, 'utf8'))
+  expect(record).toMatchObject({ stripped: true, prompt: { '2': { inputs: { text: '{a|b}' } } } })
+  expect(readFileSync(artifacts[0]!).includes('class_type')).toBe(false)
+})
+
 test.skipIf(process.platform === 'win32')(
   'a run goes on by itself when the process that did its work ends',
   async () => {
