@@ -332,7 +332,8 @@ async function look(client: ComfyClient, promptId: string, signal?: AbortSignal)
 
 /** How the prompt of a history entry ended. The messages say; `status_str` may be left over from the prompt before. Pure. */
 export function endingOf(entry: HistoryEntry): Ending {
-  const messages = entry.status?.messages ?? []
+  const told = entry.status?.messages
+  const messages = Array.isArray(told) ? told.filter(Array.isArray) : []
   const [end, facts] = messages.findLast(([type]) => ENDS.includes(type)) ?? []
   if (end === 'execution_interrupted') return { is: 'interrupted' }
   if (end === 'execution_error') return failureOf(facts!)

@@ -114,6 +114,11 @@ describe('how a prompt ended', () => {
       failure: { code: 'prompt.out-of-memory', facts: { nodeType: 'KSampler' } },
     })
   })
+  test.each(['x', 5, null, [1, null]])('a history whose messages are %j still tells by its outputs', (messages) => {
+    const images = [{ filename: 'a.png', subfolder: '', type: 'output' }]
+    const odd = { prompt: [], outputs: { 9: { images } }, status: { status_str: 'success', completed: true, messages } }
+    expect(endingOf(odd as unknown as Parameters<typeof endingOf>[0])).toMatchObject({ is: 'saved', seconds: 0 })
+  })
   test('without any file is not success', () => {
     const bare = { ...entry(['execution_success', {}]), outputs: {} }
     expect(endingOf(bare)).toMatchObject({ is: 'failed', failure: { code: 'prompt.no-files' } })
