@@ -299,7 +299,8 @@ export class Plans {
         const isOther = replaced.has(key) || grid.rows.every(({ values }) => key in values)
         return node === model.node && file === model.file && isOther
       })
-    const worker = inspection.definitions.from
+    const { from, version } = inspection.definitions
+    const worker = from === 'bundled' ? `ComfyUI ${version ?? ''}`.trim() : from
     const classTypes = missingNodes(loaded).join(', ')
     if (classTypes) warn('batch.missing-nodes', { worker, classTypes })
     if (!isRehearsalOnly(workers)) {

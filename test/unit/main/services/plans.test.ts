@@ -229,6 +229,9 @@ describe('the preview', () => {
       'batch.unknown-token',
       'batch.identical-jobs',
     ])
+    const bare = await kit(prompt)
+    const sketched = await bare.plans.preview(bare.plan({ workers: ['rehearsal'] }), remote)
+    expect(sketched.warnings[0]?.message).toMatch(/^ComfyUI\b.* has no MyNode; /)
   })
 
   test('a model the worker lacks is told, unless the batch uses another', async () => {
