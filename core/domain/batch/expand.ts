@@ -103,7 +103,7 @@ const isRandomSeed = (parameter: Parameter, value: Json | undefined) =>
 /** Whether a parameter may take values nobody wrote down. */
 const turns = (parameter: Parameter, { repeat, sets, rows, axes }: Grid) =>
   isSeed(parameter)
-    ? repeat > 1 ||
+    ? (repeat > 1 && parameter.control !== 'fixed') ||
       (parameter.control ?? 'fixed') !== 'fixed' ||
       isRandomSeed(parameter, parameter.default) ||
       isRandomSeed(parameter, sets[parameter.key]) ||
@@ -132,7 +132,8 @@ function turned(parameter: Parameter, { said, set, index, repeat, chance }: Said
   if (parameter.control === 'increment' || parameter.control === 'decrement' || parameter.control === 'increment-wrap')
     return counted(parameter, stands, index)
   if (set !== undefined) return undefined
-  if (parameter.control === 'randomize' || (isSeed(parameter) && repeat > 1)) return random()
+  // what the editor fixed stays fixed; a prompt without the editor's control says nothing of it
+  if (parameter.control === 'randomize' || (isSeed(parameter) && !parameter.control && repeat > 1)) return random()
   return undefined
 }
 

@@ -87,6 +87,11 @@ describe('seeds', () => {
     expect(seedsOf({ repeat: 2, rows: [{ row: 1, values: { '3.seed': 9 } }] })).toEqual([9, 9])
   })
 
+  test('repeating keeps a seed that the editor fixed, until −1 asks for new ones', () => {
+    expect(seedsOf({ repeat: 2 }, seed({ control: 'fixed' }))).toEqual([undefined, undefined])
+    expect(new Set(seedsOf({ repeat: 2, sets: { '3.seed': -1 } }, seed({ control: 'fixed' }))).size).toBe(2)
+  })
+
   test.each([
     ['for the batch', { repeat: 2, sets: { '3.seed': -1 } }],
     ['by a row', { repeat: 2, rows: [{ row: 1, values: { '3.seed': -1 } }] }],
