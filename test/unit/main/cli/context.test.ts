@@ -1,3 +1,4 @@
+import { Writable } from 'node:stream'
 import { expect, test } from 'vitest'
 import { exitCodeOf, takeGlobals } from '../../../../main/cli/context.ts'
 import { sayTime, Terminal } from '../../../../main/cli/terminal.ts'
@@ -42,8 +43,13 @@ test.each([
 
 function screen(isTTY: boolean) {
   let text = ''
-  const stream = { isTTY, columns: 80, write: (more: string) => (text += more) } as never
-  return { stream, text: () => text }
+  const kept = new Writable({
+    write(more, _encoding, done) {
+      text += more
+      done()
+    },
+  })
+  return { stream: Object.assign(kept, { isTTY, columns: 80 }), text: () => text }
 }
 
 test('with --json standard output holds nothing but events, and words go to standard error', () => {
