@@ -24,6 +24,7 @@ import { useNames } from '../client/use-names.ts'
 import { usePages } from '../client/use-pages.ts'
 import { saySentence, useWords } from '../i18n.ts'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
+import { Facts } from '../parts/facts.tsx'
 import { Field } from '../parts/forms.tsx'
 import { Menu, Modal, say, sayFault } from '../parts/overlays.tsx'
 import { textOf } from '../parts/parameter-control.tsx'
@@ -813,22 +814,5 @@ function Detail({ id, onClose }: { id: string; onClose: () => void }) {
         )}
       </div>
     </aside>
-  )
-}
-
-function Facts({ title, facts }: { title: string; facts: readonly (readonly [string, string])[] }) {
-  if (facts.length === 0) return null
-  return (
-    <section aria-label={title}>
-      <h3 className="eyebrow mb-1">{title}</h3>
-      <dl className="num grid grid-cols-[minmax(80px,auto)_1fr] gap-x-3 gap-y-1 text-xs">
-        {facts.map(([name, value]) => (
-          <div key={name} className="contents">
-            <dt className="text-faint break-all">{name}</dt>
-            <dd className="break-words whitespace-pre-wrap">{value}</dd>
-          </div>
-        ))}
-      </dl>
-    </section>
   )
 }

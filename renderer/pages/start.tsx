@@ -2,13 +2,13 @@ import { Link, useNavigate } from '@tanstack/react-router'
 import { ClipboardPaste, FileJson, FolderOpen, Play, Search, Trash2, TriangleAlert, Workflow } from 'lucide-react'
 import { useState } from 'react'
 import type { WorkflowSummary } from '../../core/contract/workflow.ts'
-import { refresh, thumbUrl, useAsk, useDo } from '../client/client.ts'
+import { thumbUrl, useAsk, useDo } from '../client/client.ts'
 import { chooseFiles } from '../client/files.ts'
 import { useWords } from '../i18n.ts'
 import { useTakeFiles } from '../intake.tsx'
-import { forgetWorkflow } from '../last-workflow.ts'
 import { Button, Empty, ErrorNotice, IconButton, Skeleton } from '../parts/basics.tsx'
 import { say, sayFault } from '../parts/overlays.tsx'
+import { useRemoveWorkflow } from '../remove-workflow.ts'
 
 /** The way in: drop a workflow, go on with a recent one, or try the sample. */
 export function StartPage() {
@@ -137,18 +137,7 @@ export function StartPage() {
 function Recent({ workflow }: { workflow: WorkflowSummary }) {
   const { t, format } = useWords()
   const { id, name, nodes, problems, runnable, batches, usedAt, importedAt } = workflow
-  const restore = useDo('workflow.restore', { onError: sayFault, onSuccess: () => refresh('workflow.list') })
-  const remove = useDo('workflow.remove', {
-    onError: sayFault,
-    onSuccess() {
-      forgetWorkflow(id)
-      void refresh('workflow.list')
-      say({
-        title: t('start.removed', { name }),
-        action: { label: t('common.undo'), run: () => restore.mutate({ id }) },
-      })
-    },
-  })
+  const remove = useRemoveWorkflow(workflow)
   return (
     <li className="group flex items-center border-b border-line last:border-0 hover:bg-hover">
       <Link

@@ -27,13 +27,13 @@ import { asking, call, queries, refresh, useAsk, useDo } from '../client/client.
 import { save } from '../client/files.ts'
 import { type ChangeDraft, type Draft, planOfForm, shownValue, useDraft } from '../draft.ts'
 import { sayParameter, saySentence, useWords } from '../i18n.ts'
-import { forgetWorkflow } from '../last-workflow.ts'
 import { Button, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
 import { Field } from '../parts/forms.tsx'
 import { LastRun } from '../parts/last-run.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
 import { faultOf, isWide, ParameterControl, rangeOf } from '../parts/parameter-control.tsx'
 import { useMainAction } from '../parts/use-shortcut.ts'
+import { useRemoveWorkflow } from '../remove-workflow.ts'
 
 const GraphPicture = lazy(() =>
   import('../parts/graph-picture.tsx').then(({ GraphPicture }) => ({ default: GraphPicture })),
@@ -163,19 +163,7 @@ function Head({ workflow, children }: { workflow: Workflow; children: ReactNode 
     onError: sayFault,
     onSuccess: () => refresh('workflow.list', 'workflow.get'),
   })
-  const restore = useDo('workflow.restore', { onError: sayFault, onSuccess: () => refresh('workflow.list') })
-  const remove = useDo('workflow.remove', {
-    onError: sayFault,
-    onSuccess() {
-      forgetWorkflow(id)
-      void refresh('workflow.list')
-      say({
-        title: t('start.removed', { name }),
-        action: { label: t('common.undo'), run: () => restore.mutate({ id }) },
-      })
-      void navigate({ to: '/' })
-    },
-  })
+  const remove = useRemoveWorkflow(workflow, () => void navigate({ to: '/' }))
   const keep = () => {
     const next = title.trim()
     if (next && next !== name) rename.mutate({ id, name: next })

@@ -23,6 +23,7 @@ import { useNames } from '../client/use-names.ts'
 import { useDraft } from '../draft.ts'
 import { useWords } from '../i18n.ts'
 import { Button, ErrorNotice, IconButton, Skeleton } from './basics.tsx'
+import { Facts } from './facts.tsx'
 import { Segmented } from './forms.tsx'
 import { say, sayFault } from './overlays.tsx'
 import { textOf } from './parameter-control.tsx'
@@ -406,22 +407,5 @@ function Differences({ one, other }: { one: Sidecar; other: Sidecar }) {
         ))}
       </dl>
     </aside>
-  )
-}
-
-function Facts({ title, facts }: { title: string; facts: readonly (readonly [string, string])[] }) {
-  if (facts.length === 0) return null
-  return (
-    <section aria-label={title}>
-      <h3 className="eyebrow mb-1">{title}</h3>
-      <dl className="num grid grid-cols-[minmax(72px,auto)_1fr] gap-x-3 gap-y-1 text-xs">
-        {facts.map(([name, value]) => (
-          <div key={name} className="contents">
-            <dt className="max-w-28 text-faint break-words">{name}</dt>
-            <dd className="min-w-0 break-words whitespace-pre-wrap">{value}</dd>
-          </div>
-        ))}
-      </dl>
-    </section>
   )
 }
