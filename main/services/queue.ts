@@ -102,6 +102,7 @@ export class Queue {
   readonly #sql: ReturnType<typeof statements>
   readonly #transaction: (work: () => unknown) => unknown
   readonly #batches = new Map<number, KeptBatch>()
+  readonly #counted = new Map<string, readonly number[]>()
   #found: { key: string; at: number; seqs: number[] } | null = null
 
   constructor({ database, clock, point }: Deps) {
@@ -111,6 +112,7 @@ export class Queue {
     this.#sql = statements(database)
     this.#transaction = database.transaction((work: () => unknown) => work()).immediate
     this.events.setMaxListeners(0)
+    this.events.on('changed', () => this.#counted.clear())
   }
 
   /** All or nothing; once it returns, the jobs survive anything. `jobs` is read while it writes. */
@@ -504,7 +506,7 @@ export class Queue {
         const skip = Math.max(0, offset - total)
         const take = Math.min(limit - seqs.length, n - skip)
         if (n === jobs) for (let at = 0; at < take; at += 1) seqs.push(first + skip + at)
-        else seqs.push(...this.#inState(first, first + jobs, states, sum, n * 4 > jobs, skip, take))
+        else seqs.push(...this.#inState(first, first + jobs, states, sum, skip, take))
       }
       total += n
     }
@@ -522,53 +524,49 @@ export class Queue {
       .prepare<[number], { jobs: number; n: number }>(`SELECT jobs, ${sum} AS n FROM batches WHERE number = ?`)
       .get(number)!
   }
-  #inState(
-    first: number,
-    end: number,
-    states: readonly JobState[],
-    sum: string,
-    dense: boolean,
-    offset: number,
-    limit: number,
-  ) {
+  #inState(first: number, end: number, states: readonly JobState[], sum: string, offset: number, limit: number) {
     const { from, skip } = offset === 0 ? { from: first, skip: 0 } : this.#seek(first, end, sum, offset)
-    const inStates = states.map((state) => `'${state}'`).join(', ')
-    // many: read the jobs as they lie; few: look each state up
-    const few = states.map(
+    const each = states.map(
       (state) =>
-        `SELECT * FROM (SELECT seq FROM jobs INDEXED BY jobs_by_state
-           WHERE state = '${state}' AND seq >= :from AND seq < :end ORDER BY seq LIMIT :limit + :skip)`,
+        `SELECT seq FROM jobs INDEXED BY jobs_by_state WHERE state = '${state}' AND seq >= :from AND seq < :end`,
     )
-    const found = dense
-      ? `jobs NOT INDEXED WHERE state IN (${inStates}) AND seq >= :from AND seq < :end`
-      : `(${few.join(' UNION ALL ')})`
-    return this.#db
-      .prepare<[Record<string, number>], number>(`SELECT seq FROM ${found} ORDER BY seq LIMIT :limit OFFSET :skip`)
+    return this.#db // each in order already, so they are only merged, as far as the limit
+      .prepare<[Record<string, number>], number>(`${each.join(' UNION ALL ')} ORDER BY seq LIMIT :limit OFFSET :skip`)
       .pluck()
       .all({ from, end, limit, skip })
   }
   /** The small chunk that holds the place `offset`, and how far into it. */
   #seek(first: number, end: number, sum: string, offset: number): { from: number; skip: number } {
-    const counts = this.#db
-      .prepare<[number, number, number], { chunk: number; n: number }>(
-        `SELECT chunk, ${sum} AS n FROM chunks WHERE bits = ? AND chunk >= ? AND chunk < ? ORDER BY chunk`,
-      )
-      .raw() as unknown as { all(bits: number, from: number, to: number): [chunk: number, n: number][] }
+    let from = first
     let skip = offset
-    /** Walks whole chunks from `from` on; the start of the one that holds the place, or of what follows them. */
-    const walk = (bits: number, size: number, from: number, to: number) => {
-      for (const [chunk, n] of counts.all(bits, from / size, to / size)) {
-        if (skip < n) return chunk * size
+    /** Passes whole chunks up to `to`; true: the place is in the one at `from`. */
+    const walk = (bits: number, size: number, to: number): boolean => {
+      for (const n of this.#countsOf(sum, bits, from / size, to / size)) {
+        if (skip < n) return true
         skip -= n
+        from += size
       }
-      return to
+      return false
     }
     // small chunks up to the first large one, large ones, and small ones inside the last of them
     const whole = Math.min(end, Math.ceil(first / LARGE_CHUNK) * LARGE_CHUNK)
-    let from = walk(8, CHUNK, first, whole)
-    if (from < whole) return { from, skip }
-    from = walk(14, LARGE_CHUNK, whole, Math.floor(end / LARGE_CHUNK) * LARGE_CHUNK)
-    return { from: walk(8, CHUNK, from, Math.min(end, from + LARGE_CHUNK)), skip }
+    if (walk(8, CHUNK, whole)) return { from, skip }
+    walk(14, LARGE_CHUNK, Math.floor(end / LARGE_CHUNK) * LARGE_CHUNK)
+    walk(8, CHUNK, Math.min(end, from + LARGE_CHUNK))
+    return { from, skip }
+  }
+  /** Jobs per chunk, from one up to another; remembered until a job changes. */
+  #countsOf(sum: string, bits: number, from: number, to: number): readonly number[] {
+    if (from >= to) return []
+    const key = `${sum} ${bits} ${from} ${to}`
+    const known = this.#counted.get(key)
+    if (known) return known
+    const counts = this.#db
+      .prepare<number[], number>(`SELECT ${sum} FROM chunks WHERE bits = ? AND chunk >= ? AND chunk < ? ORDER BY chunk`)
+      .pluck()
+      .all(bits, from, to)
+    this.#counted.set(key, counts)
+    return counts
   }
   #searchPage(batch: number | null, states: readonly JobState[], search: string, offset: number, limit: number) {
     const key = JSON.stringify([batch, states, search])
