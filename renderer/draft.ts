@@ -143,14 +143,15 @@ export function planOfBatch(workflowId: string, draft: Draft, settings: Settings
   return {
     ...planOfForm(workflowId, draft, settings),
     ...(draft.name && { name: draft.name }),
-    rows: used.map((row) =>
+    rows: used.map(({ row }) =>
       Object.fromEntries(mapped.flatMap(({ parameter, place }) => (row[place] ? [[parameter, row[place]]] : []))),
     ),
+    rowNumbers: used.map(({ place }) => place + 1),
     columns: Object.fromEntries(mapped.map(({ parameter, place }) => [parameter, draft.columns[place]!.title])),
     extra:
       others.length === 0
         ? []
-        : used.map((row) => Object.fromEntries(others.map(({ title, place }) => [title, row[place] ?? '']))),
+        : used.map(({ row }) => Object.fromEntries(others.map(({ title, place }) => [title, row[place] ?? '']))),
     axes: draft.axes
       .map(({ parameter, text }) => ({ parameter, values: valuesOf(text) }))
       .filter(({ parameter, values }) => parameter && values.length > 0),
@@ -162,10 +163,9 @@ export function planOfBatch(workflowId: string, draft: Draft, settings: Settings
     stopAt: draft.stopAt || null,
   }
 }
-const isUsed = (row: readonly string[]) => row.some((cell) => cell !== '')
-const usedRows = ({ rows }: Draft) => rows.filter(isUsed)
-/** The plan's row (1-based) → the table's (0-based): empty rows are not in the plan. */
-export const tablePlaces = ({ rows }: Draft) => rows.flatMap((row, place) => (isUsed(row) ? [place] : []))
+/** An empty row is no job; the others keep the numbers that the table shows. */
+const usedRows = ({ rows }: Draft) =>
+  rows.flatMap((row, place) => (row.some((cell) => cell !== '') ? [{ row, place }] : []))
 
 /** What the form shows for a parameter: the person's value, else the workflow's. */
 export const shownValue = (parameter: Parameter, sets: Record<string, Json>): Json =>

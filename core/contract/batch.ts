@@ -1,14 +1,10 @@
 import { z } from 'zod'
 import { JsonRecord, JsonValue } from './comfyui.ts'
-import type { Json } from './json.ts'
+import { walkable } from './json.ts'
 import { WorkflowId } from './workflow.ts'
 
 export const BatchId = z.string()
 
-const walkable = (value: Json, depth = 100): boolean =>
-  typeof value !== 'object' ||
-  value === null ||
-  (depth > 0 && Object.values(value).every((it) => walkable(it, depth - 1)))
 const Value = JsonValue.refine((value) => walkable(value), 'it is nested too deeply')
 
 /** Parameter key (`NODE.INPUT`) or name → value. A number may come as text, as it stands in a table. */
@@ -31,6 +27,8 @@ export const BatchPlan = z.object({
   name: z.string().optional(),
   sets: Values.default({}),
   rows: z.array(Values).default([]),
+  /** What each row is called, where its place among `rows` is not its place in the table; same length as rows, or empty. */
+  rowNumbers: z.array(z.int().min(1)).default([]),
   /** The original column of each parameter in `rows`, for messages, names and reports. */
   columns: z.record(z.string(), z.string()).default({}),
   /** Values of table columns that are no parameter, by column; output names may use them. Same length as rows, or empty. */
@@ -75,6 +73,14 @@ export const RowFault = z.object({
 })
 export type RowFault = z.infer<typeof RowFault>
 
+/** A sentence in English, with the code and the facts to say it in another language. */
+export const Sentence = z.object({
+  code: z.string(),
+  message: z.string(),
+  facts: z.record(z.string(), JsonValue).optional(),
+})
+export type Sentence = z.infer<typeof Sentence>
+
 export const BatchPreview = z.object({
   jobs: z.int(),
   rows: z.int(),
@@ -83,10 +89,8 @@ export const BatchPreview = z.object({
   distinctPrompts: z.int(),
   exampleNames: z.array(z.string()),
   faults: z.array(RowFault),
-  /** Sentences with codes: a repeated fixed seed, a worker that lacks a node … */
-  warnings: z.array(
-    z.object({ code: z.string(), message: z.string(), facts: z.record(z.string(), JsonValue).optional() }),
-  ),
+  /** A repeated fixed seed, a worker that lacks a node … */
+  warnings: z.array(Sentence),
 })
 export type BatchPreview = z.infer<typeof BatchPreview>
 
@@ -126,6 +130,6 @@ export const Table = z.object({
   sheet: z.string().nullable(),
   sheets: z.array(z.string()),
   /** What a person should know: formulas without stored values, rows longer than the header … */
-  notes: z.array(z.string()),
+  notes: z.array(Sentence),
 })
 export type Table = z.infer<typeof Table>

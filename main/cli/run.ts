@@ -266,7 +266,7 @@ async function readTable(
     base64: table.bytes.toString('base64'),
     sheet: values.sheet,
   })
-  for (const message of notes) context.terminal.note(said.warning, { message })
+  for (const note of notes) context.terminal.note(said.warning, { message: context.terminal.speech.problem(note) })
   const sample = rows.slice(0, SAMPLE_ROWS)
   const guessed = (await client.call('table.map', { workflowId: id, columns, sample })).parameters
   const mapped = new Map(Object.entries(guessed))

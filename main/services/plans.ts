@@ -1,5 +1,5 @@
 import path from 'node:path'
-import type { BatchPlan, BatchPreview, RowFault, Values } from '../../core/contract/batch.ts'
+import type { BatchPlan, BatchPreview, RowFault, Sentence, Values } from '../../core/contract/batch.ts'
 import type { Prompt } from '../../core/contract/comfyui.ts'
 import { AppError, type Facts } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
@@ -13,7 +13,7 @@ import { expandBatch, type Grid, isSeed, newSeed, type Row, setsOfBase } from '.
 import { materialise, withOverrides } from '../../core/domain/batch/materialise.ts'
 import { previewBatch } from '../../core/domain/batch/preview.ts'
 import { nameFacts } from '../../core/domain/batch/telling.ts'
-import { type BatchCode, type Warning, warning } from '../../core/domain/batch/words.ts'
+import { type BatchCode, warning } from '../../core/domain/batch/words.ts'
 import { resolveParameter } from '../../core/domain/workflow/parameters.ts'
 import type { Clock } from './clock.ts'
 import type { Inputs } from './inputs.ts'
@@ -105,6 +105,7 @@ export class Plans {
           ...plan,
           name,
           chance,
+          rowNumbers: [], // each job knows its own
           columns,
           sets: grid.sets,
           axes: grid.axes.map(({ key, values }) => ({ parameter: key, values: [...values] })),
@@ -158,7 +159,7 @@ export class Plans {
     const raw: Row[] = (plan.rows.length > 0 ? plan.rows : [{}]).map((values, at) => {
       const keyed: Values = {}
       for (const [name, value] of Object.entries(values)) keyed[keyOf(name)] = value
-      return { row: at + 1, values: keyed, extra: plan.extra[at] }
+      return { row: plan.rowNumbers[at] ?? at + 1, values: keyed, extra: plan.extra[at] }
     })
     const given = new Set([...Object.keys(sets), ...axes.map(({ key }) => key)])
     const { good, faults, emptyTexts } = checkRows(raw, {
@@ -287,9 +288,9 @@ export class Plans {
     return names
   }
 
-  #warnings(plan: BatchPlan, { loaded, grid, workers, columns }: Understood): Warning[] {
+  #warnings(plan: BatchPlan, { loaded, grid, workers, columns }: Understood): Sentence[] {
     const { inspection, parameters } = loaded
-    const warnings: Warning[] = []
+    const warnings: Sentence[] = []
     const warn = (code: BatchCode, facts: Facts = {}) => warnings.push(warning(code, facts))
     const losses = inspection.problems.filter(({ kind }) => kind === 'loss')
     if (losses.length > 0) warn('batch.would-lose', { count: losses.length })

@@ -1,9 +1,10 @@
 import path from 'node:path'
 import { inflateRawSync } from 'node:zlib'
-import type { Table } from '../../core/contract/batch.ts'
+import type { Sentence, Table } from '../../core/contract/batch.ts'
 import { AppError } from '../../core/contract/errors.ts'
 import { findSheets, readSheet } from '../../core/domain/batch/sheet.ts'
 import { MAX_ROWS, parseDelimited, tidyTable } from '../../core/domain/batch/table.ts'
+import { warning } from '../../core/domain/batch/words.ts'
 
 const MIB = 2 ** 20
 const MAX_BYTES = 64 * MIB
@@ -105,7 +106,7 @@ function openZip(file: Buffer): (path: string) => string | undefined {
 interface Decoded {
   text: string
   encoding: string
-  notes: string[]
+  notes: Sentence[]
 }
 
 /** By its byte order mark; without one UTF-16 by its zero bytes, then UTF-8, then GB18030, the Chinese Windows' own. */
@@ -151,4 +152,4 @@ function isMixedUp(text: string): boolean {
   return words.some((word) => SCRIPTS.filter((script) => script.test(word)).length > 1)
 }
 
-const damagedNote = (count: number) => (count > 0 ? [`${count} damaged characters were replaced by \ufffd.`] : [])
+const damagedNote = (count: number) => (count > 0 ? [warning('table.damaged-text', { count })] : [])

@@ -83,7 +83,16 @@ export function chooseFiles(accept: string, options: { many?: boolean; folder?: 
   input.multiple = options.many ?? false
   input.webkitdirectory = options.folder ?? false
   return new Promise((resolve) => {
-    input.onchange = () => resolve([...(input.files ?? [])].sort((one, other) => orderly.compare(one.name, other.name)))
+    input.onchange = () =>
+      resolve(
+        [...(input.files ?? [])]
+          // of a folder, the media directly in it
+          .filter(
+            ({ name, webkitRelativePath }) =>
+              !options.folder || (isMedia(name) && webkitRelativePath.split('/').length === 2),
+          )
+          .sort((one, other) => orderly.compare(one.name, other.name)),
+      )
     input.oncancel = () => resolve([])
     input.click()
   })

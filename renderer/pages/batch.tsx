@@ -21,7 +21,7 @@ import type { Settings } from '../../core/contract/settings.ts'
 import type { Parameter, Workflow } from '../../core/contract/workflow.ts'
 import { bridge, call, refresh, useAsk, useDo } from '../client/client.ts'
 import { addInput, bytesOf, chooseFiles } from '../client/files.ts'
-import { type ChangeDraft, type Column, type Draft, planOfBatch, tablePlaces, useDraft } from '../draft.ts'
+import { type ChangeDraft, type Column, type Draft, planOfBatch, useDraft } from '../draft.ts'
 import { sayParameter, saySentence, useWords } from '../i18n.ts'
 import { useTaker } from '../intake.tsx'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
@@ -504,17 +504,14 @@ interface ShownFault {
 /** The host's faults, at the places of the table on screen. */
 function useFaults(faults: BatchPreview['faults'] | undefined, draft: Draft, parameters: readonly Parameter[]) {
   return useMemo(() => {
-    const places = tablePlaces(draft)
     const list = (faults ?? []).flatMap(({ row, column, value, reason, code, facts }): ShownFault[] => {
-      const at = places[row - 1]
       const place = draft.columns.findIndex(
         ({ title, parameter }) =>
           title === column || parameter === column || parameters.find(({ key }) => key === parameter)?.name === column,
       )
-      if (at === undefined) return []
       return [
         {
-          row: at,
+          row: row - 1,
           column: place,
           title: column,
           value,
@@ -559,8 +556,8 @@ function SourceBar({
         </span>
       )}
       {table.notes.map((note) => (
-        <span key={note} className="badge tone-warn">
-          <TriangleAlert aria-hidden /> {note}
+        <span key={note.message} className="flex items-center gap-1 text-warn">
+          <TriangleAlert size={13} className="shrink-0" aria-hidden /> {saySentence(note as never)}
         </span>
       ))}
       <IconButton size="sm" icon={X} label={t('common.close')} onClick={onClose} className="-my-1 ml-auto" />

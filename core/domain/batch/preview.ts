@@ -1,8 +1,8 @@
-import type { BatchPreview, RowFault, Values } from '../../contract/batch.ts'
+import type { BatchPreview, RowFault, Sentence, Values } from '../../contract/batch.ts'
 import type { Json } from '../../contract/json.ts'
 import type { Parameter } from '../../contract/workflow.ts'
 import { countJobs, differsByJob, type Grid, isSeed } from './expand.ts'
-import { type Warning, warning } from './words.ts'
+import { warning } from './words.ts'
 
 /** Faults told one by one; the rest are only counted. */
 export const MAX_FAULTS = 1000
@@ -20,7 +20,7 @@ interface Seen {
 export function previewBatch(seen: Seen): Omit<BatchPreview, 'exampleNames'> {
   const { grid, parameters, rows, faults, emptyTexts } = seen
   const jobs = countJobs(grid)
-  const warnings: Warning[] = []
+  const warnings: Sentence[] = []
   const { prompts, runs } = countDistinct(seen)
   if (runs < jobs) {
     const count = jobs - runs

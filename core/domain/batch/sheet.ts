@@ -1,4 +1,6 @@
+import type { Sentence } from '../../contract/batch.ts'
 import type { Cells } from './table.ts'
+import { warning } from './words.ts'
 
 /** The parts of an XLSX file that hold text, by their path in it. */
 export type Parts = (path: string) => string | undefined
@@ -108,18 +110,14 @@ export function readSheet(part: Parts, path: string, maxRows: number): Cells {
     }
     rows[number - 1] = row
   }
-  const notes: string[] = []
-  if (unknown.length > 0)
-    notes.push(
-      `${listed(unknown)}: a formula without a stored value was read as empty; open the file in Excel and save it again.`,
-    )
-  if (long.length > 0)
-    notes.push(`${listed(long)}: Excel keeps 15 digits of a number; format longer seeds as text to keep every digit.`)
+  const notes: Sentence[] = []
+  if (unknown.length > 0) notes.push(warning('table.no-stored-value', { cells: listed(unknown) }))
+  if (long.length > 0) notes.push(warning('table.long-number', { cells: listed(long) }))
   return { rows, notes }
 }
 
 const listed = (addresses: readonly string[]) =>
-  addresses.length > 5 ? `${addresses.slice(0, 5).join(', ')} and ${addresses.length - 5} more` : addresses.join(', ')
+  addresses.length > 5 ? `${addresses.slice(0, 5).join(', ')} … (+${addresses.length - 5})` : addresses.join(', ')
 
 /** `AB12` → 27. */
 function columnOf(address: string): number {

@@ -1,4 +1,6 @@
+import type { Sentence } from '../../contract/batch.ts'
 import { AppError } from '../../contract/errors.ts'
+import { warning } from './words.ts'
 
 export const MAX_ROWS = 100_000
 /** Notes told one by one; more are summed up. */
@@ -6,7 +8,7 @@ const MAX_NOTES = 20
 
 export interface Cells {
   readonly rows: string[][]
-  readonly notes: string[]
+  readonly notes: Sentence[]
 }
 
 /** The records of a CSV, TSV or semicolon file. A quote that is never properly closed is an ordinary character, so a damaged row cannot swallow the ones after it. */
@@ -15,10 +17,10 @@ export function parseDelimited(text: string): Cells {
   const body = asked ? text.slice(asked[0].length) : text
   const delimiter = asked?.[1] ?? sniffDelimiter(body)
   const rows: string[][] = []
-  const notes: string[] = []
+  const notes: Sentence[] = []
   for (const { cells, line, isDamaged } of records(body, delimiter)) {
     rows.push(cells)
-    if (isDamaged) notes.push(`Line ${line}: a quotation mark is never closed; it was read as an ordinary character.`)
+    if (isDamaged) notes.push(warning('table.open-quote', { line }))
   }
   return { rows, notes }
 }
@@ -112,7 +114,7 @@ export function tidyTable(name: string, { rows: read, notes: before }: Cells) {
   if (start < 0 || body.length === 0) throw new AppError('table.empty', { name })
   const filled = body.filter((row) => !isEmpty(row))
   if (filled.length > MAX_ROWS) throw new AppError('table.too-large', { name, limit: MAX_ROWS })
-  if (filled.length < body.length) notes.push(`${body.length - filled.length} empty rows were left out.`)
+  if (filled.length < body.length) notes.push(warning('table.empty-rows', { count: body.length - filled.length }))
 
   let width = header.length
   while (width > 1 && header[width - 1]!.trim() === '' && filled.every((row) => !row[width - 1]?.trim())) width--
@@ -120,14 +122,12 @@ export function tidyTable(name: string, { rows: read, notes: before }: Cells) {
   const rows = filled.map((row, at) => {
     const extra = row.slice(width).filter((cell) => cell.trim() !== '')
     if (extra.length > 0)
-      notes.push(
-        `Row ${at + 1} has ${row.length} cells, the header ${width}: "${short(extra.join(' | '))}" was left out.`,
-      )
-    else if (row.length < width)
-      notes.push(`Row ${at + 1} has ${row.length} cells, the header ${width}; the rest is empty.`)
+      notes.push(warning('table.long-row', { row: at + 1, cells: row.length, width, left: short(extra.join(' | ')) }))
+    else if (row.length < width) notes.push(warning('table.short-row', { row: at + 1, cells: row.length, width }))
     return Array.from({ length: width }, (_, column) => row[column] ?? '')
   })
-  if (notes.length > MAX_NOTES) notes.splice(MAX_NOTES, Infinity, `… and ${notes.length - MAX_NOTES} more notes.`)
+  if (notes.length > MAX_NOTES)
+    notes.splice(MAX_NOTES, Infinity, warning('table.more-notes', { count: notes.length - MAX_NOTES }))
   return { columns, rows, notes }
 }
 

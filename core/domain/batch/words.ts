@@ -1,7 +1,7 @@
-import type { BatchPreview } from '../../contract/batch.ts'
+import type { Sentence } from '../../contract/batch.ts'
 import { type Facts, fill } from '../../contract/errors.ts'
 
-/** What planning a batch may have to tell. Other languages: resources/locales, problems.json, under the same codes. */
+/** What reading a table and planning a batch may have to tell. Other languages: resources/locales, problems.json, under the same codes. */
 export const batchSentences = {
   'batch.repeated-seed':
     '{count} jobs repeat another with the same seed ({seeds}); ComfyUI would answer with the same picture.',
@@ -14,6 +14,15 @@ export const batchSentences = {
   'batch.paid': 'Uses nodes that cost money: {classTypes}.',
   'batch.rehearsal-only': 'No ComfyUI is connected, so the rehearsal will sketch the pictures.',
   'batch.unknown-token': 'The name pattern has words that mean nothing here: {tokens}.',
+  'table.open-quote': 'Line {line}: a quotation mark is never closed; it was read as an ordinary character.',
+  'table.empty-rows': '{count} empty rows were left out.',
+  'table.long-row': 'Row {row} has {cells} cells, the header {width}: “{left}” was left out.',
+  'table.short-row': 'Row {row} has {cells} cells, the header {width}; the rest is empty.',
+  'table.more-notes': '… and {count} more notes.',
+  'table.no-stored-value':
+    '{cells}: a formula without a stored value was read as empty; open the file in Excel and save it again.',
+  'table.long-number': '{cells}: Excel keeps 15 digits of a number; format longer seeds as text to keep every digit.',
+  'table.damaged-text': '{count} damaged characters were replaced by �.',
   'row.placeholder-empty': '{placeholder} has no value.',
   'row.file-missing': 'There is no such file.',
   'row.file-not-media': 'It is not a picture, video or sound.',
@@ -21,9 +30,7 @@ export const batchSentences = {
 } as const
 
 export type BatchCode = keyof typeof batchSentences
-export type Warning = BatchPreview['warnings'][number]
-
-export const warning = (code: BatchCode, facts: Facts = {}): Warning => ({
+export const warning = (code: BatchCode, facts: Facts = {}): Sentence => ({
   code,
   message: fill(batchSentences[code], facts),
   facts,

@@ -1,7 +1,6 @@
-import { buffer } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
-import { ZipFile } from 'yazl'
 import { readTable } from '../../../../main/services/tables.ts'
+import { workbook, zip } from '../../../kit/workbook.ts'
 
 const csv = (text: string, name = 'rows.csv') => readTable({ name, bytes: Buffer.from(text) })
 
@@ -38,7 +37,7 @@ describe('text tables', () => {
       ['3', 'y'],
       ['4', 'z'],
     ])
-    expect(notes).toEqual([expect.stringContaining('Line 3')])
+    expect(notes).toEqual([expect.objectContaining({ code: 'table.open-quote', facts: { line: 3 } })])
   })
 
   test('headers get names of their own, and ragged rows are mended and noted', () => {
@@ -50,10 +49,10 @@ describe('text tables', () => {
         ['1', '2', '3', '4'],
       ],
     })
-    expect(table.notes).toEqual([
-      '1 empty rows were left out.',
-      expect.stringContaining('Row 1'),
-      expect.stringMatching(/Row 2 .*"5"/),
+    expect(table.notes).toMatchObject([
+      { code: 'table.empty-rows', facts: { count: 1 } },
+      { code: 'table.short-row', facts: { row: 1, cells: 2, width: 4 } },
+      { code: 'table.long-row', facts: { row: 2, cells: 5, width: 4, left: '5' } },
     ])
   })
 
@@ -106,7 +105,10 @@ describe('encodings', () => {
       Buffer.from('狗\n'),
     ])
     const table = readTable({ name: 'a.csv', bytes })
-    expect(table).toMatchObject({ encoding: 'utf-8', notes: [expect.stringContaining('1 damaged')] })
+    expect(table).toMatchObject({
+      encoding: 'utf-8',
+      notes: [expect.objectContaining({ code: 'table.damaged-text', facts: { count: 1 } })],
+    })
     expect(table.rows.at(-1)).toEqual(['\ufffd狗'])
   })
 
@@ -118,31 +120,6 @@ describe('encodings', () => {
     expect(() => readTable({ name: 'x.csv', bytes })).toThrow(expect.objectContaining({ code: 'table.unreadable' }))
   })
 })
-
-async function zip(files: Record<string, string>): Promise<Buffer> {
-  const file = new ZipFile()
-  for (const [name, text] of Object.entries(files)) file.addBuffer(Buffer.from(text), name)
-  file.end()
-  return buffer(file.outputStream)
-}
-const workbook = (sheets: Record<string, string>, more: Record<string, string> = {}) =>
-  zip({
-    'xl/workbook.xml': `<workbook xmlns:r="r"><sheets>${Object.keys(sheets)
-      .map((name, at) => `<sheet name="${name}" sheetId="${at + 1}" r:id="rId${at + 1}"/>`)
-      .join('')}</sheets></workbook>`,
-    'xl/_rels/workbook.xml.rels': `<Relationships>${Object.keys(sheets)
-      .map((_, at) => `<Relationship Id="rId${at + 1}" Target="worksheets/sheet${at + 1}.xml"/>`)
-      .join('')}</Relationships>`,
-    ...Object.fromEntries(
-      Object.values(sheets).map((rows, at) => [
-        `xl/worksheets/sheet${at + 1}.xml`,
-        `<worksheet><sheetData>${rows}</sheetData></worksheet>`,
-      ]),
-    ),
-    'xl/sharedStrings.xml': `<sst><si><t>prompt</t></si><si><r><t>a </t></r><r><t xml:space="preserve">cat &amp; dog</t></r><rPh><t>ネコ</t></rPh></si></sst>`,
-    'xl/styles.xml': `<styleSheet><numFmts><numFmt numFmtId="164" formatCode="yyyy\\-mm\\-dd"/></numFmts><cellXfs><xf numFmtId="0"/><xf numFmtId="164"/><xf numFmtId="14"/></cellXfs></styleSheet>`,
-    ...more,
-  })
 
 describe('workbooks', () => {
   const rows = `
@@ -163,10 +140,10 @@ describe('workbooks', () => {
       sheet: 'Rows',
       sheets: ['Rows'],
     })
-    expect(table.notes).toEqual([
-      expect.stringMatching(/^D4: a formula without a stored value/),
-      expect.stringMatching(/^B5: Excel keeps 15 digits/),
-      '1 empty rows were left out.',
+    expect(table.notes).toMatchObject([
+      { code: 'table.no-stored-value', message: expect.stringMatching(/^D4: a formula without a stored value/) },
+      { code: 'table.long-number', facts: { cells: 'B5' } },
+      { code: 'table.empty-rows' },
     ])
   })
 
