@@ -3,6 +3,8 @@ import { Artifact, ArtifactFilter, ArtifactId, Sidecar } from './artifact.ts'
 import { Batch, BatchId, BatchPlan, BatchPreview, RowFault, Table, Values } from './batch.ts'
 import { JsonRecord, Prompt } from './comfyui.ts'
 import { Job, JobDetail, JobFilter, JobId, JobProgress, JobSelection, Page, PauseState, QueueState } from './job.ts'
+import { isJsonObject, walkable } from './json.ts'
+import { Panel } from './panel.ts'
 import { command, event, query } from './procedure.ts'
 import { Settings, SettingsChange } from './settings.ts'
 import { WorkerAddress, WorkerHealth, WorkerId, WorkerView } from './worker.ts'
@@ -12,6 +14,15 @@ const nothing = z.object({})
 const changed = z.object({ changed: z.int() })
 const FileBytes = z.object({ name: z.string(), base64: z.base64() })
 const Text = z.object({ name: z.string(), mediaType: z.string(), base64: z.base64() })
+
+/** Walked only once it is known not to be nested without end. */
+const WalkablePanel = z
+  .custom<z.input<typeof Panel>>((value) => isJsonObject(value) && walkable(value), 'it is no form')
+  .pipe(Panel)
+const PanelFault = RowFault.pick({ reason: true, code: true, facts: true }).extend({
+  key: z.string(),
+  title: z.string(),
+})
 
 /** A file kept for LoadImage and its relatives; `ref` is the value to give such a parameter. */
 export const InputFile = z.object({
@@ -51,8 +62,33 @@ export const app = {
   'workflow.remove': command(z.object({ id: WorkflowId }), changed),
   'workflow.restore': command(z.object({ id: WorkflowId }), changed),
   'workflow.arrange': command(z.object({ id: WorkflowId, parameters: z.array(ParameterChoice) }), changed),
-  /** The file as dropped, or its prompt in API format. */
-  'workflow.export': query(z.object({ id: WorkflowId, as: z.enum(['original', 'prompt']) }), Text),
+  /** The file as dropped, its prompt in API format, or its forms with the prompt. */
+  'workflow.export': query(z.object({ id: WorkflowId, as: z.enum(['original', 'prompt', 'panel']) }), Text),
+  /** All forms of a workflow, in order; those before can be brought back with `undo`, and again. */
+  'workflow.panel.set': command(z.object({ id: WorkflowId, panels: z.array(WalkablePanel).max(50) }), changed),
+  'workflow.panel.undo': command(z.object({ id: WorkflowId }), changed),
+  /** A first form, from the parameters found, in the caller's words. */
+  'workflow.panel.propose': query(
+    z.object({
+      id: WorkflowId,
+      words: z.object({
+        title: z.string(),
+        pictures: z.string(),
+        words: z.string(),
+        size: z.string(),
+        more: z.string(),
+        names: z.record(z.string(), z.string()),
+      }),
+    }),
+    Panel,
+  ),
+  /** What a filled-in form sends, for `batch.submit`, and what of it its nodes refuse. `values` by parameter key. */
+  'workflow.panel.fill': query(
+    z.object({ id: WorkflowId, panel: WalkablePanel, values: Values }),
+    z.object({ values: Values, faults: z.array(PanelFault) }),
+  ),
+  /** The forms in a file, without keeping them. */
+  'workflow.panel.read': query(FileBytes, z.object({ panels: z.array(Panel), problems: z.array(Problem) })),
   /** Looks without keeping; `definitions` is an object_info to use instead of a worker's. */
   'workflow.inspect': query(
     FileBytes.extend({ worker: z.string().optional(), definitions: JsonRecord.optional() }),

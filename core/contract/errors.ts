@@ -68,6 +68,26 @@ export const errors = {
     message: '{name} is JSON, but not a ComfyUI workflow or prompt.',
     remedy: 'Drop a file saved by ComfyUI, or a picture it made.',
   },
+  'import.other-program': {
+    message: '{name} is a workflow of {program}, not of ComfyUI.',
+    remedy: 'Drop a workflow of ComfyUI, or a picture it made.',
+  },
+  'import.template-index': {
+    message: '{name} is ComfyUI’s list of templates; the workflows themselves are in files of their own.',
+    remedy: 'Drop the JSON file of one template.',
+  },
+  'import.node-templates': {
+    message: '{name} holds saved node templates, which are pieces and not whole workflows.',
+    remedy: 'Load them in ComfyUI, build the workflow and save that.',
+  },
+  'import.run-record': {
+    message: '{name} tells how a run went; the workflow is not in it.',
+    remedy: 'Drop the workflow that was run, or a picture it made.',
+  },
+  'import.object-info': {
+    message: '{name} lists the nodes a ComfyUI knows; it is no workflow.',
+    remedy: 'Give it with --object-info, and a workflow beside it.',
+  },
   'import.unsupported-file': {
     message: '{name} is {kind}, which holds no workflow that can be read.',
     remedy: 'Drop a workflow (.json), or a PNG or WebP picture made by ComfyUI.',
@@ -100,6 +120,19 @@ export const errors = {
   },
   'parameter.ambiguous': { message: '{name} could be any of {candidates}.', remedy: 'Say which one as NODE.INPUT.' },
   'parameter.bad-value': { message: '{name}: {reason}', remedy: 'Choose a value the node accepts.' },
+
+  'panel.no-workflow': {
+    message: 'No workflow here has all that the form {title} turns. Missing: {missing}.',
+    remedy: 'Drop the workflow file together with the form.',
+  },
+  'panel.several-workflows': {
+    message: 'The form {title} fits several workflows: {names}.',
+    remedy: 'Drop the workflow file together with the form, or import the form on the page of the one you mean.',
+  },
+  'panel.unreadable': {
+    message: '{name} holds no form.',
+    remedy: 'Choose a file of forms: a list of title, prompt and params.',
+  },
 
   'table.unreadable': {
     message: '{name} cannot be read as a table: {reason}',

@@ -48,3 +48,9 @@ export function writeJson(value: unknown, indent?: number): string {
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
+
+/** Whether a value is nested no deeper than can be walked by a function that calls itself. */
+export const walkable = (value: Json, depth = 100): boolean =>
+  typeof value !== 'object' ||
+  value === null ||
+  (depth > 0 && Object.values(value).every((it) => walkable(it, depth - 1)))

@@ -1,5 +1,7 @@
 import { z } from 'zod'
 import { JsonRecord, JsonValue, NodeId, Prompt } from './comfyui.ts'
+import { Failure } from './errors.ts'
+import { Panel } from './panel.ts'
 
 export const WorkflowId = z.string()
 
@@ -30,6 +32,11 @@ export const ParameterRole = z.enum([
   'audio',
   'filename-prefix',
   'placeholder',
+  'lyrics',
+  'aspect-ratio',
+  'megapixels',
+  'duration',
+  'switch',
 ])
 export type ParameterRole = z.infer<typeof ParameterRole>
 
@@ -83,12 +90,58 @@ export const ModelNeed = z.object({
   file: z.string(),
   folder: z.string(),
   node: NodeId,
-  /** null: no worker could say. */
+  /** On the server whose definitions were used; null: it could not say. */
   present: z.boolean().nullable(),
   sources: z.array(z.object({ url: z.string(), hash: z.string().optional() })),
+  /** The input that names it. */
+  input: z.string().optional(),
+  /** On each server that answers: `as` is what the file is called there, where that differs. */
+  workers: z
+    .array(z.object({ worker: z.string(), present: z.boolean().nullable(), as: z.string().optional() }))
+    .default([]),
+  /** As a server's disk has it; null: no server said. */
+  sizeBytes: z.number().nullable().default(null),
 })
 export type ModelNeed = z.infer<typeof ModelNeed>
-export const CustomNodeNeed = z.object({ classType: z.string(), candidates: z.array(z.string()) })
+
+/** A package that may bring a class, and what says so: the file itself, a list of its classes, or a pattern of their names. */
+export const NodePack = z.object({
+  /** The registry's id, else `owner/repository`, else the address. */
+  id: z.string(),
+  title: z.string(),
+  url: z.string().nullable(),
+  why: z.enum(['file', 'owner', 'exact', 'pattern']),
+})
+export type NodePack = z.infer<typeof NodePack>
+export const CustomNodeNeed = z.object({
+  classType: z.string(),
+  /** Best first: the ids of `packs`. */
+  candidates: z.array(z.string()),
+  packs: z.array(NodePack).default([]),
+})
+export type CustomNodeNeed = z.infer<typeof CustomNodeNeed>
+
+/** Where the lists of packages were from; `because`: why there are none, or only older ones. */
+export const NodeLists = z.object({
+  fetchedAt: z.int().nullable(),
+  url: z.string().nullable(),
+  licence: z.string(),
+  because: Failure.nullable(),
+})
+export type NodeLists = z.infer<typeof NodeLists>
+
+/** Roughly what the GPU must hold at once, with the parts it was reckoned from; null: some sizes are unknown. */
+export const VramNeed = z.object({
+  aboutBytes: z.number().nullable(),
+  because: z.array(
+    z.object({
+      what: z.enum(['model', 'text-encoder', 'vae', 'control', 'lora', 'activations', 'unknown-size']),
+      name: z.string(),
+      bytes: z.number().nullable(),
+    }),
+  ),
+})
+export type VramNeed = z.infer<typeof VramNeed>
 
 export const WorkflowFormat = z.enum(['api', 'editor-0.4', 'editor-1.0', 'template', 'panels'])
 export type WorkflowFormat = z.infer<typeof WorkflowFormat>
@@ -104,8 +157,14 @@ export const Inspection = z.object({
   paid: z.array(z.string()),
   outputs: z.array(z.object({ node: NodeId, classType: z.string(), title: z.string() })),
   problems: z.array(Problem),
-  /** Whose definitions were used: a worker's name, a file, or `bundled` (captured from ComfyUI `version`). */
-  definitions: z.object({ from: z.string(), version: z.string().optional() }),
+  /**
+   * Whose definitions were used: a worker's name, a file, or `bundled` (captured from ComfyUI `version`). `cachedAt`: the
+   * worker could not be asked, and these are from then.
+   */
+  definitions: z.object({ from: z.string(), version: z.string().optional(), cachedAt: z.int().optional() }),
+  vram: VramNeed.optional(),
+  /** Only where classes are missing. */
+  nodeLists: NodeLists.optional(),
 })
 export type Inspection = z.infer<typeof Inspection>
 
@@ -118,6 +177,8 @@ export const WorkflowSummary = z.object({
   /** False: something would be lost or a node is unknown, so it cannot be queued as it is. */
   runnable: z.boolean(),
   batches: z.int(),
+  /** How many forms were made for it. */
+  panelCount: z.int(),
   importedAt: z.int(),
   usedAt: z.int().nullable(),
 })
@@ -150,6 +211,9 @@ export const Workflow = WorkflowSummary.extend({
   inspection: Inspection,
   graph: Graph,
   prompt: Prompt,
+  panels: z.array(Panel),
+  /** What in them turns nothing here. */
+  panelProblems: z.array(Problem),
 })
 export type Workflow = z.infer<typeof Workflow>
 

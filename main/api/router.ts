@@ -5,7 +5,7 @@ import type { Reach, Router } from '../../core/contract/procedure.ts'
 import type { Artifacts } from '../services/artifacts.ts'
 import type { Dispatcher } from '../services/dispatcher.ts'
 import type { Inputs } from '../services/inputs.ts'
-import { convertFile, type Definitions, inspectFile, type Library } from '../services/library.ts'
+import { convertFile, type Definitions, inspectFile, type Library, readPanelsFile } from '../services/library.ts'
 import type { Plans } from '../services/plans.ts'
 import type { Queue } from '../services/queue.ts'
 import type { Report } from '../services/report.ts'
@@ -58,6 +58,11 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'workflow.restore': ({ id }) => library.restore(id),
     'workflow.arrange': ({ id, parameters }) => library.arrange(id, parameters),
     'workflow.export': ({ id, as }) => library.export(id, as),
+    'workflow.panel.set': ({ id, panels }) => library.setPanels(id, panels),
+    'workflow.panel.undo': ({ id }) => library.undoPanels(id),
+    'workflow.panel.propose': ({ id, words }) => library.proposePanel(id, words),
+    'workflow.panel.fill': ({ id, panel, values }) => library.fillPanel(id, panel, values),
+    'workflow.panel.read': ({ name, base64 }) => readPanelsFile(name, bytesOf(base64)),
     'workflow.inspect': async ({ name, base64, worker, definitions }) =>
       inspectFile(name, bytesOf(base64), await definitionsFor(worker, definitions)),
     'workflow.convert': async ({ name, base64, worker, definitions }) =>

@@ -2,9 +2,11 @@ import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import type { Values } from '../../core/contract/batch.ts'
 import type { ObjectInfo, Prompt } from '../../core/contract/comfyui.ts'
 import { AppError } from '../../core/contract/errors.ts'
-import { parseJson, writeJson } from '../../core/contract/json.ts'
+import { isJsonObject, type Json, parseJson, writeJson } from '../../core/contract/json.ts'
+import { itemsOf, type Panel } from '../../core/contract/panel.ts'
 import type {
   Inspection,
   Parameter,
@@ -16,6 +18,17 @@ import type {
 import { convertWorkflow } from '../../core/domain/workflow/convert.ts'
 import { drawGraph } from '../../core/domain/workflow/graph.ts'
 import { inspectWorkflow } from '../../core/domain/workflow/inspect.ts'
+import { parseForeignJson } from '../../core/domain/workflow/json-text.ts'
+import {
+  checkPanel,
+  missingFrom,
+  type PanelWords,
+  panelFromParameters,
+  panelValues,
+  readPanel,
+  writePanel,
+  writePanels,
+} from '../../core/domain/workflow/panel.ts'
 import { arrange } from '../../core/domain/workflow/parameters.ts'
 import { type ReadWorkflow, readWorkflow } from '../../core/domain/workflow/read.ts'
 import { readWorkflowFile } from '../../core/engine/metadata/read-file.ts'
@@ -48,6 +61,7 @@ interface Row {
   source_sha256: string
   source_ext: string
   choices: string
+  panels: string
   summary: string
   imported_at: number
   used_at: number | null
@@ -62,11 +76,12 @@ export interface Loaded {
   readonly inspection: Inspection
   /** As the person arranged them. */
   readonly parameters: Parameter[]
+  readonly panels: Panel[]
   readonly definitions: ObjectInfo
 }
 
 const COLUMNS =
-  'id, name, format, container, source_sha256, source_ext, choices, summary, imported_at, used_at' as const
+  'id, name, format, container, source_sha256, source_ext, choices, panels, summary, imported_at, used_at' as const
 const MOST_LOADED = 16
 
 /** The workflows a person dropped, each kept as it came, with what was read from it. */
@@ -75,7 +90,7 @@ export class Library {
   #deps: Deps
   #dir: string
   /** The latest loaded, by id; each for the definitions it was made with. */
-  #loaded = new Map<string, { definitions: ObjectInfo; loaded: Omit<Loaded, 'name' | 'parameters'> }>()
+  #loaded = new Map<string, { definitions: ObjectInfo; loaded: Omit<Loaded, 'name' | 'parameters' | 'panels'> }>()
 
   constructor(deps: Deps) {
     this.#deps = deps
@@ -156,12 +171,14 @@ export class Library {
   }
 
   async get(id: string, workerId?: string): Promise<Workflow> {
-    const { read, prompt, inspection, parameters, definitions } = await this.load(id, workerId)
+    const { read, prompt, inspection, parameters, panels, definitions } = await this.load(id, workerId)
     return {
       ...this.summary(id),
       inspection: { ...inspection, parameters },
       graph: drawGraph(read, prompt, definitions),
       prompt,
+      panels,
+      panelProblems: panels.flatMap((panel) => checkPanel(panel, prompt, parameters)),
     }
   }
 
@@ -179,10 +196,10 @@ export class Library {
       this.#loaded.delete(oldest)
     }
     const parameters = arrange(loaded.inspection.parameters, parseJson(row.choices) as unknown as ParameterChoice[])
-    return { ...loaded, name: row.name, parameters }
+    return { ...loaded, name: row.name, parameters, panels: panelsIn(row) }
   }
 
-  #make(row: Row, known: Definitions): Omit<Loaded, 'name' | 'parameters'> {
+  #make(row: Row, known: Definitions): Omit<Loaded, 'name' | 'parameters' | 'panels'> {
     const kept = this.#deps.database
       .prepare<[string], string>('SELECT read FROM workflows WHERE id = ?')
       .pluck()
@@ -217,13 +234,93 @@ export class Library {
   arrange(id: string, choices: readonly ParameterChoice[]): { changed: number } {
     return this.#change('UPDATE workflows SET choices = ? WHERE id = ?', writeJson(choices), id)
   }
+
+  /** All its forms, in order; the ones before can be brought back. */
+  setPanels(id: string, panels: readonly Panel[]): { changed: number } {
+    const text = writeJson(panels.map(writePanel))
+    return this.#change(
+      'UPDATE workflows SET panels_before = panels, panels = ? WHERE panels <> ? AND id = ?',
+      text,
+      text,
+      id,
+    )
+  }
+  /** Brings back the forms before the last change; twice changes nothing. */
+  undoPanels(id: string): { changed: number } {
+    return this.#change(
+      'UPDATE workflows SET panels = panels_before, panels_before = panels WHERE panels_before IS NOT NULL AND id = ?',
+      id,
+    )
+  }
+  async proposePanel(id: string, words: PanelWords): Promise<Panel> {
+    return panelFromParameters((await this.load(id)).parameters, words)
+  }
+  async fillPanel(id: string, panel: Panel, values: Values) {
+    return panelValues(panel, values, (await this.load(id)).parameters)
+  }
+
+  /**
+   * Gives forms that came without a workflow to the one that has all they turn: one that came with them, else any. A
+   * form of the same title is replaced.
+   * @throws AppError 'panel.no-workflow', 'panel.several-workflows'; then none is given
+   */
+  async attachPanels(
+    panels: readonly Panel[],
+    cameWith: readonly string[],
+  ): Promise<{ id: string; titles: string[] }[]> {
+    const given = new Map<string, Panel[]>()
+    for (const panel of panels) {
+      const id = await this.#workflowFor(panel, cameWith)
+      given.set(id, [...(given.get(id) ?? []), panel])
+    }
+    return [...given].map(([id, some]) => {
+      const titles = some.map(({ title }) => title)
+      const before = panelsIn(this.#row(id))
+      const replaced = before.map((one) => some.find(({ title }) => title === one.title) ?? one)
+      this.setPanels(id, [...replaced, ...some.filter((one) => !replaced.includes(one))])
+      return { id, titles }
+    })
+  }
+
+  async #workflowFor(panel: Panel, cameWith: readonly string[]): Promise<string> {
+    const { title } = panel
+    let nearest: { missing: string[] } | null = null
+    for (const ids of [cameWith, this.#recent().filter((id) => !cameWith.includes(id))]) {
+      const fitting: Loaded[] = []
+      for (const id of new Set(ids)) {
+        const loaded = await this.load(id)
+        const missing = missingFrom(panel, loaded.prompt)
+        if (missing.length === 0) fitting.push(loaded)
+        else if (!nearest || missing.length < nearest.missing.length) nearest = { missing }
+      }
+      if (fitting.length > 1)
+        throw new AppError('panel.several-workflows', { title, names: fitting.map(({ name }) => name).join(', ') })
+      if (fitting[0]) return fitting[0].id
+    }
+    const all = [...itemsOf(panel.params)].flatMap(({ key }) => key ?? [])
+    const missing = (nearest?.missing ?? [...new Set(all)]).join(', ')
+    throw new AppError('panel.no-workflow', { title, missing })
+  }
+  #recent(): string[] {
+    return this.#deps.database
+      .prepare<[], string>(
+        'SELECT id FROM workflows WHERE removed_at IS NULL ORDER BY max(imported_at, coalesce(used_at, 0)) DESC',
+      )
+      .pluck()
+      .all()
+  }
+
   /** A batch was queued from it. */
   used(id: string) {
     this.#change('UPDATE workflows SET used_at = ? WHERE id = ?', this.#deps.clock.now(), id)
   }
 
-  async export(id: string, as: 'original' | 'prompt') {
+  async export(id: string, as: 'original' | 'prompt' | 'panel') {
     const { name, source_sha256, source_ext } = this.#row(id)
+    if (as === 'panel') {
+      const { prompt, panels } = await this.load(id)
+      return textFile(`${name}.panels.json`, 'application/json', Buffer.from(writeJson(writePanels(panels, prompt), 2)))
+    }
     if (as === 'prompt') {
       const { prompt } = await this.load(id)
       return textFile(`${name}.api.json`, 'application/json', Buffer.from(writeJson(prompt, 2)))
@@ -239,10 +336,11 @@ export class Library {
     return row
   }
 
-  #toSummary({ id, name, format, summary, imported_at, used_at }: Row): WorkflowSummary {
+  #toSummary({ id, name, format, panels, summary, imported_at, used_at }: Row): WorkflowSummary {
     const known = parseJson(summary) as Pick<WorkflowSummary, 'nodes' | 'problems' | 'runnable'>
     const batches = this.#deps.queue.batchesOf(id)
-    return { id, name, format, ...known, batches, importedAt: imported_at, usedAt: used_at }
+    const panelCount = (parseJson(panels) as Json[]).length
+    return { id, name, format, ...known, batches, panelCount, importedAt: imported_at, usedAt: used_at }
   }
 
   #change(sql: string, ...values: unknown[]): { changed: number } {
@@ -259,6 +357,20 @@ export class Library {
     writeFileSync(`${file}.part`, bytes, { flush: true })
     renameSync(`${file}.part`, file)
   }
+}
+
+const panelsIn = ({ panels }: Row): Panel[] =>
+  (parseJson(panels) as Json[]).flatMap((raw, at) => readPanel(raw, String(at + 1))?.panel ?? [])
+
+/** The forms in a file, without keeping them. @throws AppError 'panel.unreadable' */
+export function readPanelsFile(name: string, bytes: Uint8Array): { panels: Panel[]; problems: Problem[] } {
+  const { texts } = readWorkflowFile(name, bytes)
+  const raw = texts.json === undefined ? undefined : parseForeignJson(name, texts.json)
+  const isEach = Array.isArray(raw) && raw.some((entry) => isJsonObject(entry) && Array.isArray(entry.params))
+  const title = path.basename(name, path.extname(name))
+  const read = (isEach ? (raw as Json[]) : [raw]).flatMap((entry) => readPanel(entry, title) ?? [])
+  if (read.length === 0) throw new AppError('panel.unreadable', { name })
+  return { panels: read.map(({ panel }) => panel), problems: read.flatMap(({ problems }) => problems) }
 }
 
 /** What a file holds, without keeping it. */

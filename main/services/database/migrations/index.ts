@@ -1,4 +1,5 @@
 import { first } from './0001-first.ts'
+import { panels } from './0002-panels.ts'
 
 /** In order; once released a migration never changes, the next one mends it. */
-export const migrations: readonly string[] = [first]
+export const migrations: readonly string[] = [first, panels]

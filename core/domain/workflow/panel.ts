@@ -1,0 +1,275 @@
+import type { Values } from '../../contract/batch.ts'
+import { isLink, type Prompt } from '../../contract/comfyui.ts'
+import { AppError, type Facts, fill } from '../../contract/errors.ts'
+import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts'
+import {
+  choicesOf,
+  fieldOf,
+  isGroup,
+  isRequired,
+  itemsOf,
+  keyOfItem,
+  type Panel,
+  PanelItem,
+  UNREADABLE,
+} from '../../contract/panel.ts'
+import type { Parameter, ParameterRole, Problem } from '../../contract/workflow.ts'
+import { coerceValue, resolveParameter } from './parameters.ts'
+
+/** What a panel may have to tell. Other languages: resources/locales, problems.json, under the same codes. */
+export const panelSentences = {
+  'panel.unreadable-item': '{title}: {reason}',
+  'panel.no-input': '{title} names no input.',
+  'panel.node-missing': '{title} turns node {node}, which is not in the workflow.',
+  'panel.input-missing': '{title} turns {input} of {nodeTitle}, which has no such value.',
+  'panel.input-linked': '{title} turns {input} of {nodeTitle}, which another node feeds.',
+  'value.needed': 'must be filled in',
+} as const
+type PanelCode = keyof typeof panelSentences
+
+const told = (code: PanelCode, facts: Facts, at: { node?: string; input?: string } = {}): Problem => ({
+  kind: 'warning',
+  code,
+  message: fill(panelSentences[code], facts),
+  node: at.node ?? null,
+  classType: null,
+  input: at.input ?? null,
+  facts,
+})
+
+const MOST_NESTING = 16
+
+/** A panel as a file spells it, what could not be read of it kept as it was and told. Null: it is no panel at all. */
+export function readPanel(raw: Json | undefined, title: string): { panel: Panel; problems: Problem[] } | null {
+  const { prompt: _, ...rest } = isJsonObject(raw) ? raw : {}
+  const given = Array.isArray(raw) ? raw : rest.params
+  if (!Array.isArray(given)) return null
+  const problems: Problem[] = []
+  const params = given.map((item, at) => readItem(item, String(at + 1), problems, 0))
+  const named = typeof rest.title === 'string' ? rest.title : title
+  return { panel: { ...rest, title: named, params } as Panel, problems }
+}
+
+function readItem(raw: Json, place: string, problems: Problem[], depth: number): PanelItem {
+  const given = isJsonObject(raw) ? raw : null
+  const unreadable = (reason: string): PanelItem => {
+    const title = typeof given?.title === 'string' && given.title !== '' ? given.title : place
+    problems.push(told('panel.unreadable-item', { title, reason }))
+    return { type: UNREADABLE, raw }
+  }
+  if (!given) return unreadable('it is not an object')
+  if (given.type === UNREADABLE) return unreadable('its type is not known')
+  if (depth > MOST_NESTING) return unreadable('it is nested too deeply')
+  const { children, ...own } = given
+  if (Array.isArray(children)) {
+    const read = children.map((child, at) => readItem(child, `${place}.${at + 1}`, problems, depth + 1))
+    const item = PanelItem.safeParse(own)
+    // as it was, in its own order of fields
+    if (item.success) return { ...(given as JsonObject), children: read } as unknown as PanelItem
+    return unreadable(wrongOf(item.error.issues))
+  }
+  const item = PanelItem.safeParse(given)
+  if (!item.success) return unreadable(wrongOf(item.error.issues))
+  if (!isGroup(item.data) && keyOfItem(item.data) === null)
+    problems.push(told('panel.no-input', { title: item.data.title || place }))
+  return given as unknown as PanelItem
+}
+const wrongOf = (issues: readonly { path: PropertyKey[]; message: string }[]) =>
+  issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ')
+
+/** The opposite of `readPanel`. */
+export const writePanel = (panel: Panel): Json => ({ ...panel, params: panel.params.map(writeItem) }) as unknown as Json
+function writeItem(item: PanelItem): Json {
+  if (item.type === UNREADABLE) return item.raw as Json
+  const { children } = item
+  return (Array.isArray(children) ? { ...item, children: children.map(writeItem) } : item) as unknown as Json
+}
+
+/** The file others read and we read again: each panel with the prompt it is for. */
+export const writePanels = (panels: readonly Panel[], prompt: Prompt): Json[] =>
+  panels.map((panel) => {
+    const { title, params, ...rest } = writePanel(panel) as JsonObject
+    return { title: title!, prompt: prompt as unknown as Json, params: params!, ...rest }
+  })
+
+/** The inputs a panel turns that a prompt does not have, as `NODE.INPUT`. */
+export const missingFrom = ({ params }: Panel, prompt: Prompt): string[] => [
+  ...new Set(
+    [...itemsOf(params)].flatMap(({ key }) => {
+      if (key === null) return []
+      const [node, input] = split(key)
+      return Object.hasOwn(prompt[node]?.inputs ?? {}, input.replace(/\{\{[^}]*\}\}$/, '')) ? [] : [key]
+    }),
+  ),
+]
+/** A node's id may hold `:` but no dot. */
+const split = (key: string): [node: string, input: string] => {
+  const dot = key.indexOf('.')
+  return [key.slice(0, dot), key.slice(dot + 1)]
+}
+
+/** Items that turn nothing in this workflow. */
+export function checkPanel({ params }: Panel, prompt: Prompt, parameters: readonly Parameter[]): Problem[] {
+  const known = new Set(parameters.map(({ key }) => key))
+  return [...itemsOf(params)].flatMap(({ item, key }): Problem[] => {
+    if (key === null || known.has(key)) return []
+    const [id, input] = split(key)
+    const node = Object.hasOwn(prompt, id) ? prompt[id] : undefined
+    const title = item.title || key
+    if (!node) return [told('panel.node-missing', { title, node: id })]
+    const code = isLink(node.inputs[input]) ? 'panel.input-linked' : 'panel.input-missing'
+    const nodeTitle = String(node._meta?.title || node.class_type)
+    return [told(code, { title, input, nodeTitle }, { node: id, input })]
+  })
+}
+
+/** What a panel proposed by us says, in the person's language. */
+export interface PanelWords {
+  readonly title: string
+  readonly pictures: string
+  readonly words: string
+  readonly size: string
+  readonly more: string
+  /** Parameter key → what people call it. */
+  readonly names: Readonly<Record<string, string>>
+}
+
+const steps: readonly (readonly [step: 'pictures' | 'words' | 'size' | 'more', roles: readonly ParameterRole[]])[] = [
+  ['pictures', ['image', 'mask', 'video', 'audio']],
+  ['words', ['prompt', 'negative', 'placeholder']],
+  ['size', ['width', 'height', 'batch-size', 'length']],
+  ['more', ['strength', 'denoise', 'seed']],
+]
+
+/** A first panel: what anyone can judge, in steps; what takes knowledge of ComfyUI only where it was pinned. */
+export function panelFromParameters(parameters: readonly Parameter[], words: PanelWords): Panel {
+  const groups = steps.map(([step, roles]) => ({
+    step,
+    some: parameters.filter(
+      ({ role, shown, pinned }) =>
+        (shown || pinned) &&
+        (role !== null && steps.some(([, all]) => all.includes(role))
+          ? roles.includes(role)
+          : pinned && step === 'more'),
+    ),
+  }))
+  const filled = groups.filter(({ some }) => some.length > 0)
+  const params = filled.map(({ step, some }, at): PanelItem => {
+    const title = filled.length > 1 ? `${at + 1}. ${words[step]}` : words[step]
+    return { type: 'group', title, children: some.map((parameter) => itemFor(parameter, words.names[parameter.key])) }
+  })
+  return { title: words.title, params }
+}
+
+/** The control that fits a parameter. */
+export function itemFor(parameter: Parameter, title = parameter.name): PanelItem {
+  const { node: id, role, key, upload, type, options } = parameter
+  const about = { id, key: key.slice(id.length + 1), title }
+  if (role === 'seed') return { type: 'seed', ...about, default: -1 }
+  if (upload) return { type: upload, ...about }
+  if (options) return { type: 'select', ...about }
+  if (type === 'BOOLEAN') return { type: 'boolean', ...about }
+  if (type !== 'INT' && type !== 'FLOAT') return { type: 'string', ...about, multiline: parameter.multiline === true }
+  return { type: 'number', ...about, ...boundsFor(parameter) }
+}
+
+/** Enormous bounds make no slider; these are what people choose from. */
+const usual: Partial<Record<ParameterRole, { min: number; max: number }>> = {
+  width: { min: 256, max: 2048 },
+  height: { min: 256, max: 2048 },
+  'batch-size': { min: 1, max: 8 },
+}
+function boundsFor({ role, default: value, step }: Parameter) {
+  const bounds = role === null ? undefined : usual[role]
+  return bounds && Number(value) >= bounds.min && Number(value) <= bounds.max
+    ? { ...bounds, step: typeof step === 'number' ? step : 1 }
+    : {}
+}
+
+export interface PanelFault {
+  key: string
+  title: string
+  reason: string
+  code: string
+  facts: Facts
+}
+
+/**
+ * What a filled-in panel sends, by parameter key, each value as its node takes it: what was given, else the panel's own
+ * default; hidden items always send theirs. Items that turn nothing are left out.
+ */
+export function panelValues(
+  { params }: Panel,
+  values: Values,
+  parameters: readonly Parameter[],
+): { values: Values; faults: PanelFault[] } {
+  const byKey = new Map(parameters.map((parameter) => [parameter.key, parameter]))
+  const read: Values = {}
+  const faults: PanelFault[] = []
+  for (const { item, key, hidden } of itemsOf(params)) {
+    const parameter = key === null ? undefined : byKey.get(key)
+    if (key === null || !parameter) continue
+    const field = fieldOf(item, parameter)
+    const given = hidden || values[key] === undefined || values[key] === null ? item.default : values[key]
+    const tell = (reason: string, code: string, facts: Facts) =>
+      faults.push({ key, title: field.name, reason, code, facts })
+    const value = given === undefined ? field.default : given
+    if (!hidden && isRequired(item, field) && String(value).trim() === '') {
+      tell(panelSentences['value.needed'], 'value.needed', {})
+      continue
+    }
+    if (given === undefined) continue
+    try {
+      read[key] = fitted(item, field, given)
+    } catch (cause) {
+      if (!(cause instanceof AppError)) throw cause
+      const { name: _, reason, code, ...facts } = cause.facts
+      tell(String(reason ?? cause.message), String(code ?? ''), facts)
+    }
+  }
+  return { values: read, faults }
+}
+
+/** The panel's own choices hold for any kind of input, and hold exactly. @throws AppError 'parameter.bad-value' */
+function fitted(item: PanelItem, field: Parameter, given: Json): Json {
+  const choices = choicesOf(item)
+  if (!choices) return coerceValue(field, given)
+  const text = String(given).trim()
+  const choice = choices.find(({ value }) => value === given) ?? choices.find(({ value }) => String(value) === text)
+  if (choice) return coerceValue(field, choice.value)
+  return coerceValue({ ...field, type: 'COMBO', role: null, upload: undefined }, given)
+}
+
+/**
+ * The parameter a person means by its name, or by the title a panel gives it.
+ * @throws AppError 'parameter.unknown', 'parameter.ambiguous'
+ */
+export function resolveByPanel(parameters: readonly Parameter[], panels: readonly Panel[], name: string): Parameter {
+  try {
+    return resolveParameter(parameters, name)
+  } catch (cause) {
+    if (!(cause instanceof AppError) || cause.code !== 'parameter.unknown') throw cause
+    const titled = titlesIn(panels, parameters).filter(({ title }) => folded(title) === folded(name))
+    const found = parameters.filter(({ key }) => titled.some((one) => one.key === key))
+    if (found.length === 1) return found[0]!
+    if (found.length === 0) throw cause
+    const candidates = found.map((one) => `${one.key} (${one.name})`).join(', ')
+    throw new AppError('parameter.ambiguous', { name, candidates })
+  }
+}
+const folded = (text: string) =>
+  text
+    .normalize('NFKC')
+    .toLowerCase()
+    .replace(/[\s_-]+/g, ' ')
+    .trim()
+
+/** What panels call the parameters on their forms. */
+export function titlesIn(panels: readonly Panel[], parameters: readonly Parameter[]): { key: string; title: string }[] {
+  const known = new Set(parameters.map(({ key }) => key))
+  return panels.flatMap(({ params }) =>
+    [...itemsOf(params)].flatMap(({ item, key, hidden }) =>
+      !hidden && item.title && key !== null && known.has(key) ? [{ key, title: item.title }] : [],
+    ),
+  )
+}
