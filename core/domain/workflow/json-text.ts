@@ -30,6 +30,8 @@ function parseOnce(name: string, text: string): Json {
   try {
     value = parseJson(text)
   } catch (cause) {
+    const repaired = repair(text)
+    if (repaired !== text) return parseOnce(name, repaired)
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new AppError('import.not-json', { name, reason: reason.slice(0, 200) }, { cause })
   }
@@ -38,6 +40,53 @@ function parseOnce(name: string, text: string): Json {
   }
   withoutProto(value)
   return value
+}
+
+/** JSON written by hand: without its comments, without commas after the last item, line ends in strings escaped. */
+function repair(text: string): string {
+  const pieces: string[] = []
+  let from = 0
+  let comma = -1 // the piece that is a comma with nothing behind it yet
+  const take = (end: number) => {
+    if (end > from) pieces.push(text.slice(from, end))
+    from = end
+  }
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at)
+    if (code === 0x22) {
+      take(at)
+      at = endOfString(text, at + 1)
+      pieces.push(escapeControls(text.slice(from, at + 1)))
+      from = at + 1
+      comma = -1
+    } else if (code === 0x2f && (text[at + 1] === '/' || text[at + 1] === '*')) {
+      take(at)
+      const isLine = text[at + 1] === '/'
+      const end = text.indexOf(isLine ? '\n' : '*/', at + 2)
+      from = end < 0 ? text.length : isLine ? end : end + 2
+      at = from - 1
+    } else if (code === 0x2c) {
+      take(at)
+      take(at + 1)
+      comma = pieces.length - 1
+    } else if (code > 0x20) {
+      if (comma >= 0 && (code === 0x5d || code === 0x7d)) pieces[comma] = ''
+      comma = -1
+    }
+  }
+  take(text.length)
+  return pieces.join('')
+}
+const escapeControls = (string: string) =>
+  /[\n\r\t]/.test(string) ? string.replaceAll('\n', '\\n').replaceAll('\r', '\\r').replaceAll('\t', '\\t') : string
+
+/** What stands in the fences of a text in Markdown, or between its first and last brace when it has none. */
+export function fencedTexts(text: string): string[] {
+  const fenced = text.split(/^[ \t]*```[^\n]*$/m).filter((_, index) => index % 2 === 1)
+  if (fenced.length > 0) return fenced
+  const start = text.search(/[{[]/)
+  const end = Math.max(text.lastIndexOf('}'), text.lastIndexOf(']'))
+  return start > 0 && end > start && /"(nodes|class_type)"/.test(text) ? [text.slice(start, end + 1)] : []
 }
 
 /** How deep the text nests, and the first key that one of its objects has twice. Never fails, whatever the text. */

@@ -5,6 +5,11 @@ import type { Problem } from '../../contract/workflow.ts'
 const sentences = {
   'metadata-unreadable': 'The picture’s {key} could not be read: {reason}',
   'not-a-node': 'The entry {key} is not a node.',
+  'unused-parts': 'Also in the file, and not used: {keys}.',
+  'entry-unreadable': 'The entry {entry} of the file could not be read: {reason}',
+  'more-workflows': 'The file holds {count} workflows; this is the first. The others: {titles}.',
+  'blueprint-inputs': '{title} is a blueprint: these inputs have to be connected: {inputs}.',
+  'blueprint-outputs': '{title} is a blueprint: nothing saves or shows what it gives: {outputs}.',
   'missing-node': 'The node class {classType} is not known here.',
   'missing-model': '{file} is not in the {folder} folder.',
   'values-left-over': '{title} has {actual} stored values where {expected} are known; left over: {values}.',
@@ -31,6 +36,8 @@ const sentences = {
   'link-unaccounted': 'The connection into {input} of {title} is not in the prompt.',
   'bad-link': '{input} of {title} is connected to a node {from} that is not there.',
   'no-output': 'Nothing in the workflow saves or shows anything.',
+  'comfyui-too-old': '{classTypes}: ComfyUI has this itself from {version} on; update the server, which has {at}.',
+  'definitions-cached': '{worker} does not answer; its nodes and models are judged by a copy from {at}.',
 } as const
 
 export type ProblemCode = keyof typeof sentences

@@ -2,8 +2,10 @@ import type { Prompt, PromptNode } from '../../contract/comfyui.ts'
 import { AppError } from '../../contract/errors.ts'
 import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts'
 import type { Problem, WorkflowFormat } from '../../contract/workflow.ts'
-import { type EditorWorkflow, isEditorWorkflow, readEditor } from './editor.ts'
-import { parseForeignJson } from './json-text.ts'
+import { asEditor, blueprintOf, isBlueprint, looseBlueprints, unconnected } from './blueprint.ts'
+import { type EditorWorkflow, readEditor } from './editor.ts'
+import { fencedTexts, parseForeignJson } from './json-text.ts'
+import { refuseOtherKinds } from './other-kinds.ts'
 import { problem } from './problems.ts'
 
 export type { EditorWorkflow } from './editor.ts'
@@ -12,45 +14,153 @@ export type { EditorWorkflow } from './editor.ts'
 export interface ReadWorkflow {
   format: WorkflowFormat
   editor: EditorWorkflow | null
+  /** null with no `editor` either: a panel whose workflow comes separately. */
   prompt: Prompt | null
+  /** An entry of `[{title, prompt, params}]` without its prompt, as the file has it; `readPanel` understands it. */
+  panel?: Json
   /** What was in the file and could not be read. */
   problems?: Problem[]
+}
+export interface FoundWorkflow {
+  /** What the file itself calls it. */
+  title: string | null
+  read: ReadWorkflow
 }
 
 export const maxNodes = 50_000
 /** A history entry in a request in a file …: how deep to look for a workflow. */
-const maxNesting = 6
+const maxNesting = 8
+
+/** The only workflow of a file; of several, the first, which then says so. @throws as readWorkflows */
+export function readWorkflow(name: string, texts: Record<string, string>): ReadWorkflow {
+  const [first, ...others] = readWorkflows(name, texts)
+  if (others.length === 0) return first!.read
+  const titles = others.map(({ title }, index) => title ?? `#${index + 2}`).join(', ')
+  const told = problem('warning', 'more-workflows', { count: others.length + 1, titles })
+  return { ...first!.read, problems: [...(first!.read.problems ?? []), told] }
+}
 
 /**
+ * All workflows of a file, at least one.
  * @param texts `json` for a whole file, else a picture's metadata by key
  * @throws AppError import.*
  */
-export function readWorkflow(name: string, texts: Record<string, string>): ReadWorkflow {
-  const found: Found = { format: null, editor: null, prompt: null, problems: [] }
-  if (texts.json !== undefined) {
-    look(name, parseForeignJson(name, texts.json), found, 0)
-    if (!found.editor && !found.prompt) throw new AppError('import.unknown-format', { name })
-  } else {
-    lookInMetadata(name, texts, found)
-    if (!found.editor && !found.prompt) throw new AppError('import.no-workflow', { name })
-  }
-  const { editor, prompt, problems } = found
-  const nodes = Math.max(Array.isArray(editor?.nodes) ? editor.nodes.length : 0, Object.keys(prompt ?? {}).length)
+export function readWorkflows(name: string, texts: Record<string, string>): FoundWorkflow[] {
+  const found = texts.json === undefined ? [inMetadata(name, texts)] : inFile(name, texts.json)
+  const nodes = found.reduce((sum, { read }) => sum + countNodes(read), 0)
   if (nodes > maxNodes) throw new AppError('import.too-many-nodes', { name, nodes, limit: maxNodes })
-  if (editor) readEditor(editor, name) // refuses now what could not be converted later
-  const format = editor ? editorFormat(editor) : (found.format ?? 'api')
-  return { format, editor, prompt, ...(problems.length > 0 && { problems }) }
+  for (const { read } of found) if (read.editor) readEditor(read.editor, name) // refuses now what could not be converted later
+  return found
 }
+
+const countNodes = ({ editor, prompt }: ReadWorkflow) =>
+  Math.max(Array.isArray(editor?.nodes) ? editor.nodes.length : 0, Object.keys(prompt ?? {}).length)
+
+function inFile(name: string, text: string): FoundWorkflow[] {
+  const entries = parsed(name, text).flatMap((value) => entriesOf(name, value, null))
+  const found: FoundWorkflow[] = []
+  const failed: Problem[] = []
+  let first: unknown = null
+  for (const [index, { title, value }] of entries.entries()) {
+    try {
+      const one = newFound()
+      look(name, value, one, 0)
+      found.push({ title, read: resultOf(name, one, 'import.unknown-format') })
+    } catch (cause) {
+      if (!(cause instanceof AppError)) throw cause
+      first ??= cause
+      failed.push(problem('loss', 'entry-unreadable', { entry: title ?? `#${index + 1}`, reason: cause.message }))
+    }
+  }
+  const [one] = found
+  if (!one) throw first ?? new AppError('import.unknown-format', { name })
+  if (failed.length > 0) one.read.problems = [...(one.read.problems ?? []), ...failed]
+  return found
+}
+
+/** The JSON of a file; of a text with words around it, each fenced piece. */
+function parsed(name: string, text: string): Json[] {
+  try {
+    return [parseForeignJson(name, text)]
+  } catch (cause) {
+    const fenced = fencedTexts(text).flatMap((piece) => {
+      try {
+        return [parseForeignJson(name, piece)]
+      } catch {
+        return []
+      }
+    })
+    if (fenced.length === 0) throw cause
+    return fenced
+  }
+}
+
+interface Entry {
+  title: string | null
+  value: Json
+}
+
+/** Where one file holds several workflows: a list, a history, a queue, subgraphs without a workflow around them. */
+function entriesOf(name: string, value: Json, title: string | null): Entry[] {
+  refuseOtherKinds(name, value)
+  if (Array.isArray(value) && !isRecord(value)) return value.flatMap((item) => entriesOf(name, item, null))
+  if (!isJsonObject(value)) return [{ title, value }]
+  const { queue_running, queue_pending } = value
+  if (Array.isArray(queue_running) || Array.isArray(queue_pending)) {
+    const records = [queue_running, queue_pending].flatMap((list) => (Array.isArray(list) ? list : []))
+    return records.flatMap((record) => entriesOf(name, record, null))
+  }
+  const records = Object.entries(value)
+  if (records.length > 1 && records.every(([, record]) => isJsonObject(record) && isRecord(record.prompt))) {
+    return records.map(([, record]) => ({ title: null, value: record }))
+  }
+  const loose = looseBlueprints(value)
+  if (loose.length > 0) return loose
+  const own = typeof value.title === 'string' && 'prompt' in value ? value.title.trim() : ''
+  return [{ title: own || title, value }]
+}
+
+/** A queue or history record: [number, id, prompt, extra_data, outputs]. */
+const isRecord = (value: Json | undefined): boolean =>
+  Array.isArray(value) && typeof value[1] === 'string' && isJsonObject(value[2])
 
 interface Found {
   format: WorkflowFormat | null
   editor: EditorWorkflow | null
   prompt: Prompt | null
+  panel: Json | null
   problems: Problem[]
+  /** Keys beside the workflow that say something we do not use. */
+  unused: Set<string>
+}
+const newFound = (): Found => ({
+  format: null,
+  editor: null,
+  prompt: null,
+  panel: null,
+  problems: [],
+  unused: new Set(),
+})
+
+/** @throws AppError `ifNone` when nothing was found */
+function resultOf(name: string, found: Found, ifNone: 'import.unknown-format' | 'import.no-workflow'): ReadWorkflow {
+  const { editor, prompt, panel, problems, unused } = found
+  if (!editor && !prompt && panel === null) throw new AppError(ifNone, { name })
+  if (unused.size > 0) problems.push(problem('warning', 'unused-parts', { keys: listed([...unused]) }))
+  if (editor) problems.push(...unconnected(editor))
+  const panelOnly = !editor && !prompt
+  const format = editor ? editorFormat(editor) : (found.format ?? (panelOnly ? 'panels' : 'api'))
+  return { format, editor, prompt, ...(panel !== null && { panel }), ...(problems.length > 0 && { problems }) }
+}
+
+const listed = (names: string[]) => {
+  const shown = names.slice(0, 12).map((name) => name.slice(0, 60))
+  return shown.join(', ') + (names.length > shown.length ? ', …' : '')
 }
 
 /** A picture's texts: the known keys first, then whatever looks like JSON; some programs swap or merge them. */
-function lookInMetadata(name: string, texts: Record<string, string>, found: Found) {
+function inMetadata(name: string, texts: Record<string, string>): FoundWorkflow {
+  const found = newFound()
   const others = Object.keys(texts).filter((key) => key !== 'workflow' && key !== 'prompt')
   let first: unknown = null
   for (const key of ['workflow', 'prompt', ...others]) {
@@ -66,7 +176,31 @@ function lookInMetadata(name: string, texts: Record<string, string>, found: Foun
     }
   }
   if (first !== null && !found.editor && !found.prompt) throw first
+  return { title: null, read: resultOf(name, found, 'import.no-workflow') }
 }
+
+/** Where programs that talk to ComfyUI put a workflow, in the order to look; the first of a kind is kept. */
+const holders = [
+  'workflow',
+  'prompt',
+  'workflow_api',
+  'workflow_api_json',
+  'workflow_json',
+  'output',
+  'input',
+  'body',
+  'data',
+  'request',
+  'payload',
+  'extra_data',
+  'extra_pnginfo',
+]
+/** What stands beside a workflow and says nothing of how the picture is made. */
+const beside = new Set(
+  `title name id params description version revision author source info tags category created created_at updated_at
+  client_id number front prompt_id partial_execution_targets outputs status meta webhook webhook_url policy timestamp
+  create_time delayTime executionTime workerId workflow_id`.split(/\s+/),
+)
 
 /** Keeps the first workflow and the first prompt it comes upon. */
 function look(name: string, value: Json | undefined, found: Found, depth: number) {
@@ -76,17 +210,20 @@ function look(name: string, value: Json | undefined, found: Found, depth: number
     return
   }
   if (Array.isArray(value)) {
-    // a queue or history record: [number, id, prompt, extra_data, outputs]
-    const [, , prompt, extra] = value
-    if (isJsonObject(prompt) && typeof value[1] === 'string') {
-      look(name, prompt, found, depth + 1)
-      look(name, extra, found, depth + 1)
-    }
+    if (!isRecord(value)) return
+    look(name, value[2], found, depth + 1)
+    look(name, value[3], found, depth + 1)
     return
   }
   if (!isJsonObject(value)) return
-  if (isEditorWorkflow(value)) {
-    found.editor ??= value
+  refuseOtherKinds(name, value)
+  if (isBlueprint(value)) {
+    found.editor ??= blueprintOf(value)
+    return
+  }
+  const editor = asEditor(value)
+  if (editor) {
+    found.editor ??= editor
     return
   }
   const nodes = promptNodes(value)
@@ -95,6 +232,7 @@ function look(name: string, value: Json | undefined, found: Found, depth: number
       found.prompt = nodes.prompt
       found.problems.push(...nodes.problems)
     }
+    for (const key of besideNodes) look(name, value[key], found, depth + 1)
     return
   }
   const template = isJsonObject(value.workflow_template) ? value.workflow_template : value
@@ -105,14 +243,28 @@ function look(name: string, value: Json | undefined, found: Found, depth: number
     found.format = 'template'
     return
   }
-  look(name, value.workflow, found, depth + 1)
-  look(name, value.prompt, found, depth + 1)
-  look(name, value.extra_data, found, depth + 1)
-  look(name, value.extra_pnginfo, found, depth + 1)
-  if (found.editor || found.prompt) return
+  if (Array.isArray(value.params) && value.params.every(isJsonObject) && isJsonObject(value.prompt)) {
+    const { prompt: _, ...panel } = value
+    found.panel ??= panel
+  }
+  for (const key of holders) look(name, value[key], found, depth + 1)
+  if (found.editor || found.prompt) {
+    for (const [key, item] of Object.entries(value)) {
+      if (!holders.includes(key) && !beside.has(key) && !isNothing(item)) found.unused.add(key)
+    }
+    return
+  }
   const records = Object.values(value)
   if (records.length === 1) look(name, records[0], found, depth + 1) // {prompt id: history entry}
 }
+
+const isNothing = (value: Json) =>
+  value === null || value === '' || (typeof value === 'object' && Object.keys(value).length === 0)
+
+/** What programs write among the nodes of a prompt. */
+const besideNodes = ['extra_data', 'extra_pnginfo', 'workflow']
+const notNodes = new Set([...besideNodes, 'version', 'extraMetadata', 'client_id'])
+const isAirs = (item: Json) => isJsonObject(item) && Array.isArray(item.airs) // Civitai's list of the models it used
 
 /** The nodes of an object that is a prompt; null when it is none. Entries that are no nodes are told, not dropped. */
 function promptNodes(value: JsonObject): { prompt: Prompt; problems: Problem[] } | null {
@@ -123,7 +275,7 @@ function promptNodes(value: JsonObject): { prompt: Prompt; problems: Problem[] }
   for (const [id, node] of entries) {
     const read = isJsonObject(node) ? promptNode(node) : null
     if (read) prompt[id] = read
-    else if (id !== 'extra_data' && id !== 'version') problems.push(problem('loss', 'not-a-node', { key: id }))
+    else if (!notNodes.has(id) && !isAirs(node)) problems.push(problem('loss', 'not-a-node', { key: id }))
   }
   return { prompt, problems }
 }

@@ -59,7 +59,7 @@ test.each([
   ['words', 'hello', 'import.not-json'],
   ['a number', '7', 'import.unknown-format'],
   ['an empty object', '{}', 'import.unknown-format'],
-  ['another kind of JSON', '{"templates":[{"name":"x"}]}', 'import.unknown-format'],
+  ['another kind of JSON', '{"colors":["red"]}', 'import.unknown-format'],
   ['a list', '[1,2,3]', 'import.unknown-format'],
   ['a node twice', '{"3":{"class_type":"A","inputs":{}},"3":{"class_type":"B","inputs":{}}}', 'import.damaged'],
   ['two nodes with one id', '{"nodes":[{"id":1,"type":"A"},{"id":1,"type":"B"}],"links":[]}', 'import.damaged'],
