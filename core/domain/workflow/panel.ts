@@ -143,17 +143,17 @@ const steps: readonly (readonly [step: 'pictures' | 'words' | 'size' | 'more', r
 
 /** A first panel: what anyone can judge, in steps; what takes knowledge of ComfyUI only where it was pinned. */
 export function panelFromParameters(parameters: readonly Parameter[], words: PanelWords): Panel {
-  const groups = steps.map(([step, roles]) => ({
-    step,
-    some: parameters.filter(
-      ({ role, shown, pinned }) =>
-        (shown || pinned) &&
-        (role !== null && steps.some(([, all]) => all.includes(role))
-          ? roles.includes(role)
-          : pinned && step === 'more'),
-    ),
-  }))
-  const filled = groups.filter(({ some }) => some.length > 0)
+  const seen = parameters.filter(({ shown, pinned }) => shown || pinned)
+  // without a picture to start from there is nothing to keep some of
+  const startsFromPicture = seen.some(({ role }) => role === 'image' || role === 'video')
+  const stepOf = ({ role, pinned }: Parameter) =>
+    steps.find(
+      ([, roles]) => role !== null && roles.includes(role) && (role !== 'denoise' || startsFromPicture),
+    )?.[0] ?? (pinned ? 'more' : null)
+  const filled = steps.flatMap(([step]) => {
+    const some = seen.filter((parameter) => stepOf(parameter) === step)
+    return some.length > 0 ? [{ step, some }] : []
+  })
   const params = filled.map(({ step, some }, at): PanelItem => {
     const title = filled.length > 1 ? `${at + 1}. ${words[step]}` : words[step]
     return { type: 'group', title, children: some.map((parameter) => itemFor(parameter, words.names[parameter.key])) }
