@@ -2,12 +2,14 @@ import i18next from 'i18next'
 import { initReactI18next, useTranslation } from 'react-i18next'
 import { type Failure, fill } from '../core/contract/errors.ts'
 import type { JsonObject } from '../core/contract/json.ts'
+import { sayName } from '../core/contract/names.ts'
 import type { Settings } from '../core/contract/settings.ts'
 import type { Parameter } from '../core/contract/workflow.ts'
 import en from '../resources/locales/en/app.json'
 import enProblems from '../resources/locales/en/problems.json'
 import zh from '../resources/locales/zh-CN/app.json'
 import zhErrors from '../resources/locales/zh-CN/errors.json'
+import zhNames from '../resources/locales/zh-CN/names.json'
 import zhProblems from '../resources/locales/zh-CN/problems.json'
 
 declare module 'i18next' {
@@ -60,12 +62,8 @@ export function saySentence(one: { code?: string; message: string; facts?: JsonO
 }
 
 /** A parameter's name; one that was never renamed is said in the person's language. */
-export function sayParameter({ name, role }: Pick<Parameter, 'name' | 'role'>): string {
-  if (role === null) return name
-  const given = en.role[role]
-  if (name !== given && !name.startsWith(`${given} `)) return name
-  return i18next.t(`role.${role}`) + name.slice(given.length)
-}
+export const sayParameter = ({ name, role }: Pick<Parameter, 'name' | 'role'>): string =>
+  role === null || language() === 'en' ? name : sayName(name, zhNames)
 
 const BYTE_UNITS = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte'] as const
 

@@ -146,10 +146,37 @@ export type VramNeed = z.infer<typeof VramNeed>
 export const WorkflowFormat = z.enum(['api', 'editor-0.4', 'editor-1.0', 'template', 'panels'])
 export type WorkflowFormat = z.infer<typeof WorkflowFormat>
 
+/** What a file is, by its bytes; of an archive, the file in it. `json`: text of any kind. */
+export const Container = z.enum([
+  'json',
+  'png',
+  'webp',
+  'jpeg',
+  'avif',
+  'heif',
+  'jxl',
+  'tiff',
+  'exr',
+  'gif',
+  'svg',
+  'mp4',
+  'mov',
+  'webm',
+  'mkv',
+  'avi',
+  'flac',
+  'mp3',
+  'ogg',
+  'wav',
+  'glb',
+  'safetensors',
+])
+export type Container = z.infer<typeof Container>
+
 /** What a file turned out to hold; also what `inspect` prints. */
 export const Inspection = z.object({
   format: WorkflowFormat,
-  container: z.enum(['json', 'png', 'webp']),
+  container: Container,
   nodes: z.int(),
   parameters: z.array(Parameter),
   models: z.array(ModelNeed),

@@ -143,7 +143,9 @@ function describe(context: Context, inspection: Inspection): string {
       said.parameters,
       parameters
         .filter(({ shown }) => shown)
-        .map(({ name, key, type, default: value }) => `${name}  (${key}, ${type}) = ${short(value)}`),
+        .map(
+          (each) => `${context.terminal.speech.parameter(each)}  (${each.key}, ${each.type}) = ${short(each.default)}`,
+        ),
     ),
     ...section(
       said.models,

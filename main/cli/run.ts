@@ -7,7 +7,6 @@ import { AppError, FailureError } from '../../core/contract/errors.ts'
 import { type Json, writeJson } from '../../core/contract/json.ts'
 import type { WorkerView } from '../../core/contract/worker.ts'
 import type { Parameter } from '../../core/contract/workflow.ts'
-import { resolveParameter } from '../../core/domain/workflow/parameters.ts'
 import type { Client } from '../api/client.ts'
 import {
   type Command,
@@ -24,6 +23,7 @@ import { Follower } from './follow.ts'
 import { hearInterruption } from './interruption.ts'
 import { reachApp, settledWorkers } from './reach.ts'
 import { sayTime } from './terminal.ts'
+import { parameterMeant } from './words.ts'
 
 const list = { type: 'string', multiple: true, default: [] as string[] } as const
 const text = { type: 'string' } as const
@@ -204,7 +204,7 @@ function readSets(context: Context, parameters: Parameter[], given: readonly str
   const sets: Values = {}
   for (const each of given) {
     const [name, value] = pair(context, '--set', each)
-    const parameter = resolveParameter(parameters, name)
+    const parameter = parameterMeant(parameters, name)
     sets[parameter.key] = withFile(parameter, value, context.cwd)
   }
   return sets
@@ -212,7 +212,7 @@ function readSets(context: Context, parameters: Parameter[], given: readonly str
 
 function readGrid(context: Context, parameters: Parameter[], given: string): Axis {
   const [name, values] = pair(context, '--grid', given)
-  const parameter = resolveParameter(parameters, name)
+  const parameter = parameterMeant(parameters, name)
   let records: string[][]
   try {
     records = parseCsv(values, { relaxColumnCount: true, ltrim: true })
@@ -241,7 +241,7 @@ async function readRows(context: Context, client: Client, { id, parameters, tabl
     : { rows: [] as Values[], columns: {}, extra: [] }
   for (const given of values.folder) {
     const [name, dir] = pair(context, '--folder', given)
-    const { key } = resolveParameter(parameters, name)
+    const { key } = parameterMeant(parameters, name)
     const { files } = await client.call('input.addFolder', { path: path.resolve(context.cwd, dir) })
     if (files.length === 0) throw usageError(reason.notFolder, { value: dir })
     const refs = files.map(({ ref }) => ref)
@@ -273,7 +273,7 @@ async function readTable(
   for (const each of values.map) {
     const [column, name] = pair(context, '--map', each)
     if (!columns.includes(column)) throw usageError(reason.noColumn, { column, columns: columns.join(', ') })
-    const wanted = name === '' ? null : resolveParameter(parameters, name).key
+    const wanted = name === '' ? null : parameterMeant(parameters, name).key
     for (const [other, key] of mapped) if (key === wanted) mapped.set(other, null) // a guess gives way
     mapped.set(column, wanted)
   }

@@ -1,7 +1,11 @@
 import { type Facts, type Failure, fill } from '../../core/contract/errors.ts'
+import { sayName } from '../../core/contract/names.ts'
+import type { Parameter } from '../../core/contract/workflow.ts'
+import { resolveParameter } from '../../core/domain/workflow/parameters.ts'
 import en from '../../resources/locales/en/cli.json' with { type: 'json' }
 import enProblems from '../../resources/locales/en/problems.json' with { type: 'json' }
 import zh from '../../resources/locales/zh-CN/cli.json' with { type: 'json' }
+import zhNames from '../../resources/locales/zh-CN/names.json' with { type: 'json' }
 import zhProblems from '../../resources/locales/zh-CN/problems.json' with { type: 'json' }
 import { explain, type Language, languageOf } from '../electron/words.ts'
 
@@ -15,7 +19,15 @@ export interface Speech {
   failure(failure: Failure): { message: string; remedy: string }
   /** A problem, a warning or the reason of a stall. */
   problem(said: Said): string
+  /** What a parameter is called. */
+  parameter(parameter: Parameter): string
 }
+
+const inChinese = ({ name, role }: Parameter) => (role === null ? name : sayName(name, zhNames))
+
+/** The parameter that these words mean, in whichever language. @throws AppError 'parameter.unknown', 'parameter.ambiguous' */
+export const parameterMeant = (parameters: readonly Parameter[], name: string): Parameter =>
+  resolveParameter(parameters, name, [inChinese])
 
 /** `given`: from --lang; else what the environment says. */
 export function speechIn(given: string | undefined, env: NodeJS.ProcessEnv): Speech {
@@ -31,5 +43,6 @@ export function speechIn(given: string | undefined, env: NodeJS.ProcessEnv): Spe
       if (sentence !== undefined) return fill(sentence, facts)
       return explain({ code, message, remedy: '', facts }, language).message
     },
+    parameter: (parameter) => (language === 'zh-CN' ? inChinese(parameter) : parameter.name),
   }
 }

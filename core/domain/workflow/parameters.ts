@@ -1,4 +1,11 @@
-import { isLink, type NodeDefinition, type ObjectInfo, type Prompt, type PromptNode } from '../../contract/comfyui.ts'
+import {
+  isLink,
+  type Link,
+  type NodeDefinition,
+  type ObjectInfo,
+  type Prompt,
+  type PromptNode,
+} from '../../contract/comfyui.ts'
 import { AppError, type Facts, fill } from '../../contract/errors.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
 import type { Parameter, ParameterChoice, ParameterRole } from '../../contract/workflow.ts'
@@ -14,7 +21,9 @@ import {
 import { type EditorWorkflow, readEditor } from './editor.ts'
 import { flatten, keepersOf } from './flatten.ts'
 import { looksLikeModel, matchFile, modelFolderOf } from './models.ts'
-import { literalsBehind, traceTexts } from './trace.ts'
+import { named, switchTitle } from './names.ts'
+import { plain, plainWords, roleSaid } from './role-words.ts'
+import { branchesOf, literalsBehind, liveNodes, switchKeys, titleOf, traceTexts } from './trace.ts'
 
 /** `{{name}}`, as templates mark a value that is still needed. */
 const placeholder = /\{\{\s*([^{}|]+?)\s*\}\}/g
@@ -26,6 +35,9 @@ const placeholder = /\{\{\s*([^{}|]+?)\s*\}\}/g
 export function findParameters(prompt: Prompt, definitions: ObjectInfo, editor: EditorWorkflow | null): Parameter[] {
   const texts = traceTexts(prompt, definitions)
   const behind = rolesBehindLinks(prompt, definitions)
+  const titled = rolesByTitle(prompt, definitions)
+  const switches = switchKeys(prompt)
+  const live = liveNodes(prompt, definitions)
   const hints = editor
     ? editorHints(editor, definitions)
     : { controls: new Map<string, string>(), author: new Set<string>(), keepers: new Map<string, string>() }
@@ -41,8 +53,12 @@ export function findParameters(prompt: Prompt, definitions: ObjectInfo, editor: 
       // The server ignores what its own classes do not declare.
       if (definition && !declared && definition.python_module?.startsWith('custom_nodes') !== true) return []
       const key = `${id}.${input}`
-      const role = texts.get(key) ?? behind.get(key) ?? roleOf(node, definition, input, declared, value, hasCreator)
+      const own = roleOf(node, definition, input, declared, value, hasCreator)
+      const text = own === 'lyrics' ? own : texts.get(key)
+      const isSwitch = switches.has(key) ? 'switch' : null
+      const role = text ?? behind.get(key) ?? titled.get(key) ?? isSwitch ?? own
       const parameter = describe(id, node, definition, input, declared, value, role)
+      if (!live.has(id)) parameter.shown = false
       const control = hints.controls.get(key)
       if (control && isControl(control)) parameter.control = control
       if (hints.author.has(key)) parameter.shown = parameter.pinned = true
@@ -50,7 +66,8 @@ export function findParameters(prompt: Prompt, definitions: ObjectInfo, editor: 
     })
     found.push(...ofNode)
   }
-  return named(order(boundTogether(withPlaceholders(found), hints.keepers)), definitions, prompt)
+  const sized = asTheirTitlesSay(found, titled, live)
+  return named(order(boundTogether(withPlaceholders(sized), hints.keepers)), definitions, prompt, live)
 }
 
 function describe(
@@ -118,6 +135,11 @@ const byName: Readonly<Record<string, ParameterRole>> = {
   fps: 'fps',
   frame_rate: 'fps',
   filename_prefix: 'filename-prefix',
+  lyrics: 'lyrics',
+  aspect_ratio: 'aspect-ratio',
+  megapixels: 'megapixels',
+  duration: 'duration',
+  seconds: 'duration',
 }
 const sizes: Readonly<Record<string, ParameterRole>> = {
   width: 'width',
@@ -163,7 +185,18 @@ function roleOf(
     case 'scheduler':
       return !declared || type === 'COMBO' ? role : null
     case 'filename-prefix':
+    case 'lyrics':
       return type === 'STRING' ? role : null
+    case 'aspect-ratio':
+      return type === 'COMBO' ? role : null
+    case 'megapixels':
+      return type === 'FLOAT' && (definition === null || !gives(definition, ['IMAGE', 'MASK']) || !hasCreator)
+        ? role
+        : null
+    case 'duration':
+      return (numeric.has(type) || type === 'COMBO') && !(definition && gives(definition, ['CONDITIONING']))
+        ? role
+        : null
     default:
   }
   if (Object.hasOwn(sizes, name) && (numeric.has(type) || isPlaceholder)) {
@@ -195,9 +228,17 @@ function createsPicture({ class_type, inputs }: PromptNode, definition: NodeDefi
   })
 }
 
-/** A sampler's seed may come from a primitive: then that one is the seed. */
+/** A sampler's seed may come from a primitive, also by way of switches: then that one is the seed. */
 function rolesBehindLinks(prompt: Prompt, definitions: ObjectInfo): Map<string, ParameterRole> {
   const roles = new Map<string, ParameterRole>()
+  const assign = (link: Link, input: string, type: string, role: ParameterRole, depth = 0) => {
+    const behind = literalsBehind(link, type, prompt, definitions)
+    // Only what holds the value as it is, not one of the numbers it is computed from.
+    const [key = ''] = behind
+    const carried = key.endsWith('.value') || key.endsWith(`.${input}`)
+    if (behind.length === 1 && carried && !roles.has(key)) roles.set(key, role)
+    if (depth < 8) for (const branch of branchesOf(link, prompt)) assign(branch, input, type, role, depth + 1)
+  }
   for (const node of Object.values(prompt)) {
     const definition = definitionOf(definitions, node.class_type)
     if (!definition) continue
@@ -206,15 +247,41 @@ function rolesBehindLinks(prompt: Prompt, definitions: ObjectInfo): Map<string, 
       const declared = inputNamed(definition, input, node.inputs)
       if (!declared || !['INT', 'FLOAT', 'COMBO'].includes(plainType(declared))) continue
       const role = roleOf(node, definition, input, declared, null, true)
-      if (!role) continue
-      const behind = literalsBehind(value, plainType(declared), prompt, definitions)
-      // Only what holds the value as it is, not one of the numbers it is computed from.
-      const [key = ''] = behind
-      const carried = key.endsWith('.value') || key.endsWith(`.${input}`)
-      if (behind.length === 1 && carried && !roles.has(key)) roles.set(key, role)
+      if (role) assign(value, input, plainType(declared), role)
     }
   }
   return roles
+}
+
+/** A number on its own is what its author calls it, however it is computed with afterwards. */
+function rolesByTitle(prompt: Prompt, definitions: ObjectInfo): Map<string, ParameterRole> {
+  const roles = new Map<string, ParameterRole>()
+  for (const [id, { class_type, inputs }] of Object.entries(prompt)) {
+    const { value } = inputs
+    if ((typeof value !== 'number' && typeof value !== 'bigint') || !/primitive|constant|int|float/i.test(class_type))
+      continue
+    const role = roleSaid(switchTitle(titleOf(prompt, definitions, id)))
+    if (role && titledRoles.has(role)) roles.set(`${id}.value`, role)
+  }
+  return roles
+}
+const titledRoles = new Set<ParameterRole>([
+  ...(['seed', 'width', 'height', 'length', 'fps', 'duration', 'steps', 'cfg', 'batch-size'] as const),
+])
+
+/** Where the author made a number for the width, sizes within the graph are details. */
+function asTheirTitlesSay(parameters: Parameter[], titled: Map<string, ParameterRole>, live: ReadonlySet<string>) {
+  const said = new Set(
+    [...titled].flatMap(([key, role]) => (live.has(key.slice(0, key.lastIndexOf('.'))) ? [role] : [])),
+  )
+  const details: (ParameterRole | null)[] = (['width', 'height', 'length', 'fps'] as const).filter((role) =>
+    said.has(role),
+  )
+  return parameters.map((parameter) =>
+    details.includes(parameter.role) && !titled.has(parameter.key)
+      ? { ...parameter, shown: parameter.pinned }
+      : parameter,
+  )
 }
 
 /** What the editor's file says of inputs, by `NODE.INPUT`. */
@@ -321,8 +388,23 @@ function bind(parameters: Parameter[], groupOf: (parameter: Parameter) => string
 }
 
 const roleOrder: readonly ParameterRole[] = [
-  ...(['prompt', 'negative', 'placeholder', 'image', 'mask', 'video', 'audio', 'seed', 'width', 'height'] as const),
-  ...(['batch-size', 'length', 'fps', 'steps', 'cfg', 'guidance', 'sampler', 'scheduler', 'denoise'] as const),
+  ...(['prompt', 'negative', 'lyrics', 'placeholder', 'image', 'mask', 'video', 'audio', 'switch', 'seed'] as const),
+  ...([
+    'aspect-ratio',
+    'megapixels',
+    'width',
+    'height',
+    'batch-size',
+    'duration',
+    'length',
+    'fps',
+    'steps',
+    'cfg',
+    'guidance',
+    'sampler',
+    'scheduler',
+    'denoise',
+  ] as const),
   ...(['checkpoint', 'lora', 'strength', 'vae', 'model', 'filename-prefix'] as const),
 ]
 function order(parameters: Parameter[]): Parameter[] {
@@ -332,118 +414,6 @@ function order(parameters: Parameter[]): Parameter[] {
     .map((parameter, index) => ({ parameter, index }))
     .sort((one, other) => rank(one.parameter) - rank(other.parameter) || one.index - other.index)
     .map(({ parameter }) => parameter)
-}
-
-const labels: Readonly<Record<ParameterRole, string>> = {
-  prompt: 'Prompt',
-  negative: 'Negative prompt',
-  seed: 'Seed',
-  steps: 'Steps',
-  cfg: 'CFG',
-  sampler: 'Sampler',
-  scheduler: 'Scheduler',
-  denoise: 'Denoise',
-  width: 'Width',
-  height: 'Height',
-  'batch-size': 'Batch size',
-  length: 'Length',
-  fps: 'FPS',
-  guidance: 'Guidance',
-  strength: 'Strength',
-  checkpoint: 'Checkpoint',
-  lora: 'LoRA',
-  vae: 'VAE',
-  model: 'Model',
-  image: 'Image',
-  mask: 'Mask',
-  video: 'Video',
-  audio: 'Audio',
-  'filename-prefix': 'Filename prefix',
-  placeholder: 'Placeholder',
-}
-const folderLabels: Readonly<Record<string, string>> = {
-  diffusion_models: 'Diffusion model',
-  text_encoders: 'Text encoder',
-  clip_vision: 'CLIP vision model',
-  controlnet: 'ControlNet',
-  style_models: 'Style model',
-  upscale_models: 'Upscale model',
-  latent_upscale_models: 'Latent upscale model',
-}
-
-/**
- * Gives each a name of its own. Those with a role come first and are called by it; where several have one role, their
- * nodes' titles tell them apart, or else numbers. The others add their node's title only where they must.
- */
-function named(parameters: Parameter[], definitions: ObjectInfo, prompt: Prompt): Parameter[] {
-  const inNode = tally(parameters.map(({ node, role }) => `${role} ${node}`))
-  const isText = ({ role }: Parameter) => role === 'prompt' || role === 'negative'
-  const wishes = parameters.map((parameter) => {
-    const { name, role, node, input } = parameter
-    if (name !== '') return { wish: name, fixed: true }
-    const word = label(parameter, definitions, prompt)
-    const several = isText(parameter) && inNode.get(`${role} ${node}`.toLowerCase())! > 1
-    return { wish: several ? `${word} ${input}` : word, fixed: false }
-  })
-  const own = (index: number) =>
-    !wishes[index]!.fixed && (parameters[index]!.role !== null || parameters[index]!.pinned)
-  const alike = tally(wishes.map(({ wish }, index) => (own(index) ? wish : '')))
-  const titled = tally(wishes.map(({ wish }, index) => (own(index) ? `${wish} (${parameters[index]!.nodeTitle})` : '')))
-  const ambiguous = new Set(
-    wishes.flatMap(({ wish }, index) => {
-      return titled.get(`${wish} (${parameters[index]!.nodeTitle})`.toLowerCase()) === 1 ? [] : [wish.toLowerCase()]
-    }),
-  )
-  const names: string[] = []
-  const taken = new Set<string>()
-  const numbers = new Map<string, number>()
-  const take = (index: number, name: string, numbered = false) => {
-    const base = name.toLowerCase()
-    let number = numbers.get(base) ?? (numbered ? 1 : 2)
-    let free = name
-    if (numbered || taken.has(base)) {
-      while (taken.has(`${base} ${number}`)) number++
-      free = `${name} ${number}`
-      numbers.set(base, number + 1)
-    }
-    taken.add(free.toLowerCase())
-    names[index] = free
-  }
-  wishes.forEach(({ wish, fixed }, index) => {
-    if (fixed) take(index, wish)
-  })
-  wishes.forEach(({ wish }, index) => {
-    if (!own(index)) return
-    const several = alike.get(wish.toLowerCase())! > 1
-    if (several && ambiguous.has(wish.toLowerCase())) take(index, wish, true)
-    else take(index, several ? `${wish} (${parameters[index]!.nodeTitle})` : wish)
-  })
-  wishes.forEach(({ wish }, index) => {
-    if (names[index] !== undefined) return
-    take(index, taken.has(wish.toLowerCase()) ? `${wish} (${parameters[index]!.nodeTitle})` : wish)
-  })
-  return parameters.map((parameter, index) => ({ ...parameter, name: names[index]! }))
-}
-function tally(names: string[]): Map<string, number> {
-  const counts = new Map<string, number>()
-  for (const name of names) counts.set(name.toLowerCase(), (counts.get(name.toLowerCase()) ?? 0) + 1)
-  return counts
-}
-function label(
-  { role, input, classType, node, default: value }: Parameter,
-  definitions: ObjectInfo,
-  prompt: Prompt,
-): string {
-  if (role === 'model') return folderLabels[modelFolderOf(classType, input, value) ?? ''] ?? labels.model
-  if (role) return labels[role]
-  const definition = definitionOf(definitions, classType)
-  const declared = definition ? inputNamed(definition, input, prompt[node]?.inputs ?? {}) : null
-  const display = declared?.options.display_name
-  return typeof display === 'string' && display !== '' ? display : humanised(input)
-}
-const humanised = (input: string) => {
-  const words = input.replace(/[_.]+/g, ' ').trim()
-  return words === '' ? input : words.charAt(0).toUpperCase() + words.slice(1)
 }
 
 /** In the order and under the names a person chose; parameters they have not seen yet follow. */
@@ -457,26 +427,36 @@ export function arrange(parameters: readonly Parameter[], choices: readonly Para
   return [...arranged, ...byKey.values()]
 }
 
+/** Full width made plain, and no space where a bracket already parts the words. */
 const folded = (name: string) =>
   name
+    .normalize('NFKC')
     .toLowerCase()
     .replace(/[\s_-]+/g, ' ')
+    .replace(/ ?([()]) ?/g, '$1')
     .trim()
 
 /**
- * The parameter a person means: by key, name, role (`negative`) or input (`ckpt_name`), in any case and with any of
- * space, `-` and `_` between words.
+ * The parameter a person means: by key, name, role (`negative`, 提示词) or input (`ckpt_name`), in any case and with any
+ * of space, `-` and `_` between words. `sayIn`: names in other languages that count as well.
  * @throws AppError 'parameter.unknown', 'parameter.ambiguous'
  */
-export function resolveParameter(parameters: readonly Parameter[], nameOrKey: string): Parameter {
+export function resolveParameter(
+  parameters: readonly Parameter[],
+  nameOrKey: string,
+  sayIn: readonly ((parameter: Parameter) => string)[] = [],
+): Parameter {
   const asked = nameOrKey.trim()
   const exact = parameters.find(({ key }) => key === asked) ?? parameters.find(({ name }) => name === asked)
   if (exact) return exact
   const wanted = folded(asked)
+  const said = plain(asked)
   const ways: ((parameter: Parameter) => boolean)[] = [
     ({ name }) => folded(name) === wanted,
+    (parameter) => sayIn.some((say) => folded(say(parameter)) === wanted),
     ({ role, shown }) => role !== null && shown && folded(role) === wanted,
     ({ role }) => role !== null && folded(role) === wanted,
+    ({ role, shown }) => shown && plainWords.get(role ?? '')?.includes(said) === true,
     ({ input, shown }) => shown && folded(input) === wanted,
     ({ input }) => folded(input) === wanted,
     ({ nodeTitle, classType, input }) =>
