@@ -14,6 +14,7 @@ import { openDatabase } from './services/database/open.ts'
 import { Dispatcher } from './services/dispatcher.ts'
 import { Inputs } from './services/inputs.ts'
 import { Library } from './services/library.ts'
+import { NodePacks } from './services/node-packs.ts'
 import { picturesDir } from './services/pictures-dir.ts'
 import { Plans } from './services/plans.ts'
 import { createPrepare, jobNames } from './services/prepare.ts'
@@ -21,6 +22,7 @@ import { Queue } from './services/queue.ts'
 import { Report } from './services/report.ts'
 import { resourcesDir } from './services/resources.ts'
 import { openSecrets } from './services/secrets.ts'
+import { ServerFiles } from './services/server-files.ts'
 import { lifecycle, type Service } from './services/service.ts'
 import { KeptSettings } from './services/settings.ts'
 import { Thumbnails } from './services/thumbnails.ts'
@@ -43,6 +45,8 @@ export interface AppOptions {
   readonly point?: (name: string) => void
   /** Where pictures go unless the settings say otherwise. */
   readonly outputDir?: string
+  /** For tests: from which addresses the pictures a form names may be fetched. */
+  readonly mayReach?: (address: string) => boolean
   /** For tests: how the embedded server behaves. */
   readonly rehearsal?: Partial<RehearsalOptions>
 }
@@ -66,9 +70,12 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   const secrets = openSecrets(dataDir, options.secretKey)
   const queue = new Queue({ database, clock, point })
   const fleet = new Fleet({ ...shared, dataDir, database, secrets, rehearsal: options.rehearsal })
-  const inputs = new Inputs(dataDir)
+  const inputs = new Inputs(dataDir, { mayReach: options.mayReach })
+  const nodePacks = new NodePacks({ dataDir, resourcesDir, clock })
   const library = new Library({ ...shared, database, dataDir, resourcesDir, fleet, queue })
+  const serverFiles = new ServerFiles({ fleet, clock })
   const plans = new Plans({
+    serverFiles,
     queue,
     library,
     fleet,
@@ -111,7 +118,21 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   }
   const events = new EventHub<App>(clock.now())
   const telling = tellAll({ events, queue, dispatcher, library, fleet, settings, awake })
-  const services = { settings, library, inputs, plans, queue, dispatcher, artifacts, report, fleet, info, locale }
+  const services = {
+    settings,
+    library,
+    inputs,
+    serverFiles,
+    plans,
+    queue,
+    dispatcher,
+    artifacts,
+    report,
+    fleet,
+    nodePacks,
+    info,
+    locale,
+  }
   const life = lifecycle(
     options.idle ? [thumbnails, fleet, telling] : [thumbnails, artifacts, fleet, telling, dispatcher, awake],
   )
@@ -123,6 +144,11 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
       files: {
         artifact: (id, asked) => artifacts.serve(id, asked),
         thumbnail: (id, size) => artifacts.thumbnail(id, size),
+        async inputThumbnail(of, workflowId, size) {
+          const ref = of.startsWith('input:') ? of : await inputs.addUrl(await library.knownAddress(workflowId, of))
+          const { path: file, sha256 } = inputs.resolve(ref)
+          return thumbnails.thumbnail(sha256, file, size)
+        },
         preview: (jobId) => dispatcher.preview(jobId),
         addInput: (name, body) => inputs.add(name, body),
       },

@@ -6,9 +6,12 @@ import type { Artifacts } from '../services/artifacts.ts'
 import type { Dispatcher } from '../services/dispatcher.ts'
 import type { Inputs } from '../services/inputs.ts'
 import { convertFile, type Definitions, inspectFile, type Library, readPanelsFile } from '../services/library.ts'
+import { completeNeeds } from '../services/needs.ts'
+import type { NodePacks } from '../services/node-packs.ts'
 import type { Plans } from '../services/plans.ts'
 import type { Queue } from '../services/queue.ts'
 import type { Report } from '../services/report.ts'
+import type { ServerFiles } from '../services/server-files.ts'
 import type { KeptSettings } from '../services/settings.ts'
 import { readTable } from '../services/tables.ts'
 import type { Fleet } from '../services/workers/fleet.ts'
@@ -17,12 +20,14 @@ export interface Services {
   readonly settings: KeptSettings
   readonly library: Library
   readonly inputs: Inputs
+  readonly serverFiles: ServerFiles
   readonly plans: Plans
   readonly queue: Queue
   readonly dispatcher: Dispatcher
   readonly artifacts: Artifacts
   readonly report: Report
   readonly fleet: Fleet
+  readonly nodePacks: NodePacks
   readonly info: () => Promise<Info>
   /** The language to show a sample in. */
   readonly locale: () => string
@@ -33,7 +38,7 @@ const bytesOf = (base64: string) => Buffer.from(base64, 'base64')
 
 /** Every procedure, for a caller at `reach`. */
 export function appRouter(services: Services, reach: Reach): Router<App> {
-  const { settings, library, inputs, plans, queue, dispatcher, artifacts, report, fleet } = services
+  const { settings, library, inputs, serverFiles, plans, queue, dispatcher, artifacts, report, fleet } = services
   const asker = { mayUsePaths: reach === 'local' }
   const changed = (count: number) => ({ changed: count })
   const definitionsFor = async (worker?: string, definitions?: unknown): Promise<Definitions> =>
@@ -52,7 +57,10 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'workflow.import': ({ name, base64 }) => library.import(name, bytesOf(base64)),
     'workflow.sample': () => library.sample(services.locale()),
     'workflow.list': (page) => library.list(page),
-    'workflow.get': ({ id, workerId }) => library.get(id, workerId),
+    'workflow.get': async ({ id, workerId }) => {
+      const workflow = await library.get(id, workerId)
+      return { ...workflow, inspection: await serverFiles.judge(workflow.inspection) }
+    },
     'workflow.rename': ({ id, name }) => library.rename(id, name),
     'workflow.remove': ({ id }) => library.remove(id),
     'workflow.restore': ({ id }) => library.restore(id),
@@ -63,8 +71,15 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'workflow.panel.propose': ({ id, words }) => library.proposePanel(id, words),
     'workflow.panel.fill': ({ id, panel, values }) => library.fillPanel(id, panel, values),
     'workflow.panel.read': ({ name, base64 }) => readPanelsFile(name, bytesOf(base64)),
-    'workflow.inspect': async ({ name, base64, worker, definitions }) =>
-      inspectFile(name, bytesOf(base64), await definitionsFor(worker, definitions)),
+    'workflow.needs': async ({ id, workerId }) => {
+      const { inspection, prompt } = await library.load(id, workerId)
+      return completeNeeds(inspection, prompt, services)
+    },
+    'workflow.inspect': async ({ name, base64, worker, definitions }) => {
+      const known = await definitionsFor(worker, definitions)
+      const { prompt, ...inspection } = inspectFile(name, bytesOf(base64), known)
+      return completeNeeds(await serverFiles.judge(inspection), prompt, services)
+    },
     'workflow.convert': async ({ name, base64, worker, definitions }) =>
       convertFile(name, bytesOf(base64), await definitionsFor(worker, definitions)),
 

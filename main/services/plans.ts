@@ -7,7 +7,14 @@ import type { Settings } from '../../core/contract/settings.ts'
 import type { WorkerView } from '../../core/contract/worker.ts'
 import type { ModelNeed, Parameter } from '../../core/contract/workflow.ts'
 import { artifactName, unknownTokens } from '../../core/domain/artifact-name.ts'
-import { checkRows, checkValue, type FileCheck, isLocalFile, type Standing } from '../../core/domain/batch/check.ts'
+import {
+  checkRows,
+  checkValue,
+  type FileCheck,
+  faultOf,
+  isLocalFile,
+  type Standing,
+} from '../../core/domain/batch/check.ts'
 import { guessColumns } from '../../core/domain/batch/columns.ts'
 import { expandBatch, type Grid, isSeed, newSeed, type Row, setsOfBase } from '../../core/domain/batch/expand.ts'
 import { materialise, withOverrides } from '../../core/domain/batch/materialise.ts'
@@ -19,6 +26,7 @@ import type { Clock } from './clock.ts'
 import type { Inputs } from './inputs.ts'
 import type { Library, Loaded } from './library.ts'
 import type { Queue, QueuedJob } from './queue.ts'
+import { type ServerFiles, serverFileOf } from './server-files.ts'
 
 interface Deps {
   queue: Pick<Queue, 'submit' | 'findOpen' | 'batch' | 'resumeBatch' | 'retry'>
@@ -30,6 +38,7 @@ interface Deps {
     ensure(address: { url: string; header: null }): Promise<WorkerView>
   }
   inputs: Pick<Inputs, 'check' | 'addPath'>
+  serverFiles: Pick<ServerFiles, 'lacking'>
   settings: { get(): Settings }
   clock: Clock
   /** In [0, 1). */
@@ -128,7 +137,7 @@ export class Plans {
   again(job: QueuedJob, { newSeeds, sets }: { newSeeds: boolean; sets: Values }): { batchId: string } {
     const { batch } = job
     const parameters = [...batch.parameters]
-    const values = this.#readSets(parameters, sets, { mayUsePaths: false })
+    const values = this.#readSets(parameters, sets, this.#fileCheck({ mayUsePaths: false }, new Map()))
     const seeds: Values = {}
     if (newSeeds) for (const it of parameters.filter(isSeed)) seeds[it.key] = newSeed(it, this.#deps.random)
     const { batchId } = this.#deps.queue.submit({ ...batch, plan: { ...batch.plan, continueKey: null, retries: 0 } }, [
@@ -147,26 +156,34 @@ export class Plans {
     const loaded = await this.#load(plan.workflowId, workers)
     const { parameters } = loaded
     const keyOf = keysOf(parameters)
+    const keyed = (values: Values) => Object.fromEntries(Object.entries(values).map(([name, at]) => [keyOf(name), at]))
+    const raw: Row[] = (plan.rows.length > 0 ? plan.rows : [{}]).map((values, at) => ({
+      row: plan.rowNumbers[at] ?? at + 1,
+      values: keyed(values),
+      extra: plan.extra[at],
+    }))
+    const rawAxes = plan.axes.map(({ parameter, values }) => ({ key: keyOf(parameter), values }))
+    const rawSets = keyed(plan.sets)
+    const takers = workers.length > 0 ? workers : this.#realWorkers().map(({ id }) => id)
+    const lacking = await this.#deps.serverFiles.lacking(
+      takers,
+      serverFilesIn(parameters, [...raw.map(({ values }) => values), rawSets], rawAxes),
+    )
+    const checkFile = this.#fileCheck(asker, lacking)
 
-    const sets = this.#readSets(parameters, plan.sets, asker)
-    const checkFile = remembered((value) => this.#deps.inputs.check(value, asker.mayUsePaths))
-    const axes = plan.axes.map(({ parameter: name, values }) => {
-      const parameter = resolveParameter(parameters, name)
-      return { key: parameter.key, values: values.map((value) => mustFit(parameter, value, checkFile)) }
+    const sets = this.#readSets(parameters, rawSets, checkFile)
+    const axes = rawAxes.map(({ key, values }) => {
+      const parameter = resolveParameter(parameters, key)
+      return { key, values: values.map((value) => mustFit(parameter, value, checkFile)) }
     })
     const columns: Record<string, string> = {}
     for (const [name, column] of Object.entries(plan.columns)) columns[keyOf(name)] = column
-    const raw: Row[] = (plan.rows.length > 0 ? plan.rows : [{}]).map((values, at) => {
-      const keyed: Values = {}
-      for (const [name, value] of Object.entries(values)) keyed[keyOf(name)] = value
-      return { row: plan.rowNumbers[at] ?? at + 1, values: keyed, extra: plan.extra[at] }
-    })
     const given = new Set([...Object.keys(sets), ...axes.map(({ key }) => key)])
     const { good, faults, emptyTexts } = checkRows(raw, {
       parameters,
       columns,
       given,
-      standing: standingFaults(loaded, workers),
+      standing: [...standingFaults(loaded, workers), ...standingFiles(parameters, checkFile)],
       checkFile,
     })
     const grid = { sets, rows: good, axes, repeat: plan.repeat }
@@ -182,14 +199,26 @@ export class Plans {
   }
 
   /** Values for the whole batch; a field left empty keeps the workflow's value, unless it holds text. */
-  #readSets(parameters: Parameter[], sets: Values, { mayUsePaths }: Asker): Values {
+  #readSets(parameters: Parameter[], sets: Values, checkFile: FileCheck): Values {
     const read: Values = {}
     for (const [name, raw] of Object.entries(sets)) {
       const parameter = resolveParameter(parameters, name)
       if (raw === null || (raw === '' && parameter.type !== 'STRING')) continue
-      read[parameter.key] = mustFit(parameter, raw, (value) => this.#deps.inputs.check(value, mayUsePaths))
+      read[parameter.key] = mustFit(parameter, raw, checkFile)
     }
     return read
+  }
+
+  /** Files of this machine are looked for here, names of the servers' own among those they lack. */
+  #fileCheck({ mayUsePaths }: Asker, lacking: ReadonlyMap<string, string>): FileCheck {
+    return remembered((value) => {
+      if (isLocalFile(value)) {
+        const code = this.#deps.inputs.check(value, mayUsePaths)
+        return code && faultOf(code)
+      }
+      const worker = lacking.get(value)
+      return worker === undefined ? undefined : faultOf('row.file-not-there', { worker })
+    })
   }
 
   /** Input files named by path are kept, and their paths replaced by what they are kept as. */
@@ -381,6 +410,34 @@ function standingFaults({ inspection, parameters, prompt }: Loaded, takers: read
     return fault ? [{ key: parameter.key, value, fault }] : []
   })
 }
+
+/** Every value that names a file a server should have already: of rows, sets and axes, and the workflow's own. */
+function* serverFilesIn(
+  parameters: readonly Parameter[],
+  given: readonly Values[],
+  axes: readonly { key: string; values: readonly Json[] }[],
+): Iterable<string> {
+  for (const parameter of parameters.filter(({ upload }) => upload)) {
+    const { key, default: standing } = parameter
+    const values = [
+      standing,
+      ...given.map((row) => row[key]),
+      ...axes.flatMap((axis) => (axis.key === key ? axis.values : [])),
+    ]
+    for (const value of values) {
+      const file = serverFileOf(parameter, value)
+      if (file !== null) yield file
+    }
+  }
+}
+
+/** The workflow's own files that a taker lacks: a fault of each row that does not replace them. */
+const standingFiles = (parameters: readonly Parameter[], checkFile: FileCheck): Standing[] =>
+  parameters.flatMap((parameter) => {
+    const file = serverFileOf(parameter, parameter.default)
+    const fault = file === null ? undefined : checkFile(file)
+    return file !== null && fault ? [{ key: parameter.key, value: file, fault }] : []
+  })
 
 function mustFit(parameter: Parameter, raw: Json, checkFile: FileCheck): Json {
   const { value, fault } = checkValue(parameter, raw, checkFile)

@@ -171,6 +171,30 @@ export function workerPromises(name: string, open: () => Promise<Worker>) {
       for (const [at, value] of wanted.entries()) expect(Math.abs(data[at]! - value)).toBeLessThanOrEqual(1)
     })
 
+    test('it says which input files it has, by the names prompts give them', async () => {
+      const worker = await open()
+      const file = path.join(tempDir(), 'there.png')
+      await sharp({ create: { width: 8, height: 8, channels: 3, background: '#123456' } }).toFile(file)
+      const value = await worker.upload({ path: file, name: 'there.png' })
+      const [saved] = filesOf(await all(worker.run(anAttempt(aPicture()), soon())))
+      const names = [
+        value,
+        `${value} [input]`,
+        `${saved!.filename} [output]`,
+        saved!.filename,
+        'no/such.png',
+        '../x.png',
+      ]
+      expect(await Promise.all(names.map((name) => worker.hasInput(name)))).toEqual([
+        true,
+        true,
+        true,
+        false,
+        false,
+        false,
+      ])
+    })
+
     test('a file it does not have is said to be missing', async () => {
       const worker = await open()
       const file: FileReference = { filename: `${randomUUID()}.png`, subfolder: '', type: 'output' }

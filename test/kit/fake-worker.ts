@@ -64,6 +64,9 @@ export class FakeWorker implements Worker {
   onHealth() {
     return () => {}
   }
+  async hasInput() {
+    return true
+  }
   async definitions() {
     return {}
   }

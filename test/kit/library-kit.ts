@@ -55,7 +55,13 @@ export function libraryKit({ workers = [] as WorkerView[], definitions = bundled
   const library = new Library({ database, clock, newId, dataDir, resourcesDir, fleet, queue })
   const defaultOutputDir = path.join(dataDir, 'out')
   const random = () => 0.25
-  const plans = new Plans({ queue, library, fleet, inputs, settings, clock, random, defaultOutputDir })
+  /** Input files that no server has. */
+  const lacking = new Set<string>()
+  const serverFiles = {
+    lacking: async ([worker = 'none']: readonly string[], names: Iterable<string>) =>
+      new Map([...names].filter((name) => lacking.has(name)).map((name) => [name, worker])),
+  }
+  const plans = new Plans({ queue, serverFiles, library, fleet, inputs, settings, clock, random, defaultOutputDir })
   const plan = (more: Partial<BatchPlanInput> & { workflowId: string }) => BatchPlan.parse(more)
   return {
     dataDir,
@@ -66,6 +72,7 @@ export function libraryKit({ workers = [] as WorkerView[], definitions = bundled
     fleet,
     queue,
     inputs,
+    lacking,
     settings,
     library,
     plans,

@@ -15,8 +15,8 @@ export interface Checked {
   readonly emptyTexts: number
 }
 
-/** Why a file may not be given for an upload parameter; undefined: it may. */
-export type FileCheck = (value: string) => FileFault | undefined
+/** Why a file may not be given for an upload parameter, whoever has it; undefined: it may. */
+export type FileCheck = (value: string) => Fault | undefined
 export type FileFault = Extract<BatchCode, `row.file-${string}`>
 
 /** Why a value does not fit: a sentence, its code and facts. */
@@ -95,7 +95,7 @@ function placeholderIn(parameter: Parameter): string | undefined {
 const isReplaced = (parameter: Parameter, isGiven: (key: string) => boolean) =>
   placesOf(parameter).every(({ node, input, mark }) => mark !== undefined && isGiven(`${node}.${input}`))
 
-function faultOf(code: BatchCode, facts: Facts = {}): Fault {
+export function faultOf(code: BatchCode, facts: Facts = {}): Fault {
   return { reason: warning(code, facts).message, code, facts }
 }
 
@@ -106,9 +106,10 @@ export function checkValue(
   checkFile: FileCheck,
 ): { value: Json; fault?: undefined } | { value?: undefined; fault: Fault } {
   try {
-    if (parameter.upload && typeof raw === 'string' && isLocalFile(raw)) {
-      const code = checkFile(raw.trim())
-      return code === undefined ? { value: raw.trim() } : { fault: faultOf(code) }
+    if (parameter.upload && typeof raw === 'string') {
+      const fault = checkFile(raw.trim())
+      if (fault) return { fault }
+      if (isLocalFile(raw)) return { value: raw.trim() }
     }
     return { value: coerceValue(parameter, raw) }
   } catch (cause) {

@@ -25,6 +25,7 @@ export const batchSentences = {
   'table.damaged-text': '{count} damaged characters were replaced by �.',
   'row.placeholder-empty': '{placeholder} has no value.',
   'row.file-missing': 'There is no such file.',
+  'row.file-not-there': '{worker} has no input file of this name; give a file of this computer, or put it there.',
   'row.file-not-media': 'It is not a picture, video or sound.',
   'row.file-by-path': 'Files are given by choosing or dropping them, not by their path.',
 } as const

@@ -12,6 +12,7 @@ const sentences = {
   'blueprint-outputs': '{title} is a blueprint: nothing saves or shows what it gives: {outputs}.',
   'missing-node': 'The node class {classType} is not known here.',
   'missing-model': '{file} is not in the {folder} folder.',
+  'missing-input-file': '{worker} has no input file {file} for “{name}”; choose a file, or put it there.',
   'values-left-over': '{title} has {actual} stored values where {expected} are known; left over: {values}.',
   'values-misaligned': 'The stored values of {title} do not fit its inputs: {inputs}.',
   'values-unknown': '{title} stores {actual} values, and nothing says which inputs they are for.',

@@ -30,6 +30,11 @@ export interface Submission {
   /** Goes to `extra_data.extra_pnginfo`; each key becomes a text of the saved picture. */
   pngInfo: Record<string, Json>
 }
+export interface ModelFile {
+  name: string
+  /** null: the server does not say. */
+  sizeBytes: number | null
+}
 export interface ClientOptions {
   /** Ours alone: two sockets with one id leave one of them deaf. */
   clientId: string
@@ -79,6 +84,24 @@ export class ComfyClient {
 
   async objectInfo(signal?: AbortSignal): Promise<ObjectInfo> {
     return (await this.#getJson('object_info', { signal, timeoutMs: 180_000 })) as unknown as ObjectInfo
+  }
+
+  /** The model files of one folder, as the server names them; null where it has no such folder. */
+  async modelFiles(folder: string, signal?: AbortSignal): Promise<ModelFile[] | null> {
+    const name = encodeURIComponent(folder)
+    for (const path of [`experiment/models/${name}`, `models/${name}`]) {
+      const reply = await this.#send('GET', path, { signal })
+      const { status, body } = await this.#readText(reply, REPLY_LIMIT_BYTES)
+      this.#refuseIfUnauthorised(status)
+      const list = status === 200 ? tryParse(body) : undefined
+      if (!Array.isArray(list)) continue
+      return list.flatMap((file) => {
+        if (typeof file === 'string') return [{ name: file, sizeBytes: null }]
+        if (!isJsonObject(file) || typeof file.name !== 'string') return []
+        return [{ name: file.name, sizeBytes: typeof file.size === 'number' && file.size > 0 ? file.size : null }]
+      })
+    }
+    return null
   }
 
   /** Waiting and running prompts, ours and others'. */
@@ -167,10 +190,14 @@ export class ComfyClient {
     return { filename: name, subfolder, type }
   }
 
+  /** @throws AppError 'worker.unauthorised' | 'worker.unreachable' */
   async hasFile(file: FileReference, signal?: AbortSignal): Promise<boolean> {
     const reply = await this.#send('HEAD', viewPath(file), { signal })
     await reply.body.dump()
-    return reply.statusCode === 200
+    const { statusCode } = reply
+    if ([200, 400, 403, 404].includes(statusCode)) return statusCode === 200 // 403: a name that leads out of the folder
+    this.#refuseIfUnauthorised(statusCode)
+    throw this.#unreachable(`HTTP ${statusCode}`)
   }
 
   /**

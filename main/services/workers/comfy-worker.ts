@@ -10,7 +10,7 @@ import { AppError, toFailure } from '../../../core/contract/errors.ts'
 import { isJsonObject } from '../../../core/contract/json.ts'
 import type { WorkerHealth, WorkerView } from '../../../core/contract/worker.ts'
 import type { ComfyAddress } from '../../../core/engine/comfy/address.ts'
-import { ComfyClient } from '../../../core/engine/comfy/client.ts'
+import { ComfyClient, type ModelFile } from '../../../core/engine/comfy/client.ts'
 import {
   cancelPrompt,
   followPrompt,
@@ -60,6 +60,8 @@ export class ComfyWorker implements Worker {
   #wake = new AbortController()
   #inFlight = 0
   #definitions: { asked: Promise<ObjectInfo>; at: number } | undefined
+  /** By folder; as old as its definitions at most. */
+  readonly #modelFiles = new Map<string, { asked: Promise<ModelFile[] | null>; at: number }>()
   /** What this server was given since it started: our name of the file → the value for the prompt. */
   readonly #uploads = new Map<string, FileReference>()
   readonly #hashes = new Map<string, string>()
@@ -132,6 +134,19 @@ export class ComfyWorker implements Worker {
     return unlessAborted(this.#definitions.asked, signal)
   }
 
+  /** The model files of one folder there; null where it has no such folder. */
+  modelFiles(folder: string, signal?: AbortSignal): Promise<ModelFile[] | null> {
+    const { now } = this.#options
+    let known = this.#modelFiles.get(folder)
+    if (!known || now() - known.at > DEFINITIONS_LAST_MS) {
+      const asked = this.#client.modelFiles(folder)
+      known = { asked, at: now() }
+      this.#modelFiles.set(folder, known)
+      asked.catch(() => this.#modelFiles.delete(folder))
+    }
+    return unlessAborted(known.asked, signal)
+  }
+
   run(attempt: Attempt, signal: AbortSignal): AsyncIterable<JobStep> {
     return this.#counted(runPrompt(this.#client, attempt, signal, this.#options.pace))
   }
@@ -157,6 +172,10 @@ export class ComfyWorker implements Worker {
       this.#uploads.set(name, there)
     }
     return there.subfolder ? `${there.subfolder}/${there.filename}` : there.filename
+  }
+
+  hasInput(name: string, signal?: AbortSignal): Promise<boolean> {
+    return this.#client.hasFile(inputReference(name), signal)
   }
 
   fetch(file: FileReference, signal?: AbortSignal): AsyncIterable<Uint8Array> {
@@ -207,6 +226,7 @@ export class ComfyWorker implements Worker {
   /** A connection that comes back may come from a server that was restarted: nothing learned before is certain. */
   #onServerMayBeNew = () => {
     this.#definitions = undefined
+    this.#modelFiles.clear()
     this.#uploads.clear()
     if (this.#health.is !== 'ready') this.#lookNow()
   }
@@ -251,6 +271,18 @@ export class ComfyWorker implements Worker {
       this.#hashes.set(key, sha256)
     }
     return sha256
+  }
+}
+
+/** Where a file lies that a prompt names: `sub/name.png`, `name.png [output]`. */
+function inputReference(name: string): FileReference {
+  const said = /^(.+) \[(input|output|temp)\]$/s.exec(name)
+  const file = (said?.[1] ?? name).replaceAll('\\', '/') // a server on Windows takes either slash
+  const at = file.lastIndexOf('/')
+  return {
+    filename: file.slice(at + 1),
+    subfolder: file.slice(0, Math.max(0, at)),
+    type: (said?.[2] as FileReference['type'] | undefined) ?? 'input',
   }
 }
 

@@ -39,6 +39,8 @@ export interface Worker {
   cancel(promptId: string, signal?: AbortSignal): Promise<void>
   /** Uploads an input file; the reply is the value to put into the prompt. */
   upload(file: { path: string; name: string }, signal?: AbortSignal): Promise<string>
+  /** Whether an input file is there, named as a prompt names it: `sub/name.png`, `name.png [output]`. */
+  hasInput(name: string, signal?: AbortSignal): Promise<boolean>
   /** The bytes of an output file. */
   fetch(file: FileReference, signal?: AbortSignal): AsyncIterable<Uint8Array>
   close(): Promise<void>

@@ -190,6 +190,35 @@ describe('input files', () => {
   })
 })
 
+describe('input files a server should have', () => {
+  const loader = {
+    '1': { class_type: 'LoadImage', inputs: { image: 'example.png' } },
+    '2': { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: 'x' } },
+  }
+  const named = { reason: expect.stringContaining('desk has no input file'), code: 'row.file-not-there' }
+
+  test('rows that name one it lacks are told, the others go', async () => {
+    const { plans, plan, lacking, claimAll } = await kit(loader, { workers: [aView('desk')] })
+    lacking.add('gone.png')
+    const rows = [{ Image: 'there.png' }, { Image: 'gone.png' }, {}]
+    const { faults } = await plans.preview(plan({ rows, workers: ['desk'] }), remote)
+    expect(faults).toEqual([expect.objectContaining({ row: 2, value: 'gone.png', ...named })])
+    await plans.submit(plan({ rows, workers: ['rehearsal'] }), remote)
+    expect(claimAll().map(({ overrides }) => overrides)).toEqual([{ '1.image': 'there.png' }, {}])
+  })
+
+  test('the workflow’s own is a fault of every row that keeps it; as a value for all rows it is refused', async () => {
+    const { plans, plan, lacking } = await kit(loader, { workers: [aView('desk')] })
+    lacking.add('example.png')
+    const rows = [{}, { Image: 'there.png' }]
+    const { faults } = await plans.preview(plan({ rows }), remote)
+    expect(faults).toEqual([expect.objectContaining({ row: 1, value: 'example.png', ...named })])
+    await expect(plans.preview(plan({ sets: { Image: 'example.png' } }), remote)).rejects.toMatchObject({
+      code: 'parameter.bad-value',
+    })
+  })
+})
+
 describe('the preview', () => {
   test('counts what would be made and shows the first names', async () => {
     const { plans, plan, queue } = await kit()

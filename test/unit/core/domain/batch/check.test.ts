@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { checkRows } from '../../../../../core/domain/batch/check.ts'
+import { checkRows, faultOf } from '../../../../../core/domain/batch/check.ts'
 import type { Row } from '../../../../../core/domain/batch/expand.ts'
 import { aParameter, textParameters } from '../../../../kit/batch-kit.ts'
 
@@ -13,7 +13,7 @@ const check = (
     parameters,
     columns,
     given: new Set(given),
-    checkFile: (value) => (value.includes('missing') ? 'row.file-missing' : undefined),
+    checkFile: (value) => (value.includes('missing') ? faultOf('row.file-missing') : undefined),
   })
 
 test('of 1 000 rows the 12 faulty ones are named with column, value and reason, and 988 are good', () => {
