@@ -90,7 +90,15 @@ export const errors = {
   },
   'import.unsupported-file': {
     message: '{name} is {kind}, which holds no workflow that can be read.',
-    remedy: 'Drop a workflow (.json), or a PNG or WebP picture made by ComfyUI.',
+    remedy: 'Drop a workflow (.json), or a picture, video or sound made by ComfyUI.',
+  },
+  'import.empty-archive': {
+    message: 'There is no workflow in the archive {name}.',
+    remedy: 'Choose an archive that holds workflows, or pictures made by ComfyUI.',
+  },
+  'import.too-many-files': {
+    message: '{name} holds more than {limit} files.',
+    remedy: 'Unpack it and drop the workflows.',
   },
   'import.damaged': {
     message: '{name} is damaged: {reason}',
@@ -99,7 +107,7 @@ export const errors = {
   'import.no-workflow': {
     message: 'There is no workflow in {name}.',
     remedy:
-      'The picture was saved without metadata or re-saved by another program; use the original from ComfyUI’s output folder.',
+      'It was saved without metadata, or saved again or sent on by a program that removes it; use the original from ComfyUI’s output folder.',
   },
   'import.too-many-nodes': {
     message: '{name} has {nodes} nodes; up to {limit} are read.',
@@ -223,6 +231,10 @@ export const errors = {
     remedy: 'Look at the worker’s output folder, then retry or cancel.',
   },
   'input.missing': { message: 'The input file {name} is not there.', remedy: 'Choose the file again.' },
+  'input.unreachable': {
+    message: '{url} could not be fetched: {reason}',
+    remedy: 'Connect to the network and try again, or choose a file of your own.',
+  },
   'input.not-media': {
     message: '{name} is not a picture, video or sound.',
     remedy: 'Choose a file such as PNG, JPEG, WebP, MP4 or WAV.',
@@ -235,6 +247,14 @@ export const errors = {
   'output.foreign': {
     message: '{name} on the worker was made by another prompt.',
     remedy: 'Retry the job; if it happens again, look for a custom node that saves over its own files.',
+  },
+  'list.unreachable': {
+    message: 'The list of custom nodes could not be fetched: {reason}',
+    remedy: 'Connect to the network and look again; what the file itself names is shown meanwhile.',
+  },
+  'list.bad-mirrors': {
+    message: '{file} cannot be used: {reason}',
+    remedy: 'Correct or remove the file.',
   },
   'artifact.gone': {
     message: '{name} is no longer in the output folder.',

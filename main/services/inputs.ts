@@ -9,7 +9,7 @@ import {
   rmSync,
   statSync,
 } from 'node:fs'
-import { copyFile, link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { copyFile, link, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
 import { Readable } from 'node:stream'
@@ -20,21 +20,30 @@ import type { InputFile as InputFileSchema } from '../../core/contract/app.ts'
 import { AppError } from '../../core/contract/errors.ts'
 import { safeFileName } from '../../core/domain/artifact-name.ts'
 import type { FileFault } from '../../core/domain/batch/check.ts'
+import { HEAD_BYTES, mediaOf } from '../../core/domain/media.ts'
+import { fetchPublic, type PublicRequest } from '../../core/engine/download/fetch-public.ts'
 
 export type InputFile = z.infer<typeof InputFileSchema>
 
 const MEDIA =
   /\.(png|jpe?g|webp|gif|bmp|tiff?|avif|mp4|mov|webm|mkv|avi|m4v|wav|mp3|flac|ogg|opus|m4a|aac|glb|gltf|obj|fbx|stl|ply)$/i
+const MOST_FETCHED_BYTES = 64 * 1024 * 1024
 const REF = /^input:([0-9a-f]{64})\/([^/\\]+)$/
 const inPeoplesOrder = new Intl.Collator('en', { numeric: true })
 
 /** Files kept for LoadImage and its relatives, by their content: what was queued is what runs, whatever happens to the original. */
 export class Inputs {
   #dir: string
+  /** Which file an address gave, by the address's hash. */
+  #addresses: string
+  #mayReach: PublicRequest['mayReach']
+  #onTheirWay = new Map<string, Promise<string>>()
 
-  constructor(dataDir: string) {
+  constructor(dataDir: string, { mayReach }: Pick<PublicRequest, 'mayReach'> = {}) {
     this.#dir = path.join(dataDir, 'inputs')
-    mkdirSync(this.#dir, { recursive: true })
+    this.#addresses = path.join(this.#dir, 'addresses')
+    this.#mayReach = mayReach
+    mkdirSync(this.#addresses, { recursive: true })
     for (const name of readdirSync(this.#dir)) if (name.endsWith('.part')) rmSync(path.join(this.#dir, name))
   }
 
@@ -52,6 +61,30 @@ export class Inputs {
     mustBeMedia(from)
     if (!isFile(from)) throw new AppError('input.missing', { name: path.basename(from) })
     return this.#keep(path.basename(from), (part) => copyFile(from, part, constants.COPYFILE_FICLONE))
+  }
+
+  /**
+   * The picture, film or sound at an address, fetched once and kept like any other; gives its ref.
+   * @throws AppError 'input.unreachable', 'input.not-media'
+   */
+  addUrl(url: string): Promise<string> {
+    const known = this.#onTheirWay.get(url)
+    if (known) return known
+    const adding = this.#addUrl(url).finally(() => this.#onTheirWay.delete(url))
+    this.#onTheirWay.set(url, adding)
+    return adding
+  }
+  async #addUrl(url: string): Promise<string> {
+    const kept = path.join(this.#addresses, createHash('sha256').update(url).digest('hex'))
+    const before = await readFile(kept, 'utf8').catch(() => '')
+    if (before !== '' && this.check(before, false) === undefined) return before
+    const { bytes } = await fetchPublic(url, { limitBytes: MOST_FETCHED_BYTES, mayReach: this.#mayReach })
+    const last = decoded(new URL(url).pathname.split('/').filter(Boolean).at(-1) ?? '')
+    const { kind, ext } = mediaOf(bytes.subarray(0, HEAD_BYTES), last)
+    if (kind !== 'image' && kind !== 'video' && kind !== 'audio') throw new AppError('input.not-media', { name: url })
+    const { ref } = await this.add(`${path.basename(last, path.extname(last)) || 'picture'}.${ext}`, bytes)
+    await writeFile(kept, ref).catch(() => {}) // asked for again next time
+    return ref
   }
 
   /** Every media file directly in a folder, 2 before 10. */
@@ -130,6 +163,14 @@ export class Inputs {
 
 function mustBeMedia(name: string) {
   if (!MEDIA.test(name)) throw new AppError('input.not-media', { name: path.basename(name) })
+}
+
+function decoded(name: string): string {
+  try {
+    return decodeURIComponent(name)
+  } catch {
+    return name
+  }
 }
 
 function isFile(file: string) {

@@ -6,7 +6,7 @@ import type { Values } from '../../core/contract/batch.ts'
 import type { ObjectInfo, Prompt } from '../../core/contract/comfyui.ts'
 import { AppError } from '../../core/contract/errors.ts'
 import { isJsonObject, type Json, parseJson, writeJson } from '../../core/contract/json.ts'
-import { itemsOf, type Panel } from '../../core/contract/panel.ts'
+import { choicesOf, itemsOf, type Panel } from '../../core/contract/panel.ts'
 import type {
   Inspection,
   Parameter,
@@ -31,6 +31,7 @@ import {
 } from '../../core/domain/workflow/panel.ts'
 import { arrange } from '../../core/domain/workflow/parameters.ts'
 import { type ReadWorkflow, readWorkflow } from '../../core/domain/workflow/read.ts'
+import { bundledDefinitions } from '../../core/engine/definitions.ts'
 import { readWorkflowFile } from '../../core/engine/metadata/read-file.ts'
 import type { Clock } from './clock.ts'
 import type { Database } from './database/open.ts'
@@ -40,6 +41,8 @@ export interface Definitions {
   readonly definitions: ObjectInfo
   readonly from: string
   readonly version?: string
+  /** They are a copy from then. */
+  readonly cachedAt?: number
 }
 
 interface Deps {
@@ -259,6 +262,20 @@ export class Library {
     return panelValues(panel, values, (await this.load(id)).parameters)
   }
 
+  /** An address that the workflow or a form of it names; nothing else is fetched for a picture of it. */
+  async knownAddress(id: string, url: string): Promise<string> {
+    const { panels, parameters } = await this.load(id)
+    const named = panels.flatMap(({ params }) =>
+      [...itemsOf(params)].flatMap(({ item }) => [
+        item.default,
+        ...(choicesOf(item) ?? []).flatMap(({ value, thumbnail }) => [value, thumbnail]),
+      ]),
+    )
+    if (!named.includes(url) && !parameters.some(({ upload, default: value }) => upload && value === url))
+      throw new AppError('app.not-found', { what: url })
+    return url
+  }
+
   /**
    * Gives forms that came without a workflow to the one that has all they turn: one that came with them, else any. A
    * form of the same title is replaced.
@@ -374,10 +391,9 @@ export function readPanelsFile(name: string, bytes: Uint8Array): { panels: Panel
 }
 
 /** What a file holds, without keeping it. */
-export function inspectFile(name: string, bytes: Uint8Array, known: Definitions): Inspection {
+export function inspectFile(name: string, bytes: Uint8Array, known: Definitions): Inspection & { prompt: Prompt } {
   const { container, texts } = readWorkflowFile(name, bytes)
-  const { prompt: _, ...inspection } = inspect(readWorkflow(name, texts), container, known)
-  return inspection
+  return inspect(readWorkflow(name, texts), container, known)
 }
 
 /** The prompt a file stands for, without keeping it, and what of it would be lost. */
@@ -391,8 +407,18 @@ export function convertFile(
   return { prompt, losses: problems.filter(({ kind }) => kind === 'loss' || kind === 'missing-node') }
 }
 
-const inspect = (read: ReadWorkflow, container: Inspection['container'], { definitions, from, version }: Definitions) =>
-  inspectWorkflow(read, container, definitions, { from, version })
+const inspect = (
+  read: ReadWorkflow,
+  container: Inspection['container'],
+  { definitions, from, version, cachedAt }: Definitions,
+) =>
+  inspectWorkflow(
+    read,
+    container,
+    definitions,
+    { from, version, ...(cachedAt !== undefined && { cachedAt }) },
+    bundledDefinitions(),
+  )
 
 /** Whether it may be queued at all; a node the worker lacks is still sketched by the rehearsal. */
 const isRunnable = ({ problems, outputs, nodes }: Inspection) =>

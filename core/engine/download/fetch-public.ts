@@ -1,0 +1,116 @@
+import { lookup } from 'node:dns'
+import { BlockList, isIP } from 'node:net'
+import { Agent, request } from 'undici'
+import { AppError } from '../../contract/errors.ts'
+import { reasonOf } from '../comfy/client.ts'
+
+const REDIRECTS = 3
+const inside = new BlockList()
+// 198.18.0.0/15 is left out: proxies of many people answer every name with an address of theirs in it
+for (const [net, bits] of [
+  ['0.0.0.0', 8],
+  ['10.0.0.0', 8],
+  ['100.64.0.0', 10],
+  ['127.0.0.0', 8],
+  ['169.254.0.0', 16],
+  ['172.16.0.0', 12],
+  ['192.0.0.0', 24],
+  ['192.168.0.0', 16],
+  ['224.0.0.0', 3],
+] as const)
+  inside.addSubnet(net, bits, 'ipv4')
+for (const [net, bits] of [
+  ['::', 96], // unspecified, loopback, and IPv4 written as IPv6
+  ['::ffff:0:0', 96],
+  ['64:ff9b::', 96],
+  ['64:ff9b:1::', 48],
+  ['2001::', 32],
+  ['2002::', 16],
+  ['fc00::', 7],
+  ['fe80::', 10],
+  ['fec0::', 10],
+  ['ff00::', 8],
+] as const)
+  inside.addSubnet(net, bits, 'ipv6')
+
+/** Whether an address of the internet, rather than of this machine, its network, or a cloud's own services. */
+export function isPublic(address: string): boolean {
+  const family = isIP(address)
+  return family !== 0 && !inside.check(address, family === 4 ? 'ipv4' : 'ipv6')
+}
+
+export interface PublicRequest {
+  limitBytes: number
+  timeoutMs?: number
+  signal?: AbortSignal
+  /** For tests: which addresses may be asked. */
+  mayReach?: (address: string) => boolean
+}
+
+/**
+ * A file from an address that somebody else's file named: http(s) only, from the internet only, whatever the name
+ * resolves to and wherever it redirects, of a bounded size, within a bounded time. Nothing of ours goes along.
+ * @throws AppError 'input.unreachable'
+ */
+export async function fetchPublic(url: string, asked: PublicRequest): Promise<{ url: string; bytes: Buffer }> {
+  const { limitBytes, timeoutMs = 20_000, mayReach = isPublic } = asked
+  const agent = new Agent({
+    connect: {
+      timeout: 8_000,
+      // what is checked here is what is connected to
+      lookup(host, options, done) {
+        lookup(host, { ...options, all: true }, (cause, found) => {
+          const usable = cause ? [] : found.filter(({ address }) => mayReach(address))
+          const [first] = usable
+          if (cause || !first) done(cause ?? new Error(NOT_PUBLIC), '', 4)
+          else if (options.all) done(null, usable as never)
+          else done(null, first.address, first.family)
+        })
+      },
+    },
+  })
+  const limits = [AbortSignal.timeout(timeoutMs), asked.signal].filter((given) => given !== undefined)
+  const signal = AbortSignal.any(limits)
+  try {
+    let target = URL.parse(url)
+    for (let redirects = 0; ; redirects++) {
+      if (!target || !/^https?:$/.test(target.protocol)) throw new Error('it is no web address')
+      const host = target.hostname.replace(/^\[|\]$/g, '')
+      if (isIP(host) && !mayReach(host)) throw new Error(NOT_PUBLIC)
+      target.username = target.password = ''
+      const { statusCode, headers, body } = await request(target, { dispatcher: agent, signal })
+      const { location, 'content-length': length } = headers
+      if (statusCode >= 301 && statusCode <= 308 && statusCode !== 304 && typeof location === 'string') {
+        await body.dump()
+        if (redirects === REDIRECTS) throw new Error('it redirects too often')
+        target = URL.parse(location, target.href)
+        continue
+      }
+      if (statusCode !== 200) {
+        await body.dump()
+        throw new Error(`HTTP ${statusCode}`)
+      }
+      const tooLarge = () => new Error(`more than ${limitBytes / 1024 / 1024} MiB`)
+      if (Number(length) > limitBytes) {
+        body.destroy()
+        throw tooLarge()
+      }
+      const chunks: Uint8Array[] = []
+      let size = 0
+      for await (const chunk of body as AsyncIterable<Uint8Array>) {
+        size += chunk.length
+        if (size > limitBytes) throw tooLarge()
+        chunks.push(chunk)
+      }
+      return { url: target.href, bytes: Buffer.concat(chunks) }
+    }
+  } catch (cause) {
+    asked.signal?.throwIfAborted()
+    throw new AppError('input.unreachable', { url: withoutUser(url), reason: reasonOf(cause) }, { cause })
+  } finally {
+    await agent.destroy()
+  }
+}
+
+const NOT_PUBLIC = 'it is not on the internet'
+const withoutUser = (url: string) => url.replace(/\/\/[^/@]*@/, '//').slice(0, 300)
