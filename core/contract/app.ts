@@ -89,6 +89,11 @@ export const app = {
   ),
   /** The forms in a file, without keeping them. */
   'workflow.panel.read': query(FileBytes, z.object({ panels: z.array(Panel), problems: z.array(Problem) })),
+  /** With what servers and the network can say: where each model is, how large, who brings the missing classes. */
+  'workflow.needs': query(
+    z.object({ id: WorkflowId, workerId: WorkerId.optional() }),
+    Inspection.pick({ models: true, customNodes: true, paid: true, vram: true, nodeLists: true, definitions: true }),
+  ),
   /** Looks without keeping; `definitions` is an object_info to use instead of a worker's. */
   'workflow.inspect': query(
     FileBytes.extend({ worker: z.string().optional(), definitions: JsonRecord.optional() }),

@@ -2,11 +2,18 @@ import type { ObjectInfo, Prompt } from '../../contract/comfyui.ts'
 import type { Inspection, Parameter, Problem } from '../../contract/workflow.ts'
 import { convertWorkflow } from './convert.ts'
 import { definitionOf } from './definitions.ts'
-import { customNodeNeeds, modelNeeds, paidNodes } from './needs.ts'
+import { compareVersions, coreVersions, customNodeNeeds, modelNeeds, paidNodes } from './needs.ts'
 import { findParameters } from './parameters.ts'
 import { problem } from './problems.ts'
 import type { ReadWorkflow } from './read.ts'
 import { type Validation, validatePrompt } from './validate.ts'
+import { estimateVram } from './vram.ts'
+
+/** ComfyUI's own nodes in the newest version we know, whatever the server has. */
+export interface CoreDefinitions {
+  readonly definitions: ObjectInfo
+  readonly version: string
+}
 
 /**
  * All there is to know of a workflow before it runs, judged by one set of definitions. Those that are `bundled`, or
@@ -17,13 +24,14 @@ export function inspectWorkflow(
   container: Inspection['container'],
   definitions: ObjectInfo,
   definitionsFrom: Inspection['definitions'],
-  validation?: Validation,
+  core?: CoreDefinitions,
 ): Inspection & { prompt: Prompt } {
   const { prompt, problems } = convertWorkflow(read, definitions)
   const sure = definitionsFrom.from !== 'bundled'
   const parameters = findParameters(prompt, definitions, read.editor)
   const models = modelNeeds(prompt, definitions, read.editor, sure)
-  const judged = validation ?? validatePrompt(prompt, definitions, { assumeModels: !sure })
+  const judged = validatePrompt(prompt, definitions, { assumeModels: !sure })
+  const customNodes = customNodeNeeds(prompt, definitions, read.editor)
   const missing = models.flatMap(({ file, folder, node, present }) => {
     const classType = prompt[node]?.class_type
     return present === false ? [problem('missing-model', 'missing-model', { file, folder }, { node, classType })] : []
@@ -34,15 +42,22 @@ export function inspectWorkflow(
     nodes: Object.keys(prompt).length,
     parameters,
     models,
-    customNodes: customNodeNeeds(prompt, definitions, read.editor),
+    customNodes: fromCore(customNodes, read, core),
     paid: paidNodes(prompt, definitions),
     outputs: Object.entries(prompt).flatMap(([node, { class_type, _meta }]) => {
       const definition = definitionOf(definitions, class_type)
       if (!definition?.output_node) return []
       return [{ node, classType: class_type, title: String(_meta?.title ?? definition.display_name ?? class_type) }]
     }),
-    problems: [...problems, ...missing, ...refusals(judged, prompt, parameters, missing)],
+    problems: [
+      ...problems,
+      ...missing,
+      ...refusals(judged, prompt, parameters, missing),
+      ...olderServer(customNodes, read, definitionsFrom, core),
+      ...cachedCopy(definitionsFrom),
+    ],
     definitions: definitionsFrom,
+    vram: estimateVram(models, prompt),
     prompt,
   }
 }
@@ -80,3 +95,42 @@ function refusals(
   }
   return problems
 }
+
+/** Classes that a newer ComfyUI brings itself: by what the file says, else because the newest we know has them. */
+function newerClasses(customNodes: Inspection['customNodes'], { editor }: ReadWorkflow, core?: CoreDefinitions) {
+  const missing = new Set(customNodes.map(({ classType }) => classType))
+  const versions = coreVersions(missing, editor)
+  for (const classType of missing) {
+    const known = core && definitionOf(core.definitions, classType)
+    if (known && !versions.has(classType)) versions.set(classType, core.version)
+  }
+  return versions
+}
+
+function fromCore(customNodes: Inspection['customNodes'], read: ReadWorkflow, core?: CoreDefinitions) {
+  const newer = newerClasses(customNodes, read, core)
+  return customNodes.map((need) => {
+    const version = newer.get(need.classType)
+    if (version === undefined) return need
+    const comfyui = { id: 'comfy-core', title: `ComfyUI ${version}`, url: null, why: 'file' as const }
+    return { ...need, candidates: [comfyui.id, ...need.candidates], packs: [comfyui, ...need.packs] }
+  })
+}
+
+function olderServer(
+  customNodes: Inspection['customNodes'],
+  read: ReadWorkflow,
+  { version: at }: Inspection['definitions'],
+  core?: CoreDefinitions,
+): Problem[] {
+  const newer = newerClasses(customNodes, read, core)
+  if (newer.size === 0) return []
+  const version = [...newer.values()].reduce((a, b) => (compareVersions(a, b) > 0 ? a : b))
+  const facts = { classTypes: [...newer.keys()].join(', '), version, at: at ?? '?' }
+  return [problem('warning', 'comfyui-too-old', facts)]
+}
+
+/** Definitions that are not today's: what a server has may have changed since. */
+const cachedCopy = ({ from, cachedAt }: Inspection['definitions']): Problem[] =>
+  cachedAt === undefined ? [] : [problem('warning', 'definitions-cached', { worker: from, at: minuteOf(cachedAt) })]
+const minuteOf = (at: number) => `${new Date(at).toISOString().slice(0, 16).replace('T', ' ')} UTC`

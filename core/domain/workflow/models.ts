@@ -12,6 +12,11 @@ const byInput: readonly [classType: RegExp, input: RegExp, folder: string][] = [
   [/./, /^lora_name(_\d+)?$|^lora_\d+$/, 'loras'],
   [/./, /^control_net_name$/, 'controlnet'],
   [/./, /^style_model_name$/, 'style_models'],
+  [/^TrainLoraNode$/, /^existing_lora$/, 'loras'],
+  [/^Load(MoGe|DA3)Model$/, /^model_name$/, 'geometry_estimation'],
+  [/^LoadMediaPipe/, /^model_name$/, 'detection'],
+  [/FrameInterpolation/i, /^model_name$/, 'frame_interpolation'],
+  [/OpticalFlow/i, /^model_name$/, 'optical_flow'],
   [/LatentUpscale/i, /^model_name$/, 'latent_upscale_models'],
   [/Upscale/i, /^model_name$/, 'upscale_models'],
   [/./, /^hypernetwork_name$/, 'hypernetworks'],
@@ -29,6 +34,9 @@ const byInput: readonly [classType: RegExp, input: RegExp, folder: string][] = [
 ]
 
 const modelFile = /\.(safetensors|sft|ckpt|pt2?|pth|bin|pkl|gguf|onnx)$/i
+/** A value that names a model file: one line, no address of the web. */
+export const namesModelFile = (value: string) =>
+  modelFile.test(value) && value.length <= 400 && !value.includes('\n') && !value.includes('://')
 /** Choices of VAELoader that are built in. */
 const builtIn = /^(taesd|taesdxl|taesd3|taef1|taef2|pixel_space|none|baked vae)$/i
 
@@ -51,18 +59,16 @@ export function looksLikeModel({ choices }: InputDefinition, value: unknown): bo
 
 /**
  * The choice that means the same file: exact; with the other slash (Windows writes `\\`); in other case; in another
- * folder. null: none, or more than one.
+ * folder; and where the name has no ending, as in a prompt's text, with any. null: none, or more than one.
  */
 export function matchFile(choices: readonly unknown[], value: string): string | null {
   const names = choices.filter((choice) => typeof choice === 'string')
   if (names.includes(value)) return value
   const slashed = (name: string) => name.replaceAll('\\', '/')
-  const base = (name: string) => slashed(name).replace(/^.*\//s, '')
-  for (const same of [
-    slashed,
-    (name: string) => slashed(name).toLowerCase(),
-    (name: string) => base(name).toLowerCase(),
-  ]) {
+  const lower = (name: string) => slashed(name).toLowerCase()
+  const base = (name: string) => lower(name).replace(/^.*\//s, '')
+  const bare = (part: (name: string) => string) => (name: string) => part(name).replace(modelFile, '')
+  for (const same of [slashed, lower, base, ...(modelFile.test(value) ? [] : [bare(lower), bare(base)])]) {
     const found = names.filter((name) => same(name) === same(value))
     if (found.length === 1) return found[0]!
     if (found.length > 1) return null

@@ -1,11 +1,20 @@
 import type { ObjectInfo, Prompt } from '../../contract/comfyui.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
-import type { Inspection } from '../../contract/workflow.ts'
+import type { Inspection, ModelNeed } from '../../contract/workflow.ts'
 import { definitionOf, inputNamed, inputsOf } from './definitions.ts'
 import { type EditorWorkflow, readEditor } from './editor.ts'
-import { looksLikeModel, matchFile, modelFolderOf } from './models.ts'
+import { looksLikeModel, matchFile, modelFolderOf, namesModelFile } from './models.ts'
 
-type ModelNeed = Inspection['models'][number]
+/** A server's model files: what its definitions list, and the files of those folders that were asked for. */
+export interface WorkerFiles {
+  readonly worker: string
+  readonly definitions: ObjectInfo | null
+  readonly files: ReadonlyMap<string, readonly { name: string; sizeBytes: number | null }[]>
+}
+
+/** Classes that read `<lora:name:1>` in a text. */
+const readsLoraTags =
+  /lora.*(tag|text|prompt|manager)|(tag|text|prompt).*lora|wildcard|^PC[A-Z]|^ScheduleTo|^easy (positive|negative)|^ttN |WeiLin/i
 
 /**
  * Every model file the prompt names. `sure`: the definitions are those of the server that would run it, so their
@@ -17,36 +26,67 @@ export function modelNeeds(
   editor: EditorWorkflow | null,
   sure: boolean,
 ): ModelNeed[] {
-  const sources = editor ? modelSources(editor) : new Map<string, ModelNeed['sources']>()
+  const said = editor ? saidOfFiles(editor) : new Map<string, Said>()
   const folderOfList = sure ? foldersByList(definitions) : new Map<string, string>()
   const needs: ModelNeed[] = []
   const seen = new Set<string>()
-  const add = (node: string, file: string, folder: string, present: boolean | null) => {
+  const add = (node: string, input: string, file: string, folder: string, present: boolean | null) => {
     const key = `${node}\0${file}\0${folder}`
     if (seen.has(key)) return
     seen.add(key)
-    needs.push({ file, folder, node, present, sources: sources.get(baseName(file)) ?? [] })
+    const sources = said.get(baseName(file))?.sources ?? []
+    needs.push({ file, folder, node, present, sources, input, workers: [], sizeBytes: null })
   }
   for (const [id, { class_type, inputs }] of Object.entries(prompt)) {
     const definition = definitionOf(definitions, class_type)
     for (const [name, value] of Object.entries(inputs)) {
-      if (isJsonObject(value) && typeof value.lora === 'string' && value.lora !== 'None')
-        add(id, value.lora, 'loras', null)
+      if (isJsonObject(value) && typeof value.lora === 'string' && value.lora !== 'None' && value.on !== false)
+        add(id, name, value.lora, 'loras', null)
       if (typeof value !== 'string') continue
-      for (const embedding of value.matchAll(/\bembedding:([^\s,:;()[\]{}<>|]+)/g))
-        add(id, embedding[1]!, 'embeddings', null)
+      for (const [, file] of value.matchAll(/\bembedding:([^\s,:;()[\]{}<>|]+)/g))
+        add(id, name, file!, 'embeddings', null)
+      if (readsLoraTags.test(class_type))
+        for (const [, file] of value.matchAll(/<lora:([^:<>\n]+)(?::[^<>\n]*)?>/gi))
+          add(id, name, file!.trim(), 'loras', null)
       const declared = definition ? inputNamed(definition, name, inputs) : null
       const folder =
         modelFolderOf(class_type, name, value) ??
-        (declared?.type === 'COMBO' && looksLikeModel(declared, value)
-          ? (folderOfList.get(listKey(declared.choices)) ?? folderByName(name))
+        (namesModelFile(value) && (!declared || looksLikeModel(declared, value))
+          ? (folderOfList.get(listKey(declared?.choices ?? null)) ??
+            said.get(baseName(value))?.folder ??
+            folderByName(name))
           : null)
       if (folder === null) continue
       const listed = sure && declared?.choices && declared.options.remote === undefined ? declared.choices : null
-      add(id, value, folder, listed ? matchFile(listed, value) !== null : null)
+      add(id, name, value, folder, listed ? matchFile(listed, value) !== null : null)
     }
   }
   return needs
+}
+
+/** The folders a server has to be asked about: those whose files no definition of a class in the prompt lists. */
+export const foldersOf = (models: readonly ModelNeed[]) => [...new Set(models.map(({ folder }) => folder))]
+
+/** The same needs, with what each server has of them. */
+export function onWorkers(models: readonly ModelNeed[], prompt: Prompt, workers: readonly WorkerFiles[]): ModelNeed[] {
+  return models.map((need) => {
+    let sizeBytes: number | null = need.sizeBytes
+    const found = workers.map(({ worker, definitions, files }) => {
+      const { class_type, inputs } = prompt[need.node] ?? { class_type: '', inputs: {} }
+      const definition = definitions && definitionOf(definitions, class_type)
+      const declared = definition && need.input !== undefined ? inputNamed(definition, need.input, inputs) : null
+      const inFolder = files.get(need.folder)
+      const value = need.input === undefined ? undefined : inputs[need.input]
+      const isChoice = value === need.file && declared?.choices && declared.options.remote === undefined
+      const names = isChoice ? declared.choices! : inFolder?.map(({ name }) => name)
+      if (!names) return { worker, present: null }
+      const as = matchFile(names, need.file)
+      const size = as === null ? null : inFolder?.find(({ name }) => name === as)?.sizeBytes
+      sizeBytes ??= size ?? null
+      return { worker, present: as !== null, ...(as !== null && as !== need.file && { as }) }
+    })
+    return { ...need, sizeBytes, workers: found }
+  })
 }
 
 const baseName = (file: string) => file.replace(/^.*[\\/]/s, '').toLowerCase()
@@ -66,25 +106,70 @@ function foldersByList(definitions: ObjectInfo): Map<string, string> {
   return folders
 }
 
-/** Where the author says the files come from: on each loader, or for the whole workflow. */
-function modelSources(editor: EditorWorkflow): Map<string, ModelNeed['sources']> {
-  const sources = new Map<string, ModelNeed['sources']>()
-  const take = (models: Json | undefined) => {
+/** What an author says of a file: where it comes from, and which folder it goes to. */
+interface Said {
+  readonly sources: ModelNeed['sources']
+  folder?: string
+}
+
+/** By file name: on each loader, for the whole workflow, and in the notes beside them. */
+function saidOfFiles(editor: EditorWorkflow): Map<string, Said> {
+  const said = new Map<string, Said>()
+  const take = (name: string, url: string, folder: unknown, hash?: unknown) => {
+    if (!/^https?:\/\//i.test(url)) return
+    const known = said.get(baseName(name)) ?? { sources: [] }
+    said.set(baseName(name), known)
+    if (typeof folder === 'string' && /^[\w-]+([/\\][\w-]+)*$/.test(folder)) known.folder ??= folder
+    if (!known.sources.some((source) => source.url === url))
+      known.sources.push({ url, ...(typeof hash === 'string' && { hash }) })
+  }
+  const takeAll = (models: Json | undefined) => {
     for (const model of Array.isArray(models) ? models : []) {
       if (!isJsonObject(model) || typeof model.name !== 'string' || typeof model.url !== 'string') continue
-      if (!/^https?:\/\//i.test(model.url)) continue
-      const known = sources.get(baseName(model.name)) ?? []
-      if (known.some(({ url }) => url === model.url)) continue
-      const source = { url: model.url, ...(typeof model.hash === 'string' && { hash: model.hash }) }
-      sources.set(baseName(model.name), [...known, source])
+      take(model.name, model.url, model.directory, model.hash)
     }
   }
-  take(editor.models)
+  takeAll(editor.models)
   const { root, subgraphs } = readEditor(editor)
-  for (const graph of [root, ...subgraphs.values()]) {
-    for (const node of graph.nodes.values()) take(node.properties.models)
+  const graphs = [root, ...subgraphs.values()]
+  for (const graph of graphs) for (const node of graph.nodes.values()) takeAll(node.properties.models)
+  for (const graph of graphs) {
+    for (const { type, raw } of graph.nodes.values()) {
+      if (type !== 'MarkdownNote' && type !== 'Note') continue
+      const values = raw.widgets_values
+      const texts = Array.isArray(values) ? values : isJsonObject(values) ? Object.values(values) : []
+      for (const text of texts) if (typeof text === 'string') readNote(text, take)
+    }
   }
-  return sources
+  return said
+}
+
+/** Links to model files in a note, each under the heading before it: `**vae**`, then `- [file](address)`. */
+function readNote(text: string, take: (name: string, url: string, folder: unknown) => void) {
+  let heading: string | undefined
+  for (const line of text.slice(0, 100_000).split('\n')) {
+    const title =
+      /^\s*(?:#{1,6}\s+|\*\*|[-*]\s+\*\*)`?(?:models\/)?([\w/-]+)`?(?:\*\*)?:?(?:\*\*)?\s*(?:\(.*\))?$/.exec(line)
+    if (title) heading = /^[a-z\d_/]+$/.test(title[1]!) ? title[1] : undefined
+    for (const [, url] of line.matchAll(/(https?:\/\/[^\s)\]>"'`]+)/g)) {
+      const name = decoded(url!.replace(/[?#].*$/s, ''))
+      if (!namesModelFile(name.replace(/^.*\//s, ''))) continue
+      take(name, url!, heading)
+      const label = line
+        .slice(0, line.indexOf(url!))
+        .match(/\[([^\][]+)\]\($/)?.[1]
+        ?.trim()
+      if (label && namesModelFile(label) && baseName(label) !== baseName(name)) take(label, url!, heading)
+    }
+  }
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
 }
 
 /** Classes no definition is known for, with the packs the file itself names for them. */
@@ -93,21 +178,61 @@ export function customNodeNeeds(
   definitions: ObjectInfo,
   editor: EditorWorkflow | null,
 ): Inspection['customNodes'] {
-  const needs = new Map<string, Set<string>>()
+  const needs = new Map<string, Map<string, Inspection['customNodes'][number]['packs'][number]>>()
   for (const { class_type } of Object.values(prompt)) {
-    if (!definitionOf(definitions, class_type) && !needs.has(class_type)) needs.set(class_type, new Set())
+    if (!definitionOf(definitions, class_type) && !needs.has(class_type)) needs.set(class_type, new Map())
   }
   if (needs.size > 0 && editor) {
     const { root, subgraphs } = readEditor(editor)
     for (const graph of [root, ...subgraphs.values()]) {
       for (const { type, properties } of graph.nodes.values()) {
         const { cnr_id, aux_id } = properties
-        if (typeof aux_id === 'string' && aux_id !== '') needs.get(type)?.add(aux_id)
-        if (typeof cnr_id === 'string' && cnr_id !== '' && cnr_id !== 'comfy-core') needs.get(type)?.add(cnr_id)
+        const packs = needs.get(type)
+        if (typeof aux_id === 'string' && aux_id !== '')
+          packs?.set(aux_id, { id: aux_id, title: aux_id, url: repositoryOf(aux_id), why: 'file' })
+        if (typeof cnr_id === 'string' && cnr_id !== '' && cnr_id !== 'comfy-core')
+          packs?.set(cnr_id, { id: cnr_id, title: cnr_id, url: null, why: 'file' })
       }
     }
   }
-  return [...needs].map(([classType, candidates]) => ({ classType, candidates: [...candidates] }))
+  return [...needs].map(([classType, packs]) => ({
+    classType,
+    candidates: [...packs.keys()],
+    packs: [...packs.values()],
+  }))
+}
+
+/** `owner/repository`, as the editor notes it. */
+const repositoryOf = (auxId: string) => (/^[\w.-]+\/[\w.-]+$/.test(auxId) ? `https://github.com/${auxId}` : null)
+
+/** The version of ComfyUI that each of these classes was saved with, where the editor noted that it is ComfyUI's own. */
+export function coreVersions(classTypes: ReadonlySet<string>, editor: EditorWorkflow | null): Map<string, string> {
+  const versions = new Map<string, string>()
+  if (!editor) return versions
+  const { root, subgraphs } = readEditor(editor)
+  for (const graph of [root, ...subgraphs.values()]) {
+    for (const { type, properties } of graph.nodes.values()) {
+      const { cnr_id, ver } = properties
+      if (!classTypes.has(type) || cnr_id !== 'comfy-core' || typeof ver !== 'string') continue
+      if (compareVersions(ver, versions.get(type) ?? '0') > 0) versions.set(type, ver)
+    }
+  }
+  return versions
+}
+
+/** As `a - b`: 0.9 is before 0.10; what is no number counts as 0. */
+export function compareVersions(a: string, b: string): number {
+  const parts = (version: string) =>
+    version
+      .replace(/^v/, '')
+      .split('.')
+      .map((part) => Number.parseInt(part, 10) || 0)
+  const [mine, other] = [parts(a), parts(b)]
+  for (let at = 0; at < Math.max(mine.length, other.length); at++) {
+    const difference = (mine[at] ?? 0) - (other[at] ?? 0)
+    if (difference !== 0) return difference
+  }
+  return 0
 }
 
 /** Classes that call a paid service. */

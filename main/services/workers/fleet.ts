@@ -4,6 +4,7 @@ import type { z } from 'zod'
 import type { ObjectInfo } from '../../../core/contract/comfyui.ts'
 import { AppError } from '../../../core/contract/errors.ts'
 import type { WorkerAddress, WorkerHealth, WorkerView } from '../../../core/contract/worker.ts'
+import type { WorkerFiles } from '../../../core/domain/workflow/needs.ts'
 import { readAddress, readHeader } from '../../../core/engine/comfy/address.ts'
 import { bundledDefinitions } from '../../../core/engine/definitions.ts'
 import type { RehearsalOptions, RehearsalServer } from '../../../core/engine/rehearsal/server.ts'
@@ -11,6 +12,7 @@ import type { Clock } from '../clock.ts'
 import type { Database } from '../database/open.ts'
 import type { Service } from '../service.ts'
 import { ComfyWorker, type ComfyWorkerOptions } from './comfy-worker.ts'
+import { DefinitionsCache } from './definitions-cache.ts'
 import { REHEARSAL, type RehearsalWorker, startRehearsal } from './rehearsal.ts'
 import { nameFor, testAddress } from './remote.ts'
 import type { Worker } from './worker.ts'
@@ -33,18 +35,24 @@ export interface Definitions {
   /** A worker's id, or `bundled`. */
   from: string
   version?: string
+  /** The worker does not answer; these are from then. */
+  cachedAt?: number
 }
+
+const FILES_WITHIN_MS = 8_000
 
 /** Every place that takes attempts: the rehearsal, always, and the ComfyUIs a person added by address. */
 export class Fleet implements Service {
   readonly events = new EventEmitter<{ changed: [workerId: string] }>()
   readonly #deps: Deps
   readonly #workers = new Map<string, ComfyWorker>()
+  readonly #cache: DefinitionsCache
   #rehearsal: RehearsalWorker | undefined
   #running = false
 
   constructor(deps: Deps) {
     this.#deps = deps
+    this.#cache = new DefinitionsCache(path.join(deps.dataDir, 'cache'))
   }
 
   async start() {
@@ -153,12 +161,14 @@ export class Fleet implements Service {
     this.#deps.secrets.remove(secretOf(id))
     this.#workers.delete(id)
     await worker.close()
+    this.#cache.forget(id)
     this.events.emit('changed', id)
     return changes
   }
 
   /**
-   * What nodes look like on one worker; without one, on the first real worker that answers, else as bundled.
+   * What nodes look like on one worker; without one, on the first real worker that answers. What a worker said before it
+   * went away serves while nobody answers, and where there is nothing of that, what came with Nightshift.
    * @throws AppError 'batch.unknown-worker' | 'worker.unreachable'
    */
   async definitionsFor(workerId?: string): Promise<Definitions> {
@@ -168,17 +178,63 @@ export class Fleet implements Service {
       const id = this.find(workerId)?.id
       const worker = id === undefined ? undefined : this.#workers.get(id)
       if (!worker) throw new AppError('batch.unknown-worker', { name: workerId })
-      return definitionsOf(worker)
+      const kept = worker.health.is === 'unreachable' ? this.#keptFor(worker) : null
+      if (kept) return kept
+      try {
+        return await this.#definitionsOf(worker)
+      } catch (cause) {
+        const before = this.#keptFor(worker)
+        if (!before || !(cause instanceof AppError)) throw cause
+        return before
+      }
     }
     for (const worker of this.#workers.values()) {
       if (worker.id === REHEARSAL || worker.health.is !== 'ready') continue
       try {
-        return await definitionsOf(worker)
+        return await this.#definitionsOf(worker)
       } catch (cause) {
         if (!(cause instanceof AppError)) throw cause // it stopped answering just now: the next one may know
       }
     }
+    for (const worker of this.#workers.values()) {
+      const kept = worker.enabled && worker.id !== REHEARSAL ? this.#keptFor(worker) : null
+      if (kept) return kept
+    }
     return { definitions, from: 'bundled', version }
+  }
+
+  /** The model files of these folders on every real worker that answers; what one does not say in time is left out. */
+  async filesOf(folders: readonly string[]): Promise<WorkerFiles[]> {
+    const real = [...this.#workers.values()].filter(
+      ({ id, enabled, health }) => id !== REHEARSAL && enabled && health.is === 'ready',
+    )
+    const signal = AbortSignal.timeout(FILES_WITHIN_MS)
+    return Promise.all(
+      real.map(async (worker): Promise<WorkerFiles> => {
+        const [definitions, ...lists] = await Promise.all([
+          worker.definitions(signal).catch(() => null),
+          ...folders.map((folder) => worker.modelFiles(folder, signal).catch(() => null)),
+        ])
+        const files = new Map<string, NonNullable<(typeof lists)[number]>>()
+        folders.forEach((folder, at) => {
+          const list = lists[at]
+          if (list) files.set(folder, list)
+        })
+        return { worker: worker.id, definitions, files }
+      }),
+    )
+  }
+
+  async #definitionsOf(worker: ComfyWorker): Promise<Definitions> {
+    const definitions = await worker.definitions()
+    const version = worker.health.is === 'ready' ? (worker.health.comfyuiVersion ?? undefined) : undefined
+    this.#cache.keep(worker.id, { definitions, version, at: this.#deps.clock.now() })
+    return { definitions, from: worker.id, version }
+  }
+
+  #keptFor({ id }: ComfyWorker): Definitions | null {
+    const kept = this.#cache.latest(id)
+    return kept && { definitions: kept.definitions, from: id, version: kept.version, cachedAt: kept.at }
   }
 
   #connect({ id, url, has_header, enabled }: Row): ComfyWorker {
@@ -220,12 +276,6 @@ export class Fleet implements Service {
 }
 
 const secretOf = (id: string) => `worker:${id}`
-
-async function definitionsOf(worker: ComfyWorker): Promise<Definitions> {
-  const definitions = await worker.definitions()
-  const version = worker.health.is === 'ready' ? (worker.health.comfyuiVersion ?? undefined) : undefined
-  return { definitions, from: worker.id, version }
-}
 
 /** Resolves when the worker has said for the first time how it is. */
 async function firstHealth(worker: ComfyWorker) {

@@ -30,7 +30,7 @@ test.each([
   ['gpu', 'a.safetensors', ['x/a.safetensors', 'y/a.safetensors'], false],
 ] as const)('by %s definitions %s among %j is present: %j', (from, file, there, present) => {
   const { models, problems } = inspect(loader(file), from, serverWith(...there))
-  expect(models).toEqual([{ file, folder: 'checkpoints', node: '1', present, sources: [] }])
+  expect(models).toMatchObject([{ file, folder: 'checkpoints', node: '1', input: 'ckpt_name', present, sources: [] }])
   expect(problems.some(({ code }) => code === 'missing-model')).toBe(present === false)
 })
 
@@ -63,8 +63,52 @@ test('models are said where to get, custom nodes where they are from, paid nodes
     links: [],
   })
   expect(found.models[0]!.sources).toEqual([{ url: model.url, hash: 'ff' }])
-  expect(found.customNodes).toEqual([{ classType: 'Unheard', candidates: ['owner/repo', 'some-pack'] }])
+  expect(found.customNodes).toMatchObject([{ classType: 'Unheard', candidates: ['owner/repo', 'some-pack'] }])
   expect(found.paid).toEqual(Object.hasOwn(definitions, 'FluxProUltraImageNode') ? ['FluxProUltraImageNode'] : [])
+})
+
+test('a class that a newer ComfyUI brings is no custom node to look for; the server is to be updated', () => {
+  const core = { definitions, version: '0.33.0' }
+  const { EmptyImage: _, ...older } = definitions
+  const read = (properties: object) =>
+    readWorkflow('w.json', {
+      json: writeJson({
+        nodes: [
+          { id: 1, type: 'EmptyImage', widgets_values: [8, 8, 1, 0] },
+          { id: 2, type: 'Later', properties },
+        ],
+        links: [],
+      }),
+    })
+  const from = { from: 'gpu', version: '0.3.64' }
+  const known = inspectWorkflow(read({ cnr_id: 'comfy-core', ver: '0.40.1' }), 'json', older, from, core)
+  expect(known.customNodes).toMatchObject([
+    { classType: 'EmptyImage', candidates: ['comfy-core'], packs: [{ title: 'ComfyUI 0.33.0' }] },
+    { classType: 'Later', candidates: ['comfy-core'], packs: [{ title: 'ComfyUI 0.40.1' }] },
+  ])
+  expect(known.problems.find(({ code }) => code === 'comfyui-too-old')?.facts).toEqual({
+    classTypes: 'Later, EmptyImage',
+    version: '0.40.1',
+    at: '0.3.64',
+  })
+  const unsaid = inspectWorkflow(read({}), 'json', definitions, from, core)
+  expect(unsaid.customNodes).toMatchObject([{ classType: 'Later', candidates: [] }])
+  expect(unsaid.problems.some(({ code }) => code === 'comfyui-too-old')).toBe(false)
+})
+
+test('definitions that are a copy are said to be one, with their date', () => {
+  const from = { from: 'gpu', cachedAt: Date.UTC(2026, 6, 1, 12, 30) }
+  const { problems, definitions: said } = inspectWorkflow(
+    readWorkflow('w.json', { json: writeJson(loader('a.safetensors')) }),
+    'json',
+    definitions,
+    from,
+  )
+  expect(said).toEqual(from)
+  expect(problems.find(({ code }) => code === 'definitions-cached')?.facts).toEqual({
+    worker: 'gpu',
+    at: '2026-07-01 12:30 UTC',
+  })
 })
 
 test('what a server would refuse is told with node and input; a placeholder only waits for its value', () => {

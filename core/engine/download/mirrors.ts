@@ -1,0 +1,27 @@
+import { z } from 'zod'
+
+/**
+ * Another place that has what a host has. `pattern` holds {path} for another host, {url} for a proxy before it, or the
+ * parts of a file in a repository: {owner}, {repo}, {ref}, {file}.
+ */
+export const Mirror = z.object({ standsInFor: z.string(), pattern: z.string() })
+export type Mirror = z.infer<typeof Mirror>
+
+/** What resources/mirrors.json holds, and a person's own `mirrors.json` in the data folder, which goes before it. */
+export const Mirrors = z.object({
+  lists: z.record(z.string(), z.object({ url: z.url(), licence: z.string() })).default({}),
+  mirrors: z.array(Mirror).default([]),
+})
+export type Mirrors = z.infer<typeof Mirrors>
+
+/** Best mirror first, the source last. A mirror whose pattern asks for what the address lacks is left out. */
+export function addressesFor(source: URL, mirrors: readonly Mirror[]): URL[] {
+  const [, owner, repo, ref, file] = /^\/([^/]+)\/([^/]+)\/([^/]+)\/(.+)$/.exec(source.pathname) ?? []
+  const facts: Record<string, string | undefined> = { path: source.pathname, url: source.href, owner, repo, ref, file }
+  const serving = mirrors.filter(({ standsInFor }) => standsInFor === source.host)
+  const addresses = serving.flatMap(({ pattern }) => {
+    const filled = pattern.replace(/\{(\w+)\}/g, (_, name: string) => facts[name] ?? '\0')
+    return filled.includes('\0') || !URL.canParse(filled) ? [] : [new URL(filled)]
+  })
+  return [...addresses, source]
+}

@@ -1,0 +1,98 @@
+import { createHash } from 'node:crypto'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { gunzipSync, gzipSync } from 'node:zlib'
+import type { ObjectInfo } from '../../../core/contract/comfyui.ts'
+import { isJsonObject, parseJson, writeJson } from '../../../core/contract/json.ts'
+
+export interface CachedDefinitions {
+  readonly definitions: ObjectInfo
+  readonly version: string | undefined
+  /** When the server said so; epoch milliseconds. */
+  readonly at: number
+}
+
+const KEPT_SETS = 3
+
+/**
+ * What each server's nodes looked like when it last answered, kept by server and by its set of classes and packages, so
+ * that a workflow can be judged while the server is off.
+ */
+export class DefinitionsCache {
+  readonly #dir: string
+  readonly #written = new Map<string, ObjectInfo>()
+  readonly #read = new Map<string, CachedDefinitions | null>()
+
+  constructor(cacheDir: string) {
+    this.#dir = path.join(cacheDir, 'definitions')
+  }
+
+  keep(worker: string, { definitions, version, at }: CachedDefinitions) {
+    if (this.#written.get(worker) === definitions) return
+    this.#written.set(worker, definitions)
+    this.#read.delete(worker)
+    const dir = this.#dirOf(worker)
+    mkdirSync(dir, { recursive: true })
+    const file = path.join(dir, `${setOf(definitions, version)}.json.gz`)
+    writeFileSync(
+      `${file}.part`,
+      gzipSync(writeJson({ worker, version: version ?? null, at, definitions }), { level: 1 }),
+    )
+    renameSync(`${file}.part`, file)
+    for (const old of this.#files(worker).slice(KEPT_SETS)) rmSync(old, { force: true })
+  }
+
+  /** The latest; null: it never answered, or what was kept is damaged. */
+  latest(worker: string): CachedDefinitions | null {
+    const known = this.#read.get(worker)
+    if (known !== undefined) return known
+    let found: CachedDefinitions | null = null
+    for (const file of this.#files(worker)) {
+      found = read(file)
+      if (found) break
+    }
+    this.#read.set(worker, found)
+    return found
+  }
+
+  forget(worker: string) {
+    this.#written.delete(worker)
+    this.#read.delete(worker)
+    rmSync(this.#dirOf(worker), { recursive: true, force: true })
+  }
+
+  #dirOf = (worker: string) => path.join(this.#dir, createHash('sha256').update(worker).digest('hex').slice(0, 16))
+
+  /** Newest first. */
+  #files(worker: string): string[] {
+    const dir = this.#dirOf(worker)
+    let names: string[]
+    try {
+      names = readdirSync(dir).filter((name) => name.endsWith('.json.gz'))
+    } catch {
+      return []
+    }
+    const dated = names.map((name) => ({ file: path.join(dir, name), at: statSync(path.join(dir, name)).mtimeMs }))
+    return dated.toSorted((a, b) => b.at - a.at).map(({ file }) => file)
+  }
+}
+
+/** The server's version, its packages and its classes, as one short word. */
+function setOf(definitions: ObjectInfo, version: string | undefined): string {
+  const classes = Object.entries(definitions).map(([name, { python_module }]) => `${name}\0${python_module ?? ''}`)
+  return createHash('sha256')
+    .update([version ?? '', ...classes.sort()].join('\n'))
+    .digest('hex')
+    .slice(0, 16)
+}
+
+function read(file: string): CachedDefinitions | null {
+  try {
+    const kept = parseJson(gunzipSync(readFileSync(file)).toString('utf8'))
+    if (!isJsonObject(kept) || !isJsonObject(kept.definitions) || typeof kept.at !== 'number') return null
+    const version = typeof kept.version === 'string' ? kept.version : undefined
+    return { definitions: kept.definitions as unknown as ObjectInfo, version, at: kept.at }
+  } catch {
+    return null
+  }
+}
