@@ -14,9 +14,8 @@ import { AppError } from '../../core/contract/errors.ts'
 import { isJsonObject, type Json, parseJson, writeJson } from '../../core/contract/json.ts'
 import { artifactName, type NameFacts, nextName } from '../../core/domain/artifact-name.ts'
 import { HEAD_BYTES, type Media, mediaOf } from '../../core/domain/media.ts'
-import { pngTexts } from '../../core/engine/metadata/png.ts'
+import { textsIn } from '../../core/engine/metadata/read-file.ts'
 import { canStrip, stripTexts } from '../../core/engine/metadata/strip.ts'
-import { webpTexts } from '../../core/engine/metadata/webp.ts'
 import type { Clock } from './clock.ts'
 import type { Database } from './database/open.ts'
 import type { Made } from './dispatcher.ts'
@@ -255,11 +254,10 @@ export class Artifacts implements Service {
         if (PICTURES.includes(media.mediaType)) throw damaged(cause)
       }
     }
-    const readTexts = { 'image/png': pngTexts, 'image/webp': webpTexts }[media.mediaType]
-    if (!readTexts || sizeBytes > READ_WHOLE_BYTES) return size
+    if (!['image/png', 'image/webp'].includes(media.mediaType) || sizeBytes > READ_WHOLE_BYTES) return size
     const bytes = await fs.readFile(part)
     if (!isComplete(bytes, media.mediaType)) throw damaged()
-    if (isForeign(readTexts(name, bytes), made)) throw new AppError('output.foreign', { name })
+    if (isForeign(textsIn(bytes), made)) throw new AppError('output.foreign', { name })
     return size
   }
 

@@ -9,7 +9,7 @@ import type { Artifact, Sidecar } from '../../core/contract/artifact.ts'
 import { AppError } from '../../core/contract/errors.ts'
 import type { Job, JobDetail } from '../../core/contract/job.ts'
 import { isJsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
-import { pngTexts } from '../../core/engine/metadata/png.ts'
+import { textsIn } from '../../core/engine/metadata/read-file.ts'
 import { connect, type SocketClient } from '../../main/api/client.ts'
 import { eventually } from '../kit/eventually.ts'
 
@@ -162,7 +162,7 @@ async function inspect(
     expect(own.length === 1, `${job.id} has ${own.length} artifacts`)
     for (const { artifact, sidecar } of own) {
       const bytes = readFileSync(path.join(round.outDir, artifact.name))
-      const mark = parseJson(pngTexts(artifact.name, bytes).nightshift ?? 'null')
+      const mark = parseJson(textsIn(bytes).nightshift ?? 'null')
       const marked = isJsonObject(mark) ? mark : {}
       const maker = job.tries.find(({ promptId }) => promptId === sidecar.promptId)
       expect(marked.job === job.id, `${artifact.name} of ${job.id} carries the mark of job ${String(marked.job)}`)

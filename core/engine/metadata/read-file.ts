@@ -1,85 +1,231 @@
+import { gunzipSync } from 'node:zlib'
 import { AppError } from '../../contract/errors.ts'
-import { pngTexts } from './png.ts'
-import { webpTexts } from './webp.ts'
+import type { Container } from '../../contract/workflow.ts'
+import { readGif } from './gif.ts'
+import { readExr, readGlb, readSafetensors, safetensorsHeaderSize } from './headers.ts'
+import { readMp3 } from './id3.ts'
+import { readBoxes } from './isobmff.ts'
+import { readJpeg } from './jpeg.ts'
+import { readMatroska } from './matroska.ts'
+import { readPng } from './png.ts'
+import { readRiff } from './riff.ts'
+import { type ByteSource, begins, bytesSource } from './source.ts'
+import { isA1111, Texts } from './text.ts'
+import { readTiff } from './tiff.ts'
+import { readFlac, readOgg } from './vorbis.ts'
+import { readXmp } from './xml.ts'
+import { readZip } from './zip.ts'
 
-/** Files above this are refused by their size, unread. */
+/** JSON and other text above this is refused by its size, unread. Of other files only the texts are read. */
 export const maxWorkflowBytes = 64 * 1024 * 1024
+const MiB = 1024 * 1024
 
-/** What a file holds: `json` is the whole file; otherwise a picture's metadata, by key (`workflow`, `prompt`, …). */
+/** What a file holds: `json` is the whole file; otherwise its metadata, by key (`workflow`, `prompt`, …). */
 export interface WorkflowFile {
-  container: 'json' | 'png' | 'webp'
-  texts: Record<string, string>
+  readonly container: Container
+  readonly texts: Record<string, string>
+}
+/** A file, or one found in an archive. */
+export interface FoundFile {
+  /** In an archive with its folders. */
+  readonly name: string
+  readonly source: ByteSource
+  readonly file: WorkflowFile
+}
+export interface FaultyFile {
+  readonly name: string
+  readonly fault: AppError
 }
 
-/** To be asked before a file is read. @throws AppError 'import.too-large' */
-export function checkWorkflowSize(name: string, sizeBytes: number) {
-  if (sizeBytes <= maxWorkflowBytes) return
-  const mib = (bytes: number) => Math.ceil(bytes / (1024 * 1024))
-  throw new AppError('import.too-large', { name, sizeMiB: mib(sizeBytes), limitMiB: mib(maxWorkflowBytes) })
+type Reader = (source: ByteSource, texts: Texts) => string | null
+const HEAD_BYTES = 64
+
+const readWholeTiff: Reader = (source, texts) => {
+  readTiff(source.read(0, Math.min(source.sizeBytes, maxWorkflowBytes)), texts)
+  return null
 }
-
-/** @throws AppError 'import.too-large', 'import.empty', 'import.unsupported-file', 'import.damaged', 'import.not-json' */
-export function readWorkflowFile(name: string, bytes: Uint8Array): WorkflowFile {
-  checkWorkflowSize(name, bytes.length)
-  if (bytes.length === 0) throw new AppError('import.empty', { name })
-  if (begins(bytes, [0x89, 0x50, 0x4e, 0x47])) return { container: 'png', texts: pngTexts(name, bytes) }
-  if (begins(bytes, ascii('RIFF')) && begins(bytes, ascii('WEBP'), 8)) {
-    return { container: 'webp', texts: webpTexts(name, bytes) }
-  }
-  const kind = kindOf(bytes)
-  if (kind !== null) throw new AppError('import.unsupported-file', { name, kind })
-  const json = decodeText(name, bytes)
-  if (json.trim() === '') throw new AppError('import.empty', { name })
-  return { container: 'json', texts: { json } }
-}
-
-const ascii = (text: string) => [...text].map((letter) => letter.charCodeAt(0))
-const begins = (bytes: Uint8Array, mark: readonly number[], at = 0) =>
-  bytes.length >= at + mark.length && mark.every((byte, index) => bytes[at + index] === byte)
-
-/** Files people drop by mistake, named so that they see which. */
-const knownKinds: readonly [mark: readonly number[], at: number, kind: string][] = [
-  [[0x50, 0x4b, 0x03, 0x04], 0, 'a ZIP archive'],
-  [[0x50, 0x4b, 0x05, 0x06], 0, 'an empty ZIP archive'],
-  [[0x1f, 0x8b], 0, 'a gzip archive'],
-  [[0x37, 0x7a, 0xbc, 0xaf], 0, 'a 7-Zip archive'],
-  [ascii('Rar!'), 0, 'a RAR archive'],
-  [[0xff, 0xd8, 0xff], 0, 'a JPEG picture'],
-  [ascii('GIF8'), 0, 'a GIF picture'],
-  [ascii('BM'), 0, 'a BMP picture'],
-  [ascii('ftypavif'), 4, 'an AVIF picture'],
-  [ascii('ftyp'), 4, 'an MP4 video'],
-  [[0x1a, 0x45, 0xdf, 0xa3], 0, 'a WebM or MKV video'],
-  [ascii('fLaC'), 0, 'a FLAC sound'],
-  [ascii('OggS'), 0, 'an Ogg sound'],
-  [ascii('ID3'), 0, 'an MP3 sound'],
-  [ascii('RIFF'), 0, 'a WAV or AVI file'],
-  [ascii('%PDF'), 0, 'a PDF document'],
-  [ascii('glTF'), 0, 'a GLB model'],
-  [ascii('MZ'), 0, 'a Windows program'],
-  [[0x7f, 0x45, 0x4c, 0x46], 0, 'a Linux program'],
-]
-function kindOf(bytes: Uint8Array): string | null {
-  for (const [mark, at, kind] of knownKinds) if (begins(bytes, mark, at)) return kind
-  // A safetensors file begins with the size of its JSON header, little-endian.
-  if (bytes[8] === 0x7b && begins(bytes, [0, 0, 0, 0], 4)) return 'a model file (safetensors)'
+const readWholeXml: Reader = (source, texts) => {
+  readXmp(decoded(source.read(0, source.sizeBytes)) ?? '', texts)
   return null
 }
 
-function decodeText(name: string, bytes: Uint8Array): string {
-  for (const encoding of encodingsOf(bytes)) {
+/** By what a file begins with; its name may say anything. */
+function sniff(head: Uint8Array): [Container, Reader] | null {
+  if (begins(head, '\x89PNG')) return ['png', readPng]
+  if (begins(head, '\xff\xd8\xff')) return ['jpeg', readJpeg]
+  if (begins(head, 'RIFF') || begins(head, 'RF64') || begins(head, 'BW64')) {
+    if (begins(head, 'WEBP', 8)) return ['webp', readRiff]
+    if (begins(head, 'WAVE', 8)) return ['wav', readRiff]
+    if (begins(head, 'AVI ', 8)) return ['avi', readRiff]
+  }
+  if (begins(head, 'ftyp', 4)) return [containerOfBrand(head), readBoxes]
+  if (begins(head, 'JXL ', 4) || begins(head, '\xff\x0a')) return ['jxl', readBoxes]
+  if (begins(head, 'moov', 4) || begins(head, 'mdat', 4) || begins(head, 'wide', 4)) return ['mov', readBoxes]
+  if (begins(head, 'GIF8')) return ['gif', readGif]
+  if (begins(head, 'II*\0') || begins(head, 'MM\0*')) return ['tiff', readWholeTiff]
+  if (begins(head, 'v/1\x01')) return ['exr', readExr]
+  if (begins(head, '\x1aE\xdf\xa3'))
+    return [String.fromCharCode(...head).includes('webm') ? 'webm' : 'mkv', readMatroska]
+  if (begins(head, 'fLaC')) return ['flac', readFlac]
+  if (begins(head, 'OggS')) return ['ogg', readOgg]
+  if (begins(head, 'ID3') || (head[0] === 0xff && [0xfb, 0xfa, 0xf3, 0xf2].includes(head[1]!))) return ['mp3', readMp3]
+  if (begins(head, 'glTF')) return ['glb', readGlb]
+  return null
+}
+
+function containerOfBrand(head: Uint8Array): Container {
+  const brands = String.fromCharCode(...head.subarray(8, HEAD_BYTES))
+  if (/^avi[fs]/.test(brands)) return 'avif'
+  if (/^(hei[cxfms]|hev[cx]|mif1|msf1)/.test(brands)) return brands.includes('avif') ? 'avif' : 'heif'
+  if (brands.startsWith('qt')) return 'mov'
+  return 'mp4'
+}
+
+/** Files people drop by mistake, named so that they see which. */
+const knownKinds: readonly [mark: string, kind: string][] = [
+  ['7z\xbc\xaf', 'a 7-Zip archive'],
+  ['Rar!', 'a RAR archive'],
+  ['BM', 'a BMP picture'],
+  ['%PDF', 'a PDF document'],
+  ['8BPS', 'a Photoshop picture'],
+  ['MZ', 'a Windows program'],
+  ['\x7fELF', 'a Linux program'],
+  ['SQLite', 'a database'],
+]
+
+/** To be asked before text is read. @throws AppError 'import.too-large' */
+export function checkWorkflowSize(name: string, sizeBytes: number) {
+  if (sizeBytes <= maxWorkflowBytes) return
+  const mib = (bytes: number) => Math.ceil(bytes / MiB)
+  throw new AppError('import.too-large', { name, sizeMiB: mib(sizeBytes), limitMiB: mib(maxWorkflowBytes) })
+}
+
+/**
+ * What one file holds; of an archive, the first file in it that holds something.
+ * @throws AppError 'import.too-large', 'import.empty', 'import.unsupported-file', 'import.damaged', 'import.not-json',
+ * 'import.no-workflow', 'import.too-many-files'
+ */
+export function readWorkflowFile(name: string, bytes: Uint8Array): WorkflowFile {
+  for (const found of readWorkflowFiles(name, bytesSource(bytes))) {
+    if ('fault' in found) throw found.fault
+    return found.file
+  }
+  throw new AppError('import.no-workflow', { name })
+}
+
+/** Every file in a dropped one: itself, or what is in an archive, one after the other as they are asked for. */
+export function* readWorkflowFiles(name: string, source: ByteSource): Generator<FoundFile | FaultyFile> {
+  yield* filesIn(name, source, 0)
+}
+
+/** An archive in an archive is opened, one in that no more. */
+const DEEPEST = 2
+
+function* filesIn(name: string, source: ByteSource, depth: number): Generator<FoundFile | FaultyFile> {
+  const head = source.read(0, HEAD_BYTES)
+  try {
+    if (begins(head, 'PK\x03\x04') || begins(head, 'PK\x05\x06') || /\.zip$/i.test(name)) {
+      if (depth === DEEPEST) throw new AppError('import.unsupported-file', { name, kind: 'an archive in an archive' })
+      return yield* filesInZip(name, source, depth)
+    }
+    if (begins(head, '\x1f\x8b') && depth < DEEPEST) {
+      const inside = name.replace(/\.(gz|svgz)$/i, (_, ext: string) => (ext.length === 2 ? '' : '.svg'))
+      return yield* filesIn(inside, bytesSource(gunzipped(name, source)), DEEPEST)
+    }
+    yield { name, source, file: readOne(name, head, source) }
+  } catch (cause) {
+    if (!(cause instanceof AppError)) throw cause
+    yield { name, fault: cause }
+  }
+}
+
+function gunzipped(name: string, source: ByteSource): Uint8Array {
+  checkWorkflowSize(name, source.sizeBytes)
+  try {
+    return gunzipSync(source.read(0, source.sizeBytes), { maxOutputLength: maxWorkflowBytes })
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    if (code === 'ERR_BUFFER_TOO_LARGE') checkWorkflowSize(name, maxWorkflowBytes + 1)
+    throw new AppError('import.damaged', { name, reason: 'it cannot be unpacked' }, { cause })
+  }
+}
+
+/** What archives hold besides: a readme, a program's own files. Said of a file dropped by itself, not of one of many. */
+const BESIDE = ['import.unsupported-file', 'import.not-json', 'import.unknown-format', 'import.empty']
+const HIDDEN = /(^|\/)(__MACOSX\/|\.[^/]*$|Thumbs\.db$|desktop\.ini$)/i
+
+function* filesInZip(name: string, source: ByteSource, depth: number): Generator<FoundFile | FaultyFile> {
+  let any = false
+  for (const entry of readZip(name, source)) {
+    if (entry.name.endsWith('/') || HIDDEN.test(entry.name)) continue
     try {
-      return new TextDecoder(encoding, { fatal: true }).decode(bytes)
-    } catch {
-      // not this one
+      const inside = entry.open()
+      for (const found of filesIn(entry.name, inside, depth + 1)) {
+        const { code } = 'fault' in found ? found.fault : {}
+        const isText = 'file' in found && found.file.texts.json !== undefined && !/^\s*[[{]/.test(found.file.texts.json)
+        if ((isText || BESIDE.includes(code ?? '')) && !/\.json$/i.test(found.name)) continue
+        any = true
+        yield found
+      }
+    } catch (cause) {
+      if (!(cause instanceof AppError)) throw cause
+      any = true
+      yield { name: entry.name, fault: cause }
     }
   }
-  throw new AppError('import.not-json', { name, reason: 'it is not text in UTF-8 or UTF-16' })
+  if (!any) throw new AppError('import.empty-archive', { name })
+}
+
+function readOne(name: string, head: Uint8Array, source: ByteSource): WorkflowFile {
+  if (source.sizeBytes === 0) throw new AppError('import.empty', { name })
+  const known = sniff(head)
+  if (known) return readTexts(name, source, ...known)
+  for (const [mark, kind] of knownKinds)
+    if (begins(head, mark)) throw new AppError('import.unsupported-file', { name, kind })
+  if (safetensorsHeaderSize(source) !== null) return readTexts(name, source, 'safetensors', readSafetensors)
+  checkWorkflowSize(name, source.sizeBytes)
+  const text = decoded(source.read(0, source.sizeBytes))
+  if (text === null) throw new AppError('import.not-json', { name, reason: 'it is not text in UTF-8 or UTF-16' })
+  if (text.trim() === '') throw new AppError('import.empty', { name })
+  if (/^\s*</.test(text)) {
+    if (/<svg[\s>]/i.test(text.slice(0, 65_536))) return readTexts(name, source, 'svg', readWholeXml)
+    const kind = /^\s*<(!doctype html|html)/i.test(text) ? 'a web page' : 'an XML file'
+    throw new AppError('import.unsupported-file', { name, kind })
+  }
+  if (isA1111(text) && !/^\s*[{[]/.test(text)) return { container: 'json', texts: { parameters: text } }
+  return { container: 'json', texts: { json: text } }
+}
+
+/** All texts in a picture, sound or video, as far as it can be read. */
+export function textsIn(bytes: Uint8Array): Record<string, string> {
+  const texts = new Texts()
+  const source = bytesSource(bytes)
+  const [, read] = sniff(source.read(0, HEAD_BYTES)) ?? []
+  read?.(source, texts)
+  return texts.found
+}
+
+function readTexts(name: string, source: ByteSource, container: Container, read: Reader): WorkflowFile {
+  const texts = new Texts()
+  const damage = read(source, texts)
+  if (!texts.hasWorkflow) {
+    if (damage !== null) throw new AppError('import.damaged', { name, reason: damage })
+    throw new AppError('import.no-workflow', { name })
+  }
+  return { container, texts: texts.found }
+}
+
+function decoded(bytes: Uint8Array): string | null {
+  try {
+    return new TextDecoder(encodingOf(bytes), { fatal: true }).decode(bytes)
+  } catch {
+    return null
+  }
 }
 
 /** JSON begins with two ASCII characters, so its zero bytes tell UTF-16 where there is no byte order mark. */
-function encodingsOf(bytes: Uint8Array): string[] {
-  if (begins(bytes, [0xff, 0xfe]) || (bytes[0] !== 0 && bytes[1] === 0)) return ['utf-16le']
-  if (begins(bytes, [0xfe, 0xff]) || (bytes[0] === 0 && bytes[1] !== 0)) return ['utf-16be']
-  return ['utf-8']
+function encodingOf(bytes: Uint8Array): string {
+  if (begins(bytes, '\xff\xfe') || (bytes[0] !== 0 && bytes[1] === 0)) return 'utf-16le'
+  if (begins(bytes, '\xfe\xff') || (bytes[0] === 0 && bytes[1] !== 0)) return 'utf-16be'
+  return 'utf-8'
 }
