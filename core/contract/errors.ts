@@ -260,6 +260,135 @@ export const errors = {
     message: '{name} is no longer in the output folder.',
     remedy: 'Put it back, or run the job again.',
   },
+  'engine.unknown': {
+    message: 'There is no engine named {name}.',
+    remedy: 'Look at the list with "engine status".',
+  },
+  'engine.not-found': {
+    message: 'There is no ComfyUI in {dir}.',
+    remedy: 'Choose the folder that holds main.py, or the folder of the portable build.',
+  },
+  'engine.no-python': {
+    message: 'No Python that belongs to the ComfyUI in {dir} was found.',
+    remedy: 'Name the one it runs with: --python PATH.',
+  },
+  'engine.name-taken': {
+    message: 'There is already an engine or worker named {name}.',
+    remedy: 'Choose another name with --name.',
+  },
+  'engine.flag-ours': {
+    message: 'The flag {flag} is set by Nightshift itself.',
+    remedy: 'Leave it out; the port is a setting of the card.',
+  },
+  'engine.not-running': {
+    message: 'ComfyUI ({name}) is not running.',
+    remedy: 'Start it on the Engine page, or with "engine start".',
+  },
+  'engine.starting': {
+    message: 'ComfyUI ({name}) is starting.',
+    remedy: 'Wait a moment; jobs begin by themselves.',
+  },
+  'engine.not-started': {
+    message: '{command} could not be started: {reason}',
+    remedy: 'Check that the Python of this engine is still there, or adopt the folder again.',
+  },
+  'engine.missing-module': {
+    message: 'The Python package {module} is missing.',
+    remedy:
+      'Install ComfyUI’s requirements again in its Python; if a custom node needs it, start without custom nodes.',
+  },
+  'engine.missing-library': {
+    message: 'A system library is missing: {library}',
+    remedy: 'Install it with the system’s package manager (on Windows the Visual C++ runtime), then start again.',
+  },
+  'engine.custom-node-broken': {
+    message: 'The custom node {folder} stopped ComfyUI: {reason}',
+    remedy: 'Start without custom nodes; then update, disable or remove it.',
+  },
+  'engine.nodes-ended-it': {
+    message: 'A custom node ended ComfyUI while it was being loaded (exit code {exitCode}).',
+    remedy: 'Start without custom nodes; then enable them one by one to find it.',
+  },
+  'engine.port-taken': {
+    message: 'Port {port} is used by another program ({holder}).',
+    remedy: 'Let Nightshift choose a free port, or end that program.',
+  },
+  'engine.torch-without-cuda': {
+    message: 'This PyTorch was built without CUDA, so it cannot use the card.',
+    remedy: 'Install the PyTorch build for your card, or run on the processor (--cpu).',
+  },
+  'engine.driver-too-old': {
+    message: 'The graphics driver is too old for this PyTorch: {reason}',
+    remedy: 'Update the NVIDIA driver, or install a PyTorch built for an older CUDA.',
+  },
+  'engine.no-gpu': {
+    message: 'PyTorch found no card it can use: {reason}',
+    remedy: 'Check the driver (nvidia-smi), the chosen card, or run on the processor (--cpu).',
+  },
+  'engine.gpu-unsupported': {
+    message: 'This PyTorch does not support the card: {reason}',
+    remedy: 'Install a PyTorch build that does: newer for a new card, older for an old one.',
+  },
+  'engine.cuda-failed': {
+    message: 'The card or its driver failed: {reason}',
+    remedy: 'Start again; if it repeats, restart the machine and update the driver.',
+  },
+  'engine.out-of-gpu-memory': {
+    message: 'The card ran out of memory: {reason}',
+    remedy: 'Close other programs that use the card, or choose smaller pictures or models.',
+  },
+  'engine.out-of-memory': {
+    message: 'The machine ran out of memory, and the system ended ComfyUI.',
+    remedy: 'Close other programs, use smaller models, or enlarge the page file.',
+  },
+  'engine.disk-full': {
+    message: 'The disk is full: {reason}',
+    remedy: 'Make room, then start again.',
+  },
+  'engine.denied': {
+    message: 'ComfyUI may not read or write {path}.',
+    remedy: 'Change its permissions, or choose another folder.',
+  },
+  'engine.missing-file': {
+    message: 'A file is missing: {file}',
+    remedy: 'Put it back, or install ComfyUI again.',
+  },
+  'engine.syntax-error': {
+    message: '{file} cannot be read as Python (line {line}): {reason}',
+    remedy: 'Undo the change made to it, or update ComfyUI; it may need a newer Python.',
+  },
+  'engine.wrong-python': {
+    message: 'This Python does not suit ComfyUI: {reason}',
+    remedy: 'Use Python 3.10 to 3.13, with packages installed for it.',
+  },
+  'engine.bad-flag': {
+    message: 'ComfyUI does not know these flags: {flags}',
+    remedy: 'Remove them from the engine’s settings; an older ComfyUI knows fewer.',
+  },
+  'engine.database-locked': {
+    message: 'Another ComfyUI uses the same database.',
+    remedy: 'End the other one, or give this one a folder of its own.',
+  },
+  'engine.frontend-missing': {
+    message: 'The package of ComfyUI’s web pages is missing or too old.',
+    remedy: 'Install ComfyUI’s requirements again in its Python.',
+  },
+  'engine.crashed': {
+    message: 'ComfyUI crashed ({how}).',
+    remedy: 'Look at the last lines of the log; it is started again by itself a few times.',
+  },
+  'engine.ended': {
+    message: 'ComfyUI ended by itself (exit code {exitCode}): {reason}',
+    remedy: 'Look at the last lines of the log; it is started again by itself a few times.',
+  },
+  'engine.hung': {
+    message: 'ComfyUI did not answer for {seconds} s.',
+    remedy: 'It was ended and is started again; if it repeats, look for a custom node that blocks it.',
+  },
+  'engine.silent': {
+    message: 'ComfyUI said nothing for {seconds} s while starting.',
+    remedy: 'Look at the last lines of the log; start without custom nodes.',
+  },
 } as const satisfies Record<string, { message: string; remedy: string }>
 
 export type ErrorCode = keyof typeof errors

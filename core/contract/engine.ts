@@ -1,0 +1,186 @@
+import { z } from 'zod'
+import { Failure } from './errors.ts'
+
+/** What a start of ComfyUI is busy with; in this order. */
+export const startupPhases = ['launching', 'preparing', 'devices', 'nodes', 'database', 'listening'] as const
+export const StartupPhase = z.enum(startupPhases)
+export type StartupPhase = z.infer<typeof StartupPhase>
+
+/** Life of one ComfyUI process of ours. Times are epoch ms. */
+export const EngineState = z.discriminatedUnion('is', [
+  z.object({ is: z.literal('stopped') }),
+  z.object({ is: z.literal('starting'), phase: StartupPhase, since: z.number() }),
+  z.object({ is: z.literal('ready'), url: z.string(), pid: z.int(), since: z.number() }),
+  z.object({ is: z.literal('pausing'), restartAt: z.number(), because: Failure }),
+  z.object({ is: z.literal('failed'), because: Failure, lastLines: z.array(z.string()) }),
+])
+export type EngineState = z.infer<typeof EngineState>
+
+export const CustomNodeLoad = z.object({ folder: z.string(), seconds: z.number(), failed: z.boolean() })
+export type CustomNodeLoad = z.infer<typeof CustomNodeLoad>
+/** What a start told about itself. */
+export const StartupFacts = z.object({
+  comfyuiVersion: z.string().optional(),
+  pythonVersion: z.string().optional(),
+  torchVersion: z.string().optional(),
+  frontendVersion: z.string().optional(),
+  device: z.string().optional(),
+  vramMiB: z.number().optional(),
+  ramMiB: z.number().optional(),
+  vramState: z.string().optional(),
+  attention: z.string().optional(),
+  customNodes: z.array(CustomNodeLoad),
+})
+export type StartupFacts = z.infer<typeof StartupFacts>
+
+export const EngineName = z.string().regex(/^[\p{L}\p{N}][\p{L}\p{N}._-]{0,39}$/u)
+/** `auto`: what ComfyUI chooses; `cpu`; else the number of a card as `nvidia-smi` counts. */
+export const Card = z.string().regex(/^(auto|cpu|\d{1,2})$/)
+
+/** One process: a card, with flags of its own. */
+export const EngineCard = z.object({
+  card: Card,
+  flags: z.array(z.string().max(4000)).max(100).default([]),
+  /** null: the first that is free. */
+  port: z.int().min(1).max(65535).nullable().default(null),
+})
+export type EngineCard = z.infer<typeof EngineCard>
+
+export const EngineKind = z.enum(['portable', 'desktop', 'manual', 'stability-matrix', 'installed'])
+export type EngineKind = z.infer<typeof EngineKind>
+
+/** How an engine is run; what the person may change. */
+export const EngineSettings = z.object({
+  /** For every card; before those of the card. */
+  flags: EngineCard.shape.flags,
+  cards: z.array(EngineCard).min(1).max(16),
+  /** ComfyUI's `--base-directory`; null: the folder of main.py. */
+  baseDir: z.string().nullable().default(null),
+  withCustomNodes: z.boolean().default(true),
+  /** With Nightshift. */
+  autoStart: z.boolean().default(true),
+})
+export type EngineSettings = z.infer<typeof EngineSettings>
+
+export const EngineProcess = z.object({
+  /** The worker's id too. */
+  id: z.string(),
+  card: Card,
+  state: EngineState,
+  facts: StartupFacts,
+  /** Restarts nobody asked for since it was started. */
+  restarts: z.int(),
+})
+export type EngineProcess = z.infer<typeof EngineProcess>
+
+/** A ComfyUI on this machine that Nightshift runs. */
+export const EngineView = z.object({
+  name: EngineName,
+  kind: EngineKind,
+  /** Where main.py is. */
+  dir: z.string(),
+  python: z.string(),
+  version: z.string().nullable(),
+  settings: EngineSettings,
+  processes: z.array(EngineProcess),
+})
+export type EngineView = z.infer<typeof EngineView>
+
+/** A ComfyUI found on this machine. */
+export const FoundInstall = z.object({
+  kind: EngineKind,
+  dir: z.string(),
+  /** null: none was found that belongs to it. */
+  python: z.string().nullable(),
+  version: z.string().nullable(),
+  baseDir: z.string().nullable(),
+})
+export type FoundInstall = z.infer<typeof FoundInstall>
+
+export const LogLine = z.object({
+  /** Counts up over all that was ever logged here. */
+  n: z.int(),
+  at: z.number(),
+  text: z.string(),
+})
+export type LogLine = z.infer<typeof LogLine>
+
+/** What a person can do about a failure with one press. */
+export const EngineRemedy = z.enum([
+  'start',
+  'without-custom-nodes',
+  'with-custom-nodes',
+  'on-cpu',
+  'any-port',
+  'show-log',
+])
+export type EngineRemedy = z.infer<typeof EngineRemedy>
+
+/** Most useful first. */
+export function remediesFor(code: string): EngineRemedy[] {
+  if (/^engine\.(custom-node-broken|nodes-ended-it|missing-module|missing-library|syntax-error)$/.test(code))
+    return ['without-custom-nodes', 'start', 'show-log']
+  if (/^engine\.(torch-without-cuda|driver-too-old|no-gpu|gpu-unsupported|cuda-failed)$/.test(code))
+    return ['start', 'on-cpu', 'show-log']
+  if (code === 'engine.port-taken') return ['any-port', 'start']
+  return code.startsWith('engine.') ? ['start', 'show-log'] : ['start']
+}
+
+// ---- the machine ----
+
+export const GpuVendor = z.enum(['nvidia', 'amd', 'intel', 'apple', 'other'])
+export const Gpu = z.object({
+  vendor: GpuVendor,
+  name: z.string(),
+  /** As `nvidia-smi` counts; null: not NVIDIA's. */
+  index: z.int().nullable(),
+  uuid: z.string().nullable(),
+  /** null: unknown, or shared with the system. */
+  vramMiB: z.number().nullable(),
+  vramFreeMiB: z.number().nullable(),
+  driver: z.string().nullable(),
+  /** NVIDIA's compute capability, such as 8.9. */
+  computeCapability: z.number().nullable(),
+})
+export type Gpu = z.infer<typeof Gpu>
+
+export const HardwareReport = z.object({
+  platform: z.enum(['linux', 'win32', 'darwin', 'other']),
+  arch: z.string(),
+  osName: z.string(),
+  cpu: z.object({ name: z.string(), cores: z.int() }),
+  ramMiB: z.number(),
+  ramFreeMiB: z.number(),
+  gpus: z.array(Gpu),
+  /** A volume once. */
+  volumes: z.array(z.object({ mount: z.string(), type: z.string(), sizeBytes: z.number(), freeBytes: z.number() })),
+  pythons: z.array(z.object({ path: z.string(), version: z.string() })),
+  gits: z.array(z.object({ path: z.string(), version: z.string() })),
+  installs: z.array(FoundInstall),
+  /** Ports ComfyUI and its launchers like, with who has them. */
+  ports: z.array(z.object({ port: z.int(), free: z.boolean() })),
+})
+export type HardwareReport = z.infer<typeof HardwareReport>
+
+/** A build of PyTorch, as its index calls it. */
+export const TorchBuild = z.enum(['cu118', 'cu126', 'cu128', 'cu130', 'rocm', 'xpu', 'mps', 'cpu'])
+export type TorchBuild = z.infer<typeof TorchBuild>
+
+/** One finding; `code` names its sentence, in both languages, and its link. */
+export const Finding = z.object({
+  level: z.enum(['good', 'note', 'warning', 'bad']),
+  code: z.string(),
+  facts: z.record(z.string(), z.union([z.string(), z.number()])),
+  link: z.string().nullable(),
+})
+export type Finding = z.infer<typeof Finding>
+export const Verdict = z.object({
+  /** What runs here best. */
+  torch: TorchBuild,
+  /** The card it is for; null: the processor. */
+  gpu: Gpu.nullable(),
+  /** `well`: on a card; `slowly`: on the processor; `not`: it cannot. */
+  runs: z.enum(['well', 'slowly', 'not']),
+  findings: z.array(Finding),
+})
+export type Verdict = z.infer<typeof Verdict>
