@@ -143,7 +143,7 @@ export const VramNeed = z.object({
 })
 export type VramNeed = z.infer<typeof VramNeed>
 
-export const WorkflowFormat = z.enum(['api', 'editor-0.4', 'editor-1.0', 'template', 'panels'])
+export const WorkflowFormat = z.enum(['api', 'editor-0.4', 'editor-1.0', 'template', 'panels', 'a1111'])
 export type WorkflowFormat = z.infer<typeof WorkflowFormat>
 
 /** What a file is, by its bytes; of an archive, the file in it. `json`: text of any kind. */
@@ -247,3 +247,30 @@ export type Workflow = z.infer<typeof Workflow>
 /** How a person arranged one parameter; the order of the list is the order on the form. */
 export const ParameterChoice = z.object({ key: z.string(), name: z.string(), shown: z.boolean(), pinned: z.boolean() })
 export type ParameterChoice = z.infer<typeof ParameterChoice>
+
+/** A value that would be other; `why` in English, with `code` and `facts` for other languages. Nothing has changed yet. */
+export const Change = z.object({
+  key: z.string(),
+  from: JsonValue,
+  to: JsonValue,
+  why: z.string(),
+  code: z.string(),
+  facts: JsonRecord,
+})
+export type Change = z.infer<typeof Change>
+
+export const PresetId = z.enum(['fast', 'balanced', 'quality'])
+export type PresetId = z.infer<typeof PresetId>
+
+/** What the models' makers recommend, and what a workflow's values and its prompt suggest. */
+export const Advice = z.object({
+  /** null: nothing here is known of its models. `by`: the file, or what in the graph, that told. */
+  family: z.object({ id: z.string(), name: z.string(), by: z.string() }).nullable(),
+  /** Empty for a family nobody knows; a preset without changes is what is set already. */
+  presets: z.array(z.object({ id: PresetId, changes: z.array(Change) })),
+  /** Without changes: only good to know. */
+  suggestions: z.array(
+    z.object({ id: z.string(), message: z.string(), code: z.string(), facts: JsonRecord, changes: z.array(Change) }),
+  ),
+})
+export type Advice = z.infer<typeof Advice>

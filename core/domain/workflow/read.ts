@@ -4,6 +4,7 @@ import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts
 import type { Problem, WorkflowFormat } from '../../contract/workflow.ts'
 import { asEditor, blueprintOf, isBlueprint, looseBlueprints, unconnected } from './blueprint.ts'
 import { type EditorWorkflow, readEditor } from './editor.ts'
+import { type ForeignPrompt, readForeignJson, readForeignText, readForeignTexts } from './foreign/read-foreign.ts'
 import { fencedTexts, parseForeignJson } from './json-text.ts'
 import { refuseOtherKinds } from './other-kinds.ts'
 import { problem } from './problems.ts'
@@ -65,6 +66,7 @@ function inFile(name: string, text: string): FoundWorkflow[] {
     try {
       const one = newFound()
       look(name, value, one, 0)
+      if (isNone(one)) takeForeign(one, readForeignJson(value))
       found.push({ title, read: resultOf(name, one, 'import.unknown-format') })
     } catch (cause) {
       if (!(cause instanceof AppError)) throw cause
@@ -83,11 +85,12 @@ function parsed(name: string, text: string): Json[] {
   try {
     return [parseForeignJson(name, text)]
   } catch (cause) {
+    if (readForeignText(text)) return [text] // words and settings, as programs write them beside their pictures
     const fenced = fencedTexts(text).flatMap((piece) => {
       try {
         return [parseForeignJson(name, piece)]
       } catch {
-        return []
+        return readForeignText(piece) ? [piece] : []
       }
     })
     if (fenced.length === 0) throw cause
@@ -142,10 +145,20 @@ const newFound = (): Found => ({
   unused: new Set(),
 })
 
+const isNone = ({ editor, prompt, panel }: Found) => !editor && !prompt && panel === null
+
+/** What another program says of its picture counts only where ComfyUI says nothing. */
+function takeForeign(found: Found, foreign: ForeignPrompt | null) {
+  if (!foreign) return
+  found.prompt = foreign.prompt
+  found.format = 'a1111'
+  found.problems.push(...foreign.problems)
+}
+
 /** @throws AppError `ifNone` when nothing was found */
 function resultOf(name: string, found: Found, ifNone: 'import.unknown-format' | 'import.no-workflow'): ReadWorkflow {
   const { editor, prompt, panel, problems, unused } = found
-  if (!editor && !prompt && panel === null) throw new AppError(ifNone, { name })
+  if (isNone(found)) throw new AppError(ifNone, { name })
   if (unused.size > 0) problems.push(problem('warning', 'unused-parts', { keys: listed([...unused]) }))
   if (editor) problems.push(...unconnected(editor))
   const panelOnly = !editor && !prompt
@@ -175,7 +188,8 @@ function inMetadata(name: string, texts: Record<string, string>): FoundWorkflow 
       found.problems.push(problem('warning', 'metadata-unreadable', { key, reason: cause.message }))
     }
   }
-  if (first !== null && !found.editor && !found.prompt) throw first
+  if (isNone(found)) takeForeign(found, readForeignTexts(texts))
+  if (first !== null && isNone(found)) throw first
   return { title: null, read: resultOf(name, found, 'import.no-workflow') }
 }
 
@@ -206,7 +220,15 @@ const beside = new Set(
 function look(name: string, value: Json | undefined, found: Found, depth: number) {
   if (depth > maxNesting || value === undefined || value === null) return
   if (typeof value === 'string') {
-    if (/^\s*[{["]/.test(value)) look(name, parseForeignJson(name, value), found, depth + 1)
+    if (!/^\s*[{["]/.test(value)) return
+    try {
+      look(name, parseForeignJson(name, value), found, depth + 1)
+    } catch (cause) {
+      if (!(cause instanceof AppError) || cause.code === 'import.other-program') throw cause
+      if (!/"(nodes|class_type)"/.test(value)) return // words may begin like JSON too
+      const entry = `${value.trim().slice(0, 40)}…`
+      found.problems.push(problem('warning', 'entry-unreadable', { entry, reason: cause.message }))
+    }
     return
   }
   if (Array.isArray(value)) {
