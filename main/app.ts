@@ -12,6 +12,7 @@ import { Awake } from './services/awake.ts'
 import { type Clock, systemClock } from './services/clock.ts'
 import { openDatabase } from './services/database/open.ts'
 import { Dispatcher } from './services/dispatcher.ts'
+import { Importer } from './services/importer.ts'
 import { Inputs } from './services/inputs.ts'
 import { Library } from './services/library.ts'
 import { NodePacks } from './services/node-packs.ts'
@@ -74,6 +75,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   const nodePacks = new NodePacks({ dataDir, resourcesDir, clock })
   const library = new Library({ ...shared, database, dataDir, resourcesDir, fleet, queue })
   const serverFiles = new ServerFiles({ fleet, clock })
+  const importer = new Importer({ dataDir, library, fleet })
   const plans = new Plans({
     serverFiles,
     queue,
@@ -121,6 +123,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   const services = {
     settings,
     library,
+    importer,
     inputs,
     serverFiles,
     plans,
@@ -134,7 +137,9 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     locale,
   }
   const life = lifecycle(
-    options.idle ? [thumbnails, fleet, telling] : [thumbnails, artifacts, fleet, telling, dispatcher, awake],
+    options.idle
+      ? [thumbnails, fleet, importer, telling]
+      : [thumbnails, artifacts, fleet, importer, telling, dispatcher, awake],
   )
   return {
     ...life,
@@ -151,6 +156,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
         },
         preview: (jobId) => dispatcher.preview(jobId),
         addInput: (name, body) => inputs.add(name, body),
+        importWorkflow: (name, body, facts) => importer.importStream(name, body, facts),
       },
       onFault: (cause, name) => log.error({ err: cause, name }, 'call.failed'),
     },

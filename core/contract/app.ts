@@ -2,13 +2,14 @@ import { z } from 'zod'
 import { Artifact, ArtifactFilter, ArtifactId, Sidecar } from './artifact.ts'
 import { Batch, BatchId, BatchPlan, BatchPreview, RowFault, Table, Values } from './batch.ts'
 import { JsonRecord, Prompt } from './comfyui.ts'
+import { Failure } from './errors.ts'
 import { Job, JobDetail, JobFilter, JobId, JobProgress, JobSelection, Page, PauseState, QueueState } from './job.ts'
 import { isJsonObject, walkable } from './json.ts'
 import { Panel } from './panel.ts'
 import { command, event, query } from './procedure.ts'
 import { Settings, SettingsChange } from './settings.ts'
 import { WorkerAddress, WorkerHealth, WorkerId, WorkerView } from './worker.ts'
-import { Inspection, ParameterChoice, Problem, Workflow, WorkflowId, WorkflowSummary } from './workflow.ts'
+import { Advice, Inspection, ParameterChoice, Problem, Workflow, WorkflowId, WorkflowSummary } from './workflow.ts'
 
 const nothing = z.object({})
 const changed = z.object({ changed: z.int() })
@@ -23,6 +24,19 @@ const PanelFault = RowFault.pick({ reason: true, code: true, facts: true }).exte
   key: z.string(),
   title: z.string(),
 })
+
+/** Something to import: a file's bytes, an address (http, https or data), or a file or folder of this machine. */
+export const ImportSource = z.union([
+  FileBytes,
+  z.object({ url: z.string().max(32 * 1024 * 1024) }),
+  z.object({ path: z.string() }),
+])
+/** One workflow that was found, or one file that holds none; a file may hold several. */
+export const ImportResult = z.discriminatedUnion('ok', [
+  z.object({ ok: z.literal(true), name: z.string(), workflow: WorkflowSummary }),
+  z.object({ ok: z.literal(false), name: z.string(), failure: Failure }),
+])
+export type ImportResult = z.infer<typeof ImportResult>
 
 /** A file kept for LoadImage and its relatives; `ref` is the value to give such a parameter. */
 export const InputFile = z.object({
@@ -50,6 +64,14 @@ export const app = {
   'settings.set': command(SettingsChange, Settings),
 
   'workflow.import': command(FileBytes, WorkflowSummary),
+  /**
+   * Any number of files, each told of on its own: one that fails stops no other. `cameWith`: workflows imported just
+   * before, for forms without one.
+   */
+  'workflow.importMany': command(
+    z.object({ sources: z.array(ImportSource).min(1).max(1000), cameWith: z.array(WorkflowId).max(1000).default([]) }),
+    z.object({ results: z.array(ImportResult) }),
+  ),
   'workflow.sample': command(nothing, WorkflowSummary),
   'workflow.list': query(
     Page.extend({ search: z.string().default('') }),
@@ -62,6 +84,8 @@ export const app = {
   'workflow.remove': command(z.object({ id: WorkflowId }), changed),
   'workflow.restore': command(z.object({ id: WorkflowId }), changed),
   'workflow.arrange': command(z.object({ id: WorkflowId, parameters: z.array(ParameterChoice) }), changed),
+  /** Presets for its models and suggestions for its prompt, as the changes they would make; `values` as on the form. */
+  'workflow.presets': query(z.object({ id: WorkflowId, values: Values.default({}) }), Advice),
   /** The file as dropped, its prompt in API format, or its forms with the prompt. */
   'workflow.export': query(z.object({ id: WorkflowId, as: z.enum(['original', 'prompt', 'panel']) }), Text),
   /** All forms of a workflow, in order; those before can be brought back with `undo`, and again. */

@@ -4,6 +4,7 @@ import { AppError } from '../../core/contract/errors.ts'
 import type { Reach, Router } from '../../core/contract/procedure.ts'
 import type { Artifacts } from '../services/artifacts.ts'
 import type { Dispatcher } from '../services/dispatcher.ts'
+import type { Importer } from '../services/importer.ts'
 import type { Inputs } from '../services/inputs.ts'
 import { convertFile, type Definitions, inspectFile, type Library, readPanelsFile } from '../services/library.ts'
 import { completeNeeds } from '../services/needs.ts'
@@ -19,6 +20,7 @@ import type { Fleet } from '../services/workers/fleet.ts'
 export interface Services {
   readonly settings: KeptSettings
   readonly library: Library
+  readonly importer: Importer
   readonly inputs: Inputs
   readonly serverFiles: ServerFiles
   readonly plans: Plans
@@ -38,7 +40,8 @@ const bytesOf = (base64: string) => Buffer.from(base64, 'base64')
 
 /** Every procedure, for a caller at `reach`. */
 export function appRouter(services: Services, reach: Reach): Router<App> {
-  const { settings, library, inputs, serverFiles, plans, queue, dispatcher, artifacts, report, fleet } = services
+  const { settings, library, importer, inputs, serverFiles, plans, queue, dispatcher, artifacts, report, fleet } =
+    services
   const asker = { mayUsePaths: reach === 'local' }
   const changed = (count: number) => ({ changed: count })
   const definitionsFor = async (worker?: string, definitions?: unknown): Promise<Definitions> =>
@@ -54,7 +57,10 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
       return settings.set(changes)
     },
 
-    'workflow.import': ({ name, base64 }) => library.import(name, bytesOf(base64)),
+    'workflow.import': ({ name, base64 }) => importer.import(name, bytesOf(base64)),
+    'workflow.importMany': async ({ sources, cameWith }) => ({
+      results: await importer.importMany(sources, { ...asker, cameWith }),
+    }),
     'workflow.sample': () => library.sample(services.locale()),
     'workflow.list': (page) => library.list(page),
     'workflow.get': async ({ id, workerId }) => {
@@ -65,6 +71,7 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'workflow.remove': ({ id }) => library.remove(id),
     'workflow.restore': ({ id }) => library.restore(id),
     'workflow.arrange': ({ id, parameters }) => library.arrange(id, parameters),
+    'workflow.presets': ({ id, values }) => library.advise(id, values),
     'workflow.export': ({ id, as }) => library.export(id, as),
     'workflow.panel.set': ({ id, panels }) => library.setPanels(id, panels),
     'workflow.panel.undo': ({ id }) => library.undoPanels(id),

@@ -7,12 +7,13 @@ import { hostname, networkInterfaces } from 'node:os'
 import path from 'node:path'
 import type { Readable } from 'node:stream'
 import fastifyStatic from '@fastify/static'
-import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { WebSocketServer } from 'ws'
 import { z } from 'zod'
 import { type App, app } from '../../core/contract/app.ts'
 import { AppError, type Envelope, toFailure } from '../../core/contract/errors.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
+import { checkWorkflowSize } from '../../core/engine/metadata/read-file.ts'
 import { thumbnailSizes } from '../services/thumbnails.ts'
 import { call } from './call.ts'
 import type { EventHub } from './events.ts'
@@ -43,6 +44,7 @@ const BODY_LIMIT = 8 * MiB
 const LARGE_BODY_LIMIT = 96 * MiB
 const LARGE = [
   'workflow.import',
+  'workflow.importMany',
   'workflow.inspect',
   'workflow.convert',
   'input.add',
@@ -149,29 +151,48 @@ async function serveFiles(http: FastifyInstance, { files }: Served, rendererDir:
     },
   )
   http.get<{ Params: { id: string }; Querystring: { size?: string } }>('/files/thumb/:id', async (request, reply) => {
-    const wanted = Number(request.query.size ?? 256)
-    const size = thumbnailSizes.find((each) => each >= wanted) ?? thumbnailSizes.at(-1)!
-    const bytes = await files.thumbnail(request.params.id, size)
+    const bytes = await files.thumbnail(request.params.id, sizeFor(request.query.size))
     if (!bytes) throw new AppError('app.not-found', { what: 'The thumbnail' })
     return reply.header('cache-control', 'private, max-age=31536000, immutable').type('image/webp').send(bytes)
   })
+  http.get<{ Querystring: { of?: string; workflow?: string; size?: string } }>(
+    '/files/input-thumb',
+    async (request, reply) => {
+      const { of = '', workflow = '', size } = request.query
+      const bytes = await files.inputThumbnail(of, workflow, sizeFor(size))
+      if (!bytes) throw new AppError('app.not-found', { what: 'The thumbnail' })
+      return reply.header('cache-control', 'private, max-age=86400').type('image/webp').send(bytes)
+    },
+  )
   http.get<{ Params: { id: string } }>('/files/preview/:id', (request, reply) => {
     const preview = files.preview(request.params.id)
     if (!preview) throw new AppError('app.not-found', { what: 'The preview' })
     return reply.header('cache-control', 'no-store').type(preview.mediaType).send(preview.bytes)
   })
-  http.post<{ Querystring: { name?: string } }>(
-    '/files/input',
-    { bodyLimit: Number.MAX_SAFE_INTEGER },
-    async (request, reply) => {
-      const name = request.query.name?.trim()
-      if (!name) throw new AppError('app.bad-request', { reason: 'the file has no name' })
-      if (request.headers['content-type'] !== 'application/octet-stream')
-        throw new AppError('app.bad-request', { reason: 'a file is sent as application/octet-stream' })
-      return replyWith(reply, { ok: true, value: await files.addInput(name, request.body as Readable) })
-    },
-  )
+  const post = (route: string, take: (name: string, body: Readable, request: FastifyRequest) => Promise<unknown>) =>
+    http.post<{ Querystring: { name?: string } }>(
+      route,
+      { bodyLimit: Number.MAX_SAFE_INTEGER },
+      async (request, reply) => {
+        const name = request.query.name?.trim()
+        if (!name) throw new AppError('app.bad-request', { reason: 'the file has no name' })
+        if (request.headers['content-type'] !== 'application/octet-stream')
+          throw new AppError('app.bad-request', { reason: 'a file is sent as application/octet-stream' })
+        return replyWith(reply, { ok: true, value: await take(name, request.body as Readable, request) })
+      },
+    )
+  post('/files/input', (name, body) => files.addInput(name, body))
+  post('/files/workflow', async (name, body, { headers, query }) => {
+    const sizeBytes = Number(headers['content-length'] ?? Number.POSITIVE_INFINITY)
+    const cameWith = String((query as { with?: string }).with ?? '')
+      .split(',')
+      .filter(Boolean)
+    if (/\.(json|txt)$/i.test(name)) checkWorkflowSize(name, headers['content-length'] ? sizeBytes : 0) // before it is sent
+    return { results: await files.importWorkflow(name, body, { sizeBytes, cameWith }) }
+  })
 }
+
+const sizeFor = (wanted = '256') => thumbnailSizes.find((each) => each >= Number(wanted)) ?? thumbnailSizes.at(-1)!
 
 const NOT_BUILT = 'The pages are not built yet. Run "npm run build" and reload.\n'
 

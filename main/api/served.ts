@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { z } from 'zod'
-import type { App, InputFile } from '../../core/contract/app.ts'
+import type { App, ImportResult, InputFile } from '../../core/contract/app.ts'
 import type { Reach, Router } from '../../core/contract/procedure.ts'
 import type { ServedFile } from '../services/artifacts.ts'
 import type { ThumbnailSize } from '../services/thumbnails.ts'
@@ -13,7 +13,15 @@ export interface Files {
   thumbnail(id: string, size: ThumbnailSize): Promise<Uint8Array | null>
   /** The latest preview picture of a running job. */
   preview(jobId: string): { bytes: Uint8Array; mediaType: string } | null
+  /** A kept input file, or one at an address that a form of the workflow names, as small WebP; null as above. */
+  inputThumbnail(of: string, workflowId: string, size: ThumbnailSize): Promise<Uint8Array | null>
   addInput(name: string, body: Readable): Promise<z.output<typeof InputFile>>
+  /** `sizeBytes` as the sender said; `cameWith` as in `workflow.importMany`. */
+  importWorkflow(
+    name: string,
+    body: Readable,
+    facts: { sizeBytes: number; cameWith: string[] },
+  ): Promise<z.input<typeof ImportResult>[]>
 }
 
 /** What every door leads to. */

@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import type { Values } from '../../core/contract/batch.ts'
 import type { ObjectInfo, Prompt } from '../../core/contract/comfyui.ts'
@@ -8,6 +7,7 @@ import { AppError } from '../../core/contract/errors.ts'
 import { isJsonObject, type Json, parseJson, writeJson } from '../../core/contract/json.ts'
 import { choicesOf, itemsOf, type Panel } from '../../core/contract/panel.ts'
 import type {
+  Advice,
   Inspection,
   Parameter,
   ParameterChoice,
@@ -15,9 +15,9 @@ import type {
   Workflow,
   WorkflowSummary,
 } from '../../core/contract/workflow.ts'
+import { mediaOf } from '../../core/domain/media.ts'
 import { convertWorkflow } from '../../core/domain/workflow/convert.ts'
 import { drawGraph } from '../../core/domain/workflow/graph.ts'
-import { inspectWorkflow } from '../../core/domain/workflow/inspect.ts'
 import { parseForeignJson } from '../../core/domain/workflow/json-text.ts'
 import {
   checkPanel,
@@ -30,11 +30,13 @@ import {
   writePanels,
 } from '../../core/domain/workflow/panel.ts'
 import { arrange } from '../../core/domain/workflow/parameters.ts'
-import { type ReadWorkflow, readWorkflow } from '../../core/domain/workflow/read.ts'
-import { bundledDefinitions } from '../../core/engine/definitions.ts'
+import type { ReadWorkflow } from '../../core/domain/workflow/read.ts'
+import { advise } from '../../core/domain/workflow/suggest.ts'
 import { readWorkflowFile } from '../../core/engine/metadata/read-file.ts'
+import { bytesSource } from '../../core/engine/metadata/source.ts'
 import type { Clock } from './clock.ts'
 import type { Database } from './database/open.ts'
+import { inspect, type ReadSource, readFirst, readForKeeping, summaryOf } from './read-import.ts'
 
 /** Node definitions, and where they are from: a worker's name, a file, or `bundled`. */
 export interface Definitions {
@@ -100,48 +102,65 @@ export class Library {
     this.#dir = path.join(deps.dataDir, 'workflows')
   }
 
-  /** The same bytes are the same workflow: it comes back to the top of the list, with its arrangement. */
+  /** Reads and keeps a file here and now; the importer does so without holding up anything. @throws AppError import.* */
   async import(name: string, bytes: Uint8Array): Promise<WorkflowSummary> {
-    const { database, clock, newId } = this.#deps
-    const { container, texts } = readWorkflowFile(name, bytes)
-    const sha256 = createHash('sha256').update(bytes).digest('hex')
-    const known = database
-      .prepare<[string], string>('SELECT id FROM workflows WHERE source_sha256 = ?')
-      .pluck()
-      .get(sha256)
-    if (known !== undefined) {
-      database.prepare('UPDATE workflows SET imported_at = ?, removed_at = NULL WHERE id = ?').run(clock.now(), known)
-      await this.load(known)
-      this.events.emit('changed', known)
-      return this.summary(known)
+    const known = await this.#deps.fleet.definitionsFor()
+    let fault: AppError | null = null
+    const kept: WorkflowSummary[] = []
+    for (const read of readForKeeping(name, bytesSource(bytes), this.#dir, known)) {
+      if ('fault' in read) fault ??= read.fault
+      else kept.push(...this.keep(read))
     }
-    const read = readWorkflow(name, texts)
-    const ext =
-      path
-        .extname(name)
-        .toLowerCase()
-        .replace(/[^.a-z0-9]/g, '')
-        .slice(0, 12) || '.json'
-    this.#keepFile(`${sha256}${ext}`, bytes)
-    const id = newId()
-    const insert = database.prepare(
-      `INSERT INTO workflows (id, name, format, container, source_sha256, source_ext, read, imported_at)
-       VALUES (:id, :name, :format, :container, :sha256, :ext, :read, :now)`,
+    if (!kept[0]) throw fault ?? new AppError('import.no-workflow', { name })
+    return kept[0]
+  }
+
+  /**
+   * What was read from a file. The same bytes are the same workflows: they come back to the top of the list, with their
+   * arrangement, read as they are read today.
+   */
+  keep({ container, sha256, ext, workflows }: ReadSource): WorkflowSummary[] {
+    const { database, clock, newId } = this.#deps
+    const now = clock.now()
+    const known = database.prepare<[string], string>(
+      'SELECT id FROM workflows WHERE source_sha256 = ? ORDER BY rowid', // as they stand in the file
     )
-    const given = path.basename(name.replaceAll('\\', '/'), path.extname(name)).trim() || 'workflow'
-    insert.run({
-      id,
-      name: given.slice(0, 200),
-      format: read.format,
-      container,
-      sha256,
-      ext,
-      read: writeJson(read),
-      now: clock.now(),
-    })
-    await this.load(id)
-    this.events.emit('changed', id)
-    return this.summary(id)
+    const refresh = database.prepare(
+      `UPDATE workflows SET imported_at = :now, removed_at = NULL, format = :format, read = :read, summary = :summary
+       WHERE id = :id`,
+    )
+    const insert = database.prepare(
+      `INSERT INTO workflows (id, name, format, container, source_sha256, source_ext, read, summary, panels, imported_at)
+       VALUES (:id, :name, :format, :container, :sha256, :ext, :read, :summary, :panels, :now)`,
+    )
+    const ids = database.transaction(() => {
+      const before = known.pluck().all(sha256)
+      return workflows.map(({ name, format, read, summary, panels }, index) => {
+        const id = before[index] ?? newId()
+        if (id === before[index]) refresh.run({ id, format, read, summary, now })
+        else {
+          const forms = writeJson(panels.map(writePanel))
+          insert.run({
+            id,
+            name: name.slice(0, 200),
+            format,
+            container,
+            sha256,
+            ext,
+            read,
+            summary,
+            panels: forms,
+            now,
+          })
+        }
+        return id
+      })
+    })()
+    for (const id of ids) {
+      this.#loaded.delete(id)
+      this.events.emit('changed', id)
+    }
+    return ids.map((id) => this.summary(id))
   }
 
   /** The built-in workflow, in the person's language. */
@@ -209,11 +228,7 @@ export class Library {
       .get(row.id)
     const read = parseJson(kept!) as unknown as ReadWorkflow
     const { prompt, ...inspection } = inspect(read, row.container, known)
-    const summary = writeJson({
-      nodes: inspection.nodes,
-      problems: inspection.problems.length,
-      runnable: isRunnable(inspection),
-    })
+    const summary = summaryOf(inspection)
     if (summary !== row.summary)
       this.#deps.database.prepare('UPDATE workflows SET summary = ? WHERE id = ?').run(summary, row.id)
     return { id: row.id, read, prompt, inspection, definitions: known.definitions }
@@ -233,6 +248,11 @@ export class Library {
   }
   restore(id: string): { changed: number } {
     return this.#change('UPDATE workflows SET removed_at = NULL WHERE id = ? AND removed_at IS NOT NULL', id)
+  }
+  /** Presets and suggestions for it with these values. */
+  async advise(id: string, values: Values): Promise<Advice> {
+    const { prompt, definitions, parameters } = await this.load(id)
+    return advise(prompt, definitions, parameters, values)
   }
   arrange(id: string, choices: readonly ParameterChoice[]): { changed: number } {
     return this.#change('UPDATE workflows SET choices = ? WHERE id = ?', writeJson(choices), id)
@@ -344,7 +364,7 @@ export class Library {
     }
     const file = path.join(this.#dir, `${source_sha256}${source_ext}`)
     if (!existsSync(file)) throw new AppError('app.not-found', { what: `${name}${source_ext}` })
-    return textFile(`${name}${source_ext}`, mediaTypes[source_ext] ?? 'application/octet-stream', readFileSync(file))
+    return textFile(`${name}${source_ext}`, mediaOf(new Uint8Array(), file).mediaType, readFileSync(file))
   }
 
   #row(id: string): Row {
@@ -366,14 +386,6 @@ export class Library {
     if (changes > 0) this.events.emit('changed', id)
     return { changed: changes }
   }
-
-  #keepFile(name: string, bytes: Uint8Array) {
-    const file = path.join(this.#dir, name)
-    if (existsSync(file)) return
-    mkdirSync(this.#dir, { recursive: true })
-    writeFileSync(`${file}.part`, bytes, { flush: true })
-    renameSync(`${file}.part`, file)
-  }
 }
 
 const panelsIn = ({ panels }: Row): Panel[] =>
@@ -392,8 +404,8 @@ export function readPanelsFile(name: string, bytes: Uint8Array): { panels: Panel
 
 /** What a file holds, without keeping it. */
 export function inspectFile(name: string, bytes: Uint8Array, known: Definitions): Inspection & { prompt: Prompt } {
-  const { container, texts } = readWorkflowFile(name, bytes)
-  return inspect(readWorkflow(name, texts), container, known)
+  const { read, container } = readFirst(name, bytesSource(bytes))
+  return inspect(read, container, known)
 }
 
 /** The prompt a file stands for, without keeping it, and what of it would be lost. */
@@ -402,34 +414,9 @@ export function convertFile(
   bytes: Uint8Array,
   known: Definitions,
 ): { prompt: Prompt; losses: Problem[] } {
-  const { texts } = readWorkflowFile(name, bytes)
-  const { prompt, problems } = convertWorkflow(readWorkflow(name, texts), known.definitions)
+  const { read } = readFirst(name, bytesSource(bytes))
+  const { prompt, problems } = convertWorkflow(read, known.definitions)
   return { prompt, losses: problems.filter(({ kind }) => kind === 'loss' || kind === 'missing-node') }
-}
-
-const inspect = (
-  read: ReadWorkflow,
-  container: Inspection['container'],
-  { definitions, from, version, cachedAt }: Definitions,
-) =>
-  inspectWorkflow(
-    read,
-    container,
-    definitions,
-    { from, version, ...(cachedAt !== undefined && { cachedAt }) },
-    bundledDefinitions(),
-  )
-
-/** Whether it may be queued at all; a node the worker lacks is still sketched by the rehearsal. */
-const isRunnable = ({ problems, outputs, nodes }: Inspection) =>
-  nodes > 0 &&
-  !problems.some(({ kind }) => kind === 'loss') &&
-  (outputs.length > 0 || problems.some(({ kind }) => kind === 'missing-node'))
-
-const mediaTypes: Record<string, string> = {
-  '.json': 'application/json',
-  '.png': 'image/png',
-  '.webp': 'image/webp',
 }
 
 const textFile = (name: string, mediaType: string, bytes: Buffer) => ({

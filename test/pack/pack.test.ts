@@ -92,6 +92,7 @@ describe.skipIf(process.platform !== 'linux')('packed for Linux', () => {
       'out/main/index.js',
       'out/host/index.js',
       'out/host/media-worker.js',
+      'out/host/import-worker.js',
       'out/preload/index.cjs',
       'out/renderer/index.html',
       'resources/icons/tray-idle.png',

@@ -1,4 +1,6 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
+import { basename } from 'node:path'
+import { AppError } from '../../contract/errors.ts'
 
 /** Random access to a file, so that a video of gigabytes is read only where its texts are. */
 export interface ByteSource {
@@ -30,9 +32,9 @@ export function partOf(source: ByteSource, at: number, length: number): ByteSour
 /** Headers lie close together: a short read takes this much. */
 const PAGE_BYTES = 4096
 
-/** Blocks while it reads: for a thread of its own, or the command line. */
+/** Blocks while it reads: for a thread of its own, or the command line. @throws AppError 'input.missing' */
 export function openFile(path: string): OpenFile {
-  const file = openSync(path, 'r')
+  const file = open(path)
   const sizeBytes = fstatSync(file).size
   let page = new Uint8Array()
   let pageAt = 0
@@ -59,6 +61,15 @@ export function openFile(path: string): OpenFile {
     },
     close: () => closeSync(file),
   }
+}
+
+function open(path: string): number {
+  try {
+    if (statSync(path).isFile()) return openSync(path, 'r')
+  } catch (cause) {
+    throw new AppError('input.missing', { name: basename(path) }, { cause })
+  }
+  throw new AppError('input.missing', { name: basename(path) })
 }
 
 /** From and to, inside the file whatever was asked: sizes in a damaged file can say anything. */

@@ -1,0 +1,45 @@
+// A thread for what would stall the host: dropped files read and converted. Its own entry in the build.
+import { parentPort } from 'node:worker_threads'
+import { type Failure, toFailure } from '../../core/contract/errors.ts'
+import { bundledDefinitions } from '../../core/engine/definitions.ts'
+import { bytesSource, openFile } from '../../core/engine/metadata/source.ts'
+import type { Definitions } from './library.ts'
+import { type ReadSource, readForKeeping } from './read-import.ts'
+
+export type ImportTask = {
+  readonly id: number
+  readonly name: string
+  readonly from: { readonly path: string } | { readonly bytes: Uint8Array }
+  /** Where files are kept. */
+  readonly dir: string
+}
+/** Said before the tasks that are to use them; without `definitions` those that came with Nightshift. */
+export type DefinitionsNow = Omit<Definitions, 'definitions'> & Partial<Pick<Definitions, 'definitions'>>
+export type ImportReply = {
+  readonly id: number
+  readonly found: ReadSource | { readonly name: string; readonly failure: Failure } | null // null: that was all
+}
+
+let known: Definitions = { ...bundledDefinitions(), from: 'bundled' }
+
+parentPort?.on('message', (message: { known: DefinitionsNow } | ImportTask) => {
+  if ('known' in message) known = { ...bundledDefinitions(), ...message.known }
+  else read(message)
+})
+
+function read({ id, name, from, dir }: ImportTask) {
+  const say = (found: ImportReply['found']) => parentPort?.postMessage({ id, found } satisfies ImportReply)
+  try {
+    const file = 'path' in from ? openFile(from.path) : null
+    try {
+      const source = file ?? bytesSource((from as { bytes: Uint8Array }).bytes)
+      for (const found of readForKeeping(name, source, dir, known))
+        say('fault' in found ? { name: found.name, failure: toFailure(found.fault) } : found)
+    } finally {
+      file?.close()
+    }
+  } catch (cause) {
+    say({ name, failure: toFailure(cause) })
+  }
+  say(null)
+}
