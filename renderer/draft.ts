@@ -33,6 +33,8 @@ export interface Draft {
   textMagic: boolean | null
   stripMetadata: boolean | null
   allowPaid: boolean
+  /** What was filled in on the form and made, latest first. */
+  history: { at: number; sets: Record<string, Json> }[]
 }
 const empty: Draft = {
   begun: false,
@@ -52,6 +54,7 @@ const empty: Draft = {
   textMagic: null,
   stripMetadata: null,
   allowPaid: false,
+  history: [],
 }
 
 // IndexedDB keeps bigints and tables of any size; localStorage would do neither.

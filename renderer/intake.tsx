@@ -11,6 +11,8 @@ import { say, sayFault } from './parts/overlays.tsx'
 export interface Taker {
   table?: (file: File) => void
   media?: (files: File[]) => void
+  /** The page itself shows where files can fall. */
+  quiet?: boolean
 }
 let taker: Taker | null = null
 /** A table dropped where no batch was open; the batch page takes it when it comes. */
@@ -113,7 +115,7 @@ export function Intake() {
       window.removeEventListener('paste', paste)
     }
   }, [take])
-  if (!hovering) return null
+  if (!hovering || taker?.quiet) return null
   return (
     <div className="pointer-events-none fixed inset-0 z-50 grid place-items-center bg-bg/85 p-6 backdrop-blur-sm">
       <div className="grid size-full place-items-center rounded-xl border-2 border-dashed border-accent">

@@ -51,6 +51,21 @@ const batch = createRoute({
   path: '/batch/$id',
   component: lazyRouteComponent(() => import('./pages/batch.tsx'), 'BatchPage'),
 })
+const panelSearch = (raw: Record<string, unknown>): { panel?: number } => ({
+  panel: Number.isInteger(raw.panel) && Number(raw.panel) > 0 ? Number(raw.panel) : undefined,
+})
+const form = createRoute({
+  getParentRoute: () => root,
+  path: '/form/$id',
+  component: lazyRouteComponent(() => import('./pages/form.tsx'), 'FormPage'),
+  validateSearch: panelSearch,
+})
+const panelEditor = createRoute({
+  getParentRoute: () => root,
+  path: '/form/$id/edit',
+  component: lazyRouteComponent(() => import('./pages/panel-editor.tsx'), 'PanelEditorPage'),
+  validateSearch: panelSearch,
+})
 const queue = createRoute({
   getParentRoute: () => root,
   path: '/queue',
@@ -88,7 +103,7 @@ const settings = createRoute({
 })
 
 export const router = createRouter({
-  routeTree: root.addChildren([start, workflow, batch, queue, gallery, workers, settings]),
+  routeTree: root.addChildren([start, workflow, form, panelEditor, batch, queue, gallery, workers, settings]),
   history: createHashHistory(),
   defaultPreload: 'intent',
   scrollRestoration: false,

@@ -2,6 +2,7 @@ import { Link, Outlet, useNavigate, useRouterState } from '@tanstack/react-route
 import {
   Activity,
   Images,
+  LayoutList,
   ListChecks,
   type LucideIcon,
   Pause,
@@ -28,6 +29,7 @@ import { chooseTheme } from './theme.ts'
 export function Shell() {
   const { t } = useWords()
   const connection = useConnection()
+  const onForm = useRouterState({ select: ({ location }) => /^\/form\/[^/]+$/.test(location.pathname) })
   const settings = useAsk('settings.get', {}, { enabled: connection !== 'locked' })
   const language = settings.data?.language
   const theme = settings.data?.theme
@@ -49,7 +51,7 @@ export function Shell() {
       </main>
     )
   return (
-    <div className="flex h-full min-w-[840px]">
+    <div className={`flex h-full ${onForm ? '' : 'min-w-[840px]'}`}>
       <button
         type="button"
         onClick={() => document.getElementById('main')?.focus()}
@@ -105,7 +107,7 @@ function useTellEnd() {
 function Rail() {
   const { t, format } = useWords()
   const path = useRouterState({ select: ({ location }) => location.pathname })
-  const [, kind, id] = /^\/(workflow|batch)\/([^/]+)/.exec(path) ?? []
+  const [, kind, id] = /^\/(workflow|form|batch)\/([^/]+)/.exec(path) ?? []
   const [remembered, remember] = useState(lastWorkflow)
   useEffect(() => {
     if (!id) return remember(lastWorkflow())
@@ -138,6 +140,9 @@ function Rail() {
               {current.data.name}
             </p>
             <ul className="flex flex-col gap-0.5">
+              {current.data.panelCount > 0 && (
+                <Stop to="/form/$id" id={remembered} icon={LayoutList} label={t('nav.form')} here={kind === 'form'} />
+              )}
               <Stop
                 to="/workflow/$id"
                 id={remembered}
@@ -191,7 +196,7 @@ function Stop({
   here,
   exact,
 }: {
-  to: '/' | '/workflow/$id' | '/batch/$id' | '/queue' | '/gallery' | '/workers' | '/settings'
+  to: '/' | '/workflow/$id' | '/form/$id' | '/batch/$id' | '/queue' | '/gallery' | '/workers' | '/settings'
   id?: string
   icon: LucideIcon
   label: string

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { JsonValue } from './comfyui.ts'
 import { isJsonObject, type Json, writeJson } from './json.ts'
-import type { Parameter } from './workflow.ts'
+import type { Parameter, ParameterRole } from './workflow.ts'
 
 /** One choice of an image or select: its value, or with a label and an address of a small picture. */
 export const PanelOption = z.union([
@@ -132,3 +132,28 @@ export function fieldOf(item: PanelItem, parameter: Parameter): Parameter {
 
 /** Files must be given, unless the panel says otherwise; anything else only where it says so. */
 export const isRequired = (item: PanelItem, { upload }: Parameter) => item.required ?? upload !== undefined
+
+/** The control that fits a parameter. */
+export function itemFor(parameter: Parameter, title = parameter.name): PanelItem {
+  const { node: id, role, key, upload, type, options } = parameter
+  const about = { id, key: key.slice(id.length + 1), title }
+  if (role === 'seed') return { type: 'seed', ...about, default: -1 }
+  if (upload) return { type: upload, ...about }
+  if (options) return { type: 'select', ...about }
+  if (type === 'BOOLEAN') return { type: 'boolean', ...about }
+  if (type !== 'INT' && type !== 'FLOAT') return { type: 'string', ...about, multiline: parameter.multiline === true }
+  return { type: 'number', ...about, ...boundsFor(parameter) }
+}
+
+/** Enormous bounds make no slider; these are what people choose from. */
+const usual: Partial<Record<ParameterRole, { min: number; max: number }>> = {
+  width: { min: 256, max: 2048 },
+  height: { min: 256, max: 2048 },
+  'batch-size': { min: 1, max: 8 },
+}
+function boundsFor({ role, default: value, step }: Parameter) {
+  const bounds = role === null ? undefined : usual[role]
+  return bounds && Number(value) >= bounds.min && Number(value) <= bounds.max
+    ? { ...bounds, step: typeof step === 'number' ? step : 1 }
+    : {}
+}

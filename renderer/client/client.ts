@@ -72,4 +72,7 @@ export const refresh = (...names: Name[]) =>
 
 export const artifactUrl = (id: string) => `/files/artifact/${encodeURIComponent(id)}`
 export const thumbUrl = (id: string, size = 320) => `/files/thumb/${encodeURIComponent(id)}?size=${size}`
+/** A kept input file, or a picture that the workflow or a form of it names by its address. */
+export const inputThumbUrl = (of: string, workflowId: string, size = 256) =>
+  `/files/input-thumb?of=${encodeURIComponent(of)}&workflow=${encodeURIComponent(workflowId)}&size=${size}`
 export const previewUrl = (jobId: string, n: number) => `/files/preview/${encodeURIComponent(jobId)}?n=${n}`

@@ -87,6 +87,9 @@ const subscribe = (listener: () => void) => {
 export const useConnection = () => useSyncExternalStore(subscribe, () => connection)
 /** How far a running job is; undefined: nothing told yet. */
 export const useProgress = (jobId: string) => useSyncExternalStore(subscribe, () => progress.get(jobId))
+/** How much of these running jobs is done, in jobs. */
+export const useOverall = (jobIds: readonly string[]) =>
+  useSyncExternalStore(subscribe, () => jobIds.reduce((sum, id) => sum + (progress.get(id)?.overall ?? 0), 0))
 /** Takes the progress the host had when asked, for what ran before we listened. */
 export function seedProgress(running: readonly JobProgress[]) {
   for (const one of running) if (!progress.has(one.jobId)) progress.set(one.jobId, one)

@@ -1,5 +1,15 @@
 import { Link, useNavigate } from '@tanstack/react-router'
-import { ClipboardPaste, FileJson, FolderOpen, Play, Search, Trash2, TriangleAlert, Workflow } from 'lucide-react'
+import {
+  ClipboardPaste,
+  FileJson,
+  FolderOpen,
+  LayoutList,
+  Play,
+  Search,
+  Trash2,
+  TriangleAlert,
+  Workflow,
+} from 'lucide-react'
 import { useState } from 'react'
 import type { WorkflowSummary } from '../../core/contract/workflow.ts'
 import { thumbUrl, useAsk, useDo } from '../client/client.ts'
@@ -136,12 +146,12 @@ export function StartPage() {
 
 function Recent({ workflow }: { workflow: WorkflowSummary }) {
   const { t, format } = useWords()
-  const { id, name, nodes, problems, runnable, batches, usedAt, importedAt } = workflow
+  const { id, name, nodes, problems, runnable, batches, panelCount, usedAt, importedAt } = workflow
   const remove = useRemoveWorkflow(workflow)
   return (
     <li className="group flex items-center border-b border-line last:border-0 hover:bg-hover">
       <Link
-        to="/workflow/$id"
+        to={panelCount > 0 ? '/form/$id' : '/workflow/$id'}
         params={{ id }}
         className="flex min-w-0 flex-1 items-center gap-3 px-4 py-2.5 -outline-offset-2"
       >
@@ -152,6 +162,11 @@ function Recent({ workflow }: { workflow: WorkflowSummary }) {
             {batches > 0 && ` · ${t('start.batches', { count: batches, n: format.number(batches) })}`}
           </span>
         </span>
+        {panelCount > 0 && (
+          <span className="badge tone-accent">
+            <LayoutList aria-hidden /> {t('start.hasForm')}
+          </span>
+        )}
         {problems > 0 && (
           <span className={`badge ${runnable ? 'tone-warn' : 'tone-bad'}`}>
             <TriangleAlert aria-hidden /> {t('start.problems', { count: problems })}

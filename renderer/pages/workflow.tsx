@@ -10,6 +10,7 @@ import {
   Eye,
   EyeOff,
   GripVertical,
+  LayoutList,
   ListOrdered,
   Minus,
   Moon,
@@ -97,6 +98,9 @@ function Loaded({ workflow, draft, change }: { workflow: Workflow; draft: Draft;
     <div className="flex min-h-0 flex-1 flex-col">
       <Head workflow={workflow}>
         <Repeat value={draft.repeat} onChange={(repeat) => change({ repeat })} />
+        <Link to={workflow.panels.length > 0 ? '/form/$id' : '/form/$id/edit'} params={{ id }} className="btn">
+          <LayoutList aria-hidden /> {workflow.panels.length > 0 ? t('nav.form') : t('form.make')}
+        </Link>
         <Link to="/batch/$id" params={{ id }} className="btn">
           <Table2 aria-hidden /> {t('start.makeBatch')}
         </Link>

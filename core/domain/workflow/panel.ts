@@ -7,6 +7,7 @@ import {
   fieldOf,
   isGroup,
   isRequired,
+  itemFor,
   itemsOf,
   keyOfItem,
   type Panel,
@@ -159,31 +160,6 @@ export function panelFromParameters(parameters: readonly Parameter[], words: Pan
     return { type: 'group', title, children: some.map((parameter) => itemFor(parameter, words.names[parameter.key])) }
   })
   return { title: words.title, params }
-}
-
-/** The control that fits a parameter. */
-export function itemFor(parameter: Parameter, title = parameter.name): PanelItem {
-  const { node: id, role, key, upload, type, options } = parameter
-  const about = { id, key: key.slice(id.length + 1), title }
-  if (role === 'seed') return { type: 'seed', ...about, default: -1 }
-  if (upload) return { type: upload, ...about }
-  if (options) return { type: 'select', ...about }
-  if (type === 'BOOLEAN') return { type: 'boolean', ...about }
-  if (type !== 'INT' && type !== 'FLOAT') return { type: 'string', ...about, multiline: parameter.multiline === true }
-  return { type: 'number', ...about, ...boundsFor(parameter) }
-}
-
-/** Enormous bounds make no slider; these are what people choose from. */
-const usual: Partial<Record<ParameterRole, { min: number; max: number }>> = {
-  width: { min: 256, max: 2048 },
-  height: { min: 256, max: 2048 },
-  'batch-size': { min: 1, max: 8 },
-}
-function boundsFor({ role, default: value, step }: Parameter) {
-  const bounds = role === null ? undefined : usual[role]
-  return bounds && Number(value) >= bounds.min && Number(value) <= bounds.max
-    ? { ...bounds, step: typeof step === 'number' ? step : 1 }
-    : {}
 }
 
 export interface PanelFault {
