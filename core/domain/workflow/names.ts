@@ -206,6 +206,8 @@ function labelOf(
     return strengthLabels.find(([classes]) => classes.test(classType))?.[1] ?? roleLabels.strength
   if (role === 'switch') return switchTitle(titleOf(prompt, definitions, node)) || roleLabels.switch
   if (role) return roleLabels[role]
+  const title = titleOf(prompt, definitions, node)
+  if (input === 'value' && title !== '') return switchTitle(title)
   const definition = definitionOf(definitions, classType)
   const declared = definition ? inputNamed(definition, input, prompt[node]?.inputs ?? {}) : null
   const display = declared?.options.display_name
