@@ -259,10 +259,13 @@ export class Dispatcher implements Service {
     const { queue, fleet, clock } = this.#deps
     const wanted = queue.wanted()
     if (wanted.size === 0) return
-    for (const flight of this.#flights.values()) {
+    // the latest first, one after the other: an interrupted prompt must not make room for the one behind it
+    const before = new Map<Worker, Promise<void>>()
+    for (const flight of [...this.#flights.values()].reverse()) {
       if (!wanted.has(flight.job.id)) continue
       if (flight.phase === 'preparing') flight.controller.abort()
-      else if (flight.phase === 'on-server' && !flight.cancelling) this.#interrupt(flight)
+      else if (flight.phase === 'on-server' && !flight.cancelling)
+        before.set(flight.worker, this.#interrupt(flight, before.get(flight.worker)))
       else if (flight.phase === 'keeping' && wanted.get(flight.job.id) === 'cancel')
         flight.letGoLater ??= clock.after(LET_GO_AFTER_MS, () => flight.letGo.abort())
     }
@@ -321,7 +324,7 @@ export class Dispatcher implements Service {
 
   #launch(flight: Flight, work: () => Promise<void>) {
     this.#flights.set(flight.job.id, flight)
-    this.#track(async () => {
+    void this.#track(async () => {
       try {
         await work()
       } finally {
@@ -331,7 +334,7 @@ export class Dispatcher implements Service {
       }
     })
   }
-  #track(work: () => Promise<void>) {
+  #track(work: () => Promise<void>): Promise<void> {
     const run: Promise<void> = work()
       .catch((cause: unknown) => this.#log('dispatcher.failed', { reason: toFailure(cause).message }))
       .finally(() => {
@@ -339,6 +342,7 @@ export class Dispatcher implements Service {
         this.#tend()
       })
     this.#runs.add(run)
+    return run
   }
 
   async #make(flight: Flight) {
@@ -558,11 +562,12 @@ export class Dispatcher implements Service {
     return true
   }
 
-  #interrupt(flight: Flight) {
+  #interrupt(flight: Flight, after?: Promise<void>): Promise<void> {
     const { queue, clock } = this.#deps
     const { worker, promptId, job, controller } = flight
     flight.cancelling = true
-    this.#track(async () => {
+    return this.#track(async () => {
+      await after
       try {
         await worker.cancel(promptId, this.#stopping!.signal)
         const seen = await worker.recover(promptId, this.#stopping!.signal)
@@ -588,7 +593,7 @@ export class Dispatcher implements Service {
   #cancelLeftover(worker: Worker, promptId: string) {
     if (this.#cancellingLeftovers.has(promptId)) return
     this.#cancellingLeftovers.add(promptId)
-    this.#track(async () => {
+    void this.#track(async () => {
       try {
         await worker.cancel(promptId, this.#stopping!.signal)
         this.#deps.queue.clearLeftover(promptId)

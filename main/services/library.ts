@@ -254,7 +254,13 @@ export class Library {
     const { prompt, definitions, parameters } = await this.load(id)
     return advise(prompt, definitions, parameters, values)
   }
+  /** @throws AppError 'parameter.name-taken' */
   arrange(id: string, choices: readonly ParameterChoice[]): { changed: number } {
+    const names = new Set<string>()
+    for (const { name } of choices) {
+      if (names.has(name)) throw new AppError('parameter.name-taken', { name })
+      names.add(name)
+    }
     return this.#change('UPDATE workflows SET choices = ? WHERE id = ?', writeJson(choices), id)
   }
 

@@ -18,7 +18,7 @@ import { download, save } from '../client/files.ts'
 import { usePages } from '../client/use-pages.ts'
 import { useWords } from '../i18n.ts'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
-import { Combobox, Segmented, Select } from '../parts/forms.tsx'
+import { Combobox, SearchField, Segmented, Select } from '../parts/forms.tsx'
 import { Menu, sayFault } from '../parts/overlays.tsx'
 import { Viewer } from '../parts/viewer.tsx'
 import type { GallerySearch } from '../router.tsx'
@@ -64,7 +64,13 @@ export function GalleryPage() {
         title={t('nav.gallery')}
         note={t('gallery.count', { count: pages.total, n: format.number(pages.total) })}
       >
-        <Find value={filter.find ?? ''} onChange={(find) => setFilter({ find: find || undefined })} />
+        <div className="w-40 min-[1180px]:w-48">
+          <SearchField
+            label={t('gallery.find')}
+            value={filter.find ?? ''}
+            onChange={(find) => setFilter({ find: find || undefined })}
+          />
+        </div>
         <div className="w-36 min-[1180px]:w-48">
           <Combobox
             aria-label={t('gallery.batch')}
@@ -82,6 +88,7 @@ export function GalleryPage() {
         </div>
         {filter.batch && (
           <input
+            key={filter.batch}
             inputMode="numeric"
             defaultValue={filter.row ?? ''}
             aria-label={t('gallery.row')}
@@ -225,30 +232,6 @@ function indexOf(
   const to = Math.floor(last / 100) * 100 + 100
   for (let index = from; index < to; index += 1) if (row(index)?.id === id) return index
   return null
-}
-
-function Find({ value, onChange }: { value: string; onChange: (value: string) => void }) {
-  const { t } = useWords()
-  const [text, setText] = useState(value)
-  const told = useRef(onChange)
-  told.current = onChange
-  useEffect(() => {
-    const timer = setTimeout(() => text !== value && told.current(text), 250)
-    return () => clearTimeout(timer)
-  }, [text, value])
-  return (
-    <div className="relative w-40 min-[1180px]:w-48">
-      <Search size={14} className="absolute top-[9px] left-2.5 text-faint" aria-hidden />
-      <input
-        type="search"
-        value={text}
-        onChange={({ target }) => setText(target.value)}
-        aria-label={t('gallery.find')}
-        placeholder={t('gallery.find')}
-        className="field pl-8"
-      />
-    </div>
-  )
 }
 
 /** What a whole batch can be taken away as. */

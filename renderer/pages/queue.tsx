@@ -10,12 +10,11 @@ import {
   Pause,
   Play,
   RotateCcw,
-  Search,
   Square,
   TriangleAlert,
   X,
 } from 'lucide-react'
-import { useEffect, useRef, useState } from 'react'
+import { useRef, useState } from 'react'
 import type { Batch, JobCounts } from '../../core/contract/batch.ts'
 import type { Job, JobSelection, JobState } from '../../core/contract/job.ts'
 import { previewUrl, refresh, thumbUrl, useAsk, useDo } from '../client/client.ts'
@@ -25,7 +24,7 @@ import { usePages } from '../client/use-pages.ts'
 import { saySentence, useWords } from '../i18n.ts'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
 import { Facts } from '../parts/facts.tsx'
-import { Field } from '../parts/forms.tsx'
+import { Field, SearchField } from '../parts/forms.tsx'
 import { Menu, Modal, say, sayFault } from '../parts/overlays.tsx'
 import { textOf } from '../parts/parameter-control.tsx'
 import { StateBadge } from '../parts/state-badge.tsx'
@@ -469,15 +468,6 @@ function Filters({
   onFilter: (change: QueueSearch) => void
 }) {
   const { t, format } = useWords()
-  const [find, setFind] = useState(filter.find ?? '')
-  const change = useRef(onFilter)
-  change.current = onFilter
-  useEffect(() => {
-    const timer = setTimeout(() => {
-      if (find !== (filter.find ?? '')) change.current({ find: find || undefined })
-    }, 250)
-    return () => clearTimeout(timer)
-  }, [find, filter.find])
   return (
     <div className="flex flex-wrap items-center gap-1 border-b border-line bg-surface px-3 py-1.5">
       <div role="toolbar" aria-label={t('queue.filter')} className="flex flex-wrap items-center gap-0.5">
@@ -498,15 +488,12 @@ function Filters({
           )
         })}
       </div>
-      <div className="relative ml-auto w-44">
-        <Search size={13} className="absolute top-[7px] left-2 text-faint" aria-hidden />
-        <input
-          type="search"
-          value={find}
-          onChange={({ target }) => setFind(target.value)}
-          aria-label={t('queue.find')}
-          placeholder={t('queue.find')}
-          className="field field-sm pl-7"
+      <div className="ml-auto w-44">
+        <SearchField
+          small
+          label={t('queue.find')}
+          value={filter.find ?? ''}
+          onChange={(find) => onFilter({ find: find || undefined })}
         />
       </div>
     </div>
@@ -547,7 +534,9 @@ function JobList({
         )
     },
   })
-  const move = useDo('job.move', acting)
+  const move = useDo('job.move', { ...acting, scope: { id: 'job.move' } })
+  /** The job that Alt and the arrows carry, and where to: the list may not show it there yet. */
+  const carried = useRef<{ id: string; at: number } | null>(null)
   // only there is a place in the list also the place in the queue
   const mayMove = filter.state === 'waiting' && !filter.batch && !filter.find
   if (pages.loading)
@@ -569,7 +558,13 @@ function JobList({
       </Empty>
     )
   return (
-    <div ref={scroller} className="min-h-0 flex-1 overflow-y-auto bg-surface">
+    <div
+      ref={scroller}
+      onPointerDown={() => {
+        carried.current = null
+      }}
+      className="@container min-h-0 flex-1 overflow-y-auto bg-surface"
+    >
       {mayMove && <p className="border-b border-line px-4 py-1.5 text-2xs text-faint">{t('queue.moveNote')}</p>}
       <ul aria-label={t('queue.jobs')} style={{ height: virtual.getTotalSize(), position: 'relative' }} className="num">
         {virtual.getVirtualItems().map(({ index, start }) => {
@@ -610,12 +605,18 @@ function JobList({
                     if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
                       const to = Math.min(pages.total - 1, Math.max(0, index + (event.key === 'ArrowDown' ? 1 : -1)))
                       event.preventDefault()
-                      if (event.altKey && mayMove) move.mutate({ id: job.id, position: to })
+                      if (event.altKey && mayMove) {
+                        const { id } = carried.current?.at === index ? carried.current : job
+                        carried.current = { id, at: to }
+                        move.mutate({ id, position: to })
+                      } else carried.current = null
                       virtual.scrollToIndex(to)
-                      // the row may only now be drawn
-                      requestAnimationFrame(() =>
-                        scroller.current?.querySelector<HTMLElement>(`[aria-posinset="${to + 1}"] button`)?.focus(),
-                      )
+                      const focus = () => {
+                        const there = scroller.current?.querySelector<HTMLElement>(`[aria-posinset="${to + 1}"] button`)
+                        there?.focus()
+                        return there
+                      }
+                      if (!focus()) requestAnimationFrame(focus) // drawn only now
                     }
                   }}
                 />
@@ -666,7 +667,7 @@ function JobRow({
       <span className="min-w-0 flex-1 truncate" title={job.label}>
         {job.label}
       </span>
-      {batch && <span className="hidden w-36 shrink-0 truncate text-xs text-faint min-[1280px]:block">{batch}</span>}
+      {batch && <span className="hidden w-36 shrink-0 truncate text-xs text-faint @3xl:block">{batch}</span>}
       <span className="w-24 shrink-0 truncate text-right text-xs text-faint">
         {job.state === 'running' && progress
           ? format.percent(progress.overall)

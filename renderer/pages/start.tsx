@@ -5,7 +5,6 @@ import {
   FolderOpen,
   LayoutList,
   Play,
-  Search,
   Trash2,
   TriangleAlert,
   Workflow,
@@ -17,6 +16,7 @@ import { chooseFiles } from '../client/files.ts'
 import { useWords } from '../i18n.ts'
 import { useTakeFiles } from '../intake.tsx'
 import { Button, Empty, ErrorNotice, IconButton, Skeleton } from '../parts/basics.tsx'
+import { SearchField } from '../parts/forms.tsx'
 import { say, sayFault } from '../parts/overlays.tsx'
 import { useRemoveWorkflow } from '../remove-workflow.ts'
 
@@ -106,16 +106,8 @@ export function StartPage() {
               {t('start.recent')}
             </h2>
             {(rows.length > 6 || find) && (
-              <div className="relative w-60">
-                <Search size={14} className="absolute top-2 left-2.5 text-faint" aria-hidden />
-                <input
-                  type="search"
-                  value={find}
-                  onChange={({ target }) => setFind(target.value)}
-                  aria-label={t('start.search')}
-                  placeholder={t('start.search')}
-                  className="field h-[30px] pl-8"
-                />
+              <div className="w-60">
+                <SearchField small label={t('start.search')} value={find} onChange={setFind} />
               </div>
             )}
           </div>

@@ -33,6 +33,7 @@ import { Field } from '../parts/forms.tsx'
 import { LastRun } from '../parts/last-run.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
 import { faultOf, isWide, ParameterControl, rangeOf } from '../parts/parameter-control.tsx'
+import { PresetBar } from '../parts/preset-bar.tsx'
 import { useMainAction } from '../parts/use-shortcut.ts'
 import { useRemoveWorkflow } from '../remove-workflow.ts'
 
@@ -135,6 +136,9 @@ function Loaded({ workflow, draft, change }: { workflow: Workflow; draft: Draft;
               {arranging ? t('common.done') : t('workflow.arrange')}
             </Button>
           </div>
+          {!arranging && (
+            <PresetBar workflowId={id} parameters={inspection.parameters} sets={draft.sets} change={change} />
+          )}
           <div className="min-h-0 flex-1 overflow-y-auto p-4">
             {arranging ? (
               <Arrange workflow={workflow} />
@@ -339,10 +343,21 @@ function Arrange({ workflow }: { workflow: Workflow }) {
   const { id, inspection } = workflow
   const [dragged, setDragged] = useState<string | null>(null)
   const [over, setOver] = useState<string | null>(null)
-  const arrange = useDo('workflow.arrange', { onError: sayFault, onSettled: () => refresh('workflow.get') })
-  const parameters = inspection.parameters
+  const scope = { id: 'workflow.arrange' }
+  const arrange = useDo('workflow.arrange', {
+    scope,
+    onError: sayFault,
+    // while more changes are on their way, an answer would be older than what is shown
+    onSettled: () =>
+      queries.isMutating({ predicate: ({ options }) => options.scope?.id === scope.id }) === 1 &&
+      refresh('workflow.get'),
+  })
+  const kept = asking('workflow.get', { id }).queryKey
+  const { parameters } = inspection
+  /** Also what this page was not drawn with yet: keys may come faster. */
+  const latest = () => queries.getQueryData<Workflow>(kept)?.inspection.parameters ?? parameters
   const apply = (next: Parameter[]) => {
-    queries.setQueryData(asking('workflow.get', { id }).queryKey, (old: Workflow | undefined) =>
+    queries.setQueryData(kept, (old: Workflow | undefined) =>
       old ? { ...old, inspection: { ...old.inspection, parameters: next } } : old,
     )
     arrange.mutate({
@@ -351,18 +366,21 @@ function Arrange({ workflow }: { workflow: Workflow }) {
     })
   }
   const edit = (key: string, change: Partial<Parameter>) =>
-    apply(parameters.map((parameter) => (parameter.key === key ? { ...parameter, ...change } : parameter)))
-  const move = (key: string, to: number) => {
-    const from = parameters.findIndex((parameter) => parameter.key === key)
-    if (from === -1 || to < 0 || to >= parameters.length) return
-    apply(parameters.toSpliced(from, 1).toSpliced(to, 0, parameters[from]!))
+    apply(latest().map((parameter) => (parameter.key === key ? { ...parameter, ...change } : parameter)))
+  const move = (key: string, place: (from: number) => number) => {
+    const all = latest()
+    const from = all.findIndex((parameter) => parameter.key === key)
+    const to = place(from)
+    if (from === -1 || to < 0 || to >= all.length) return
+    apply(all.toSpliced(from, 1).toSpliced(to, 0, all[from]!))
   }
   return (
     <>
       <p className="mb-3 text-xs text-faint">{t('workflow.arrangeNote')}</p>
       <ul className="flex flex-col gap-1">
         {parameters.map((parameter, place) => {
-          const { key, name, shown, pinned, nodeTitle, input } = parameter
+          const { key, shown, pinned, nodeTitle, input } = parameter
+          const name = sayParameter(parameter)
           return (
             <li
               key={key}
@@ -383,17 +401,18 @@ function Arrange({ workflow }: { workflow: Workflow }) {
               }}
               onDrop={(event) => {
                 event.preventDefault()
-                if (dragged) move(dragged, place)
+                if (dragged) move(dragged, () => place)
               }}
               onKeyDown={(event) => {
                 if (!event.altKey || (event.key !== 'ArrowUp' && event.key !== 'ArrowDown')) return
                 event.preventDefault()
-                move(key, place + (event.key === 'ArrowUp' ? -1 : 1))
+                move(key, (from) => from + (event.key === 'ArrowUp' ? -1 : 1))
               }}
               className={`flex items-center gap-1 rounded-md border px-1 py-1 ${over === key && dragged !== key ? 'border-accent bg-accent-soft' : 'border-transparent hover:bg-hover'} ${shown || pinned ? '' : 'text-faint'}`}
             >
               <GripVertical size={14} className="shrink-0 text-faint" aria-hidden />
               <NameInput
+                key={name}
                 name={name}
                 label={t('workflow.nameOf', { name, node: nodeTitle, input })}
                 onKeep={(next) => edit(key, { name: next })}
@@ -403,14 +422,14 @@ function Arrange({ workflow }: { workflow: Workflow }) {
                 icon={ArrowUp}
                 label={t('workflow.up', { name })}
                 disabled={place === 0}
-                onClick={() => move(key, place - 1)}
+                onClick={() => move(key, (from) => from - 1)}
               />
               <IconButton
                 size="sm"
                 icon={ArrowDown}
                 label={t('workflow.down', { name })}
                 disabled={place === parameters.length - 1}
-                onClick={() => move(key, place + 1)}
+                onClick={() => move(key, (from) => from + 1)}
               />
               <IconButton
                 size="sm"

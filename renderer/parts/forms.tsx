@@ -3,8 +3,8 @@ import { Select as BaseSelect } from '@base-ui/react/select'
 import { Switch as BaseSwitch } from '@base-ui/react/switch'
 import { Toggle } from '@base-ui/react/toggle'
 import { ToggleGroup } from '@base-ui/react/toggle-group'
-import { Check, ChevronDown, ChevronsUpDown } from 'lucide-react'
-import { type ReactNode, useId } from 'react'
+import { Check, ChevronDown, ChevronsUpDown, Search } from 'lucide-react'
+import { type ReactNode, useEffect, useId, useRef, useState } from 'react'
 import { useWords } from '../i18n.ts'
 
 export interface Choice {
@@ -136,6 +136,19 @@ export function Select({
   )
 }
 
+/** The choices as they were, while they say the same: other objects would throw away what is being typed. */
+function useSameChoices(choices: readonly Choice[]): Choice[] {
+  const kept = useRef<Choice[]>([])
+  const same =
+    kept.current.length === choices.length &&
+    kept.current.every(({ value, label, note }, at) => {
+      const next = choices[at]!
+      return value === next.value && label === next.label && note === next.note
+    })
+  if (!same) kept.current = [...choices]
+  return kept.current
+}
+
 /** One of many, found by typing. */
 export function Combobox({
   value,
@@ -158,10 +171,11 @@ export function Combobox({
   'aria-invalid'?: true
 }) {
   const { t } = useWords()
-  const chosen = choices.find((choice) => choice.value === value) ?? null
+  const items = useSameChoices(choices)
+  const chosen = items.find((choice) => choice.value === value) ?? null
   return (
     <BaseCombobox.Root
-      items={choices as Choice[]}
+      items={items}
       value={chosen}
       onValueChange={(next: Choice | null) => {
         if (next || clearable) onChange(next?.value ?? null)
@@ -199,6 +213,56 @@ export function Combobox({
         </BaseCombobox.Positioner>
       </BaseCombobox.Portal>
     </BaseCombobox.Root>
+  )
+}
+
+const TYPED_MS = 250
+/** Words to find, told once the typing stops. */
+export function SearchField({
+  value,
+  onChange,
+  label,
+  small,
+}: {
+  value: string
+  onChange: (value: string) => void
+  label: string
+  small?: boolean
+}) {
+  const [text, setText] = useState(value)
+  const told = useRef(value)
+  const tell = useRef(onChange)
+  tell.current = onChange
+  useEffect(() => {
+    // cleared or set elsewhere, and not what was told from here
+    if (value === told.current) return
+    told.current = value
+    setText(value)
+  }, [value])
+  useEffect(() => {
+    if (text === told.current) return
+    const timer = setTimeout(() => {
+      told.current = text
+      tell.current(text)
+    }, TYPED_MS)
+    return () => clearTimeout(timer)
+  }, [text])
+  return (
+    <div className="relative">
+      <Search
+        size={small ? 13 : 14}
+        className={`absolute text-faint ${small ? 'top-[7px] left-2' : 'top-[9px] left-2.5'}`}
+        aria-hidden
+      />
+      <input
+        type="search"
+        value={text}
+        onChange={({ target }) => setText(target.value)}
+        aria-label={label}
+        placeholder={label}
+        className={`field ${small ? 'field-sm pl-7' : 'pl-8'}`}
+      />
+    </div>
   )
 }
 

@@ -8,7 +8,7 @@ import { eventually } from '../kit/eventually.ts'
 import { promptFile } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 import { workbook } from '../kit/workbook.ts'
-import { drop, go, openScreens, paste } from './kit.ts'
+import { choose, drop, go, openScreens, paste } from './kit.ts'
 
 /** The batch page of the sample, or of `prompt`; the queue is paused, so that what is queued can be looked at. */
 async function openBatch(prompt?: Prompt, options?: Parameters<typeof openScreens>[0]) {
@@ -120,22 +120,18 @@ test('a column’s parameter is guessed, shown and changed; one parameter is fil
   const csv = 'Prompt,Guess,Other\nx,5,6\n'
   await drop(page, [{ name: 'rows.csv', mediaType: 'text/csv', bytes: Buffer.from(csv) }])
   await page.getByText('1 of 3 columns matched').waitFor()
-  const choose = async (column: string, parameter: string) => {
-    await mapping(page, column).click()
-    await mapping(page, column).fill(parameter)
-    await page.getByRole('option', { name: parameter }).first().click()
-  }
-  await choose('Guess', 'CFG')
+  const map = (column: string, parameter: string) => choose(page, mapping(page, column), parameter)
+  await map('Guess', 'CFG')
   await page.getByText('2 of 3 columns matched').waitFor()
   expect(await mapping(page, 'Guess').inputValue()).toBe('CFG')
-  await choose('Other', 'CFG')
+  await map('Other', 'CFG')
   await expect.poll(() => mapping(page, 'Guess').inputValue()).toBe('only for names')
-  await choose('Guess', 'Steps')
+  await map('Guess', 'Steps')
   await page.getByText('3 of 3 columns matched').waitFor()
   await page.getByRole('button', { name: 'Remove the column Prompt' }).click()
   await page.getByText('2 of 2 columns matched').waitFor()
   const [job] = await queue('Queue 1')
-  expect(job!.overrides).toEqual({ [keyOf('steps')]: 5, [keyOf('cfg')]: 6 })
+  expect(job!.overrides).toMatchObject({ [keyOf('steps')]: 5, [keyOf('cfg')]: 6 })
 })
 
 test('rows pasted under Chinese names that the screen shows are taken as columns', async () => {
@@ -257,7 +253,7 @@ test('a folder of pictures becomes a column in the order people expect, and each
   await client.call('queue.resume', {})
   const made = await eventually(async () => {
     const { rows, total } = await client.call('artifact.page', {})
-    return total === 3 && rows
+    return total === 3 ? rows : undefined
   }, 30_000)
   expect(made.map(({ width }) => width).sort()).toEqual([20, 30, 40])
 })
@@ -285,10 +281,7 @@ test('rows, a grid over values and repeats multiply, each repeat with a seed of 
   await page.getByRole('grid').focus()
   await paste(page, 'a tram\na kite')
   await page.getByRole('button', { name: 'Add values' }).click()
-  const axis = page.getByRole('combobox', { name: 'Parameter of values 1' })
-  await axis.click()
-  await axis.fill('CFG')
-  await page.getByRole('option', { name: 'CFG' }).click()
+  await choose(page, page.getByRole('combobox', { name: 'Parameter of values 1' }), 'CFG')
   await page.getByRole('textbox', { name: 'Values 1, between commas' }).fill('4, 6.5, 8')
   await page.getByText('3 values').waitFor()
   await page.getByRole('textbox', { name: 'Repeat' }).fill('2')
@@ -302,10 +295,7 @@ test('rows, a grid over values and repeats multiply, each repeat with a seed of 
 test('an axis with a value its node refuses is told at once and cannot be queued', async () => {
   const { page } = await openBatch()
   await page.getByRole('button', { name: 'Add values' }).click()
-  const axis = page.getByRole('combobox', { name: 'Parameter of values 1' })
-  await axis.click()
-  await axis.fill('Steps')
-  await page.getByRole('option', { name: 'Steps' }).click()
+  await choose(page, page.getByRole('combobox', { name: 'Parameter of values 1' }), 'Steps')
   await page.getByRole('textbox', { name: 'Values 1, between commas' }).fill('20, lots')
   await page.getByText(/Steps: .*lots/).waitFor()
   expect(await page.getByRole('button', { name: /^Queue/ }).isDisabled()).toBe(true)

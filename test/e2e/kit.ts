@@ -1,6 +1,6 @@
 import path from 'node:path'
 import AxeBuilder from '@axe-core/playwright'
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright'
+import { type Browser, type BrowserContext, chromium, type Locator, type Page } from 'playwright'
 import { afterAll, onTestFinished } from 'vitest'
 import { ensureBuilt } from '../kit/built.ts'
 import { startApp } from '../kit/start-app.ts'
@@ -79,6 +79,14 @@ export async function paste(page: Page, text: string) {
       new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }),
     )
   }, text)
+}
+
+/** Picks from a combobox by typing, and waits until its choices are gone. */
+export async function choose(page: Page, combobox: Locator, name: string) {
+  await combobox.click()
+  await combobox.fill(name)
+  await page.getByRole('option', { name: new RegExp(`^${name}`) }).click()
+  await page.getByRole('option').first().waitFor({ state: 'detached' })
 }
 
 /** What axe calls serious or critical, a line each. */

@@ -21,6 +21,8 @@ export class FakeWorker implements Worker {
   health: WorkerHealth = ready
   /** Prompts that arrived, in order. */
   readonly submitted: Attempt[] = []
+  /** Prompts it began to run. */
+  readonly began = new Set<string>()
   /** The most it ever held at once. */
   mostHeld = 0
   holding = false
@@ -140,8 +142,11 @@ export class FakeWorker implements Worker {
     if (this.health.is !== 'ready') throw gone()
   }
   #next() {
-    const waiting = [...this.server.values()].filter(({ ending }) => !ending)
-    if (waiting[0]) waiting[0].is = 'running'
+    const waiting = [...this.server].find(([, { ending }]) => !ending)
+    if (waiting) {
+      waiting[1].is = 'running'
+      this.began.add(waiting[0])
+    }
     this.told.emit('server')
   }
 }

@@ -261,6 +261,15 @@ describe('cancelling and pausing', () => {
     await kit.dispatcher.settle()
     expect(kit.queue.counts().done).toBe(4)
   })
+  test('pausing now, the prompt that was ready never begins', async () => {
+    const kit = await startKit()
+    kit.worker.holding = true
+    kit.queue.submit(aBatch(), someJobs(4))
+    await eventually(() => kit.worker.submissions === 2)
+    kit.queue.pause('now')
+    await eventually(() => kit.queue.counts().waiting === 4)
+    expect([...kit.worker.began]).toEqual([kit.worker.submitted[0]!.promptId])
+  })
   test('pausing one batch now leaves the others running', async () => {
     const kit = await startKit({ workers: [new FakeWorker('w1', { capacity: 1 })] })
     kit.worker.holding = true
