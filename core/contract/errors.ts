@@ -342,7 +342,7 @@ export const errors = {
     remedy: 'Close other programs that use the card, or choose smaller pictures or models.',
   },
   'engine.out-of-memory': {
-    message: 'The machine ran out of memory, and the system ended ComfyUI.',
+    message: 'The machine ran out of memory.',
     remedy: 'Close other programs, use smaller models, or enlarge the page file.',
   },
   'engine.disk-full': {
@@ -376,6 +376,10 @@ export const errors = {
   'engine.frontend-missing': {
     message: 'The package of ComfyUI’s web pages is missing or too old.',
     remedy: 'Install ComfyUI’s requirements again in its Python.',
+  },
+  'engine.killed': {
+    message: 'ComfyUI was ended from outside ({how}).',
+    remedy: 'It is started again by itself. If nobody did that, look for an antivirus, or for a shortage of memory.',
   },
   'engine.crashed': {
     message: 'ComfyUI crashed ({how}).',
