@@ -1,5 +1,15 @@
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
-import { Clock, ImagePlus, LayoutList, Minus, PencilRuler, Plus, SlidersHorizontal, Sparkles } from 'lucide-react'
+import {
+  Clock,
+  ImagePlus,
+  LayoutList,
+  Minus,
+  PencilRuler,
+  Plus,
+  RotateCcw,
+  SlidersHorizontal,
+  Sparkles,
+} from 'lucide-react'
 import { useCallback, useEffect, useMemo, useRef, useState } from 'react'
 import { type Json, writeJson } from '../../core/contract/json.ts'
 import { fieldOf, itemsOf, type Panel } from '../../core/contract/panel.ts'
@@ -178,13 +188,13 @@ function FilledForm({
   return (
     <div
       ref={page}
-      className="grid min-h-0 flex-1 grid-cols-1 max-[1179px]:overflow-y-auto min-[1180px]:grid-cols-[minmax(0,11fr)_minmax(0,10fr)]"
+      className="min-h-0 flex-1 max-[1179px]:overflow-y-auto min-[1180px]:grid min-[1180px]:grid-cols-[minmax(0,11fr)_minmax(0,10fr)]"
     >
       <section
         aria-label={t('form.fields')}
-        className="flex min-h-0 min-w-0 flex-col min-[1180px]:border-r min-[1180px]:border-line"
+        className="min-h-0 min-w-0 min-[1180px]:flex min-[1180px]:flex-col min-[1180px]:border-r min-[1180px]:border-line"
       >
-        <div className="min-h-0 flex-1 p-5 min-[1180px]:overflow-y-auto">
+        <div className="min-h-0 flex-1 p-4 min-[640px]:p-5 min-[1180px]:overflow-y-auto">
           <div className="mx-auto max-w-[680px]">
             {typeof panel.description === 'string' && <p className="mb-4 text-soft">{panel.description}</p>}
             <PanelFields panel={panel} filling={filling} />
@@ -209,9 +219,11 @@ function FilledForm({
               history={draft.history}
               onChoose={(sets) => change((now) => ({ sets: { ...without(now.sets, [...keys]), ...sets } }))}
             />
-            <Button
-              size="lg"
-              look="quiet"
+            <IconButton
+              look="plain"
+              icon={RotateCcw}
+              label={t('form.startOver')}
+              className="h-[38px] w-[38px]"
               disabled={Object.keys(values).length === 0}
               onClick={() => {
                 const before = draft.sets
@@ -222,14 +234,12 @@ function FilledForm({
                   action: { label: t('common.undo'), run: () => change({ sets: before }) },
                 })
               }}
-            >
-              {t('form.startOver')}
-            </Button>
+            />
             <Button
               size="lg"
               look="primary"
               icon={ImagePlus}
-              className="ml-auto min-w-48"
+              className="ml-auto min-w-44 flex-1 min-[640px]:max-w-72"
               busy={submit.isPending}
               disabled={!runnable}
               onClick={() => void make()}
@@ -251,7 +261,7 @@ function FilledForm({
       <section
         ref={results}
         aria-label={t('form.results')}
-        className="flex min-h-0 min-w-0 flex-col p-5 min-[1180px]:overflow-y-auto"
+        className="flex min-h-80 min-w-0 flex-col p-4 min-[640px]:p-5 min-[1180px]:min-h-0 min-[1180px]:overflow-y-auto"
       >
         <FormResults workflowId={id} />
       </section>

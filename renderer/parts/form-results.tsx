@@ -131,7 +131,7 @@ function UnderWay({ jobId }: { jobId: string }) {
 
 function Result({ artifact }: { artifact: Artifact }) {
   const { t } = useWords()
-  const { id, batchId, name, kind, mediaType, rehearsal } = artifact
+  const { id, batchId, name, kind, mediaType, rehearsal, width, height } = artifact
   const file = name.split('/').at(-1)!
   const again = useDo('artifact.rerun', { onError: sayFault, onSuccess: () => refresh('batch.list') })
   return (
@@ -140,7 +140,8 @@ function Result({ artifact }: { artifact: Artifact }) {
         to="/gallery"
         search={{ batch: batchId, open: id }}
         aria-label={t('workflow.open', { name: file })}
-        className="relative block aspect-square bg-sunken -outline-offset-2"
+        className="relative block max-h-[640px] bg-sunken -outline-offset-2"
+        style={{ aspectRatio: width && height ? `${width} / ${height}` : '1' }}
       >
         {kind === 'image' ? (
           <img src={thumbUrl(id, 512)} alt="" className="size-full object-contain" />

@@ -130,7 +130,7 @@ export function ItemField({ item, filling, large }: { item: PanelItem; filling: 
   const title = (
     <>
       {field.name}
-      {isRequired(item, field) && <span className="ml-1.5 font-normal text-faint">{t('form.required')}</span>}
+      {isRequired(item, field) && <span className="ml-1.5 text-xs font-normal text-faint">{t('form.required')}</span>}
     </>
   )
   const look = `${large ? 'text-base font-semibold' : 'font-medium'} min-w-0 break-words`
