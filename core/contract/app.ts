@@ -33,7 +33,13 @@ export const ImportSource = z.union([
 ])
 /** One workflow that was found, or one file that holds none; a file may hold several. */
 export const ImportResult = z.discriminatedUnion('ok', [
-  z.object({ ok: z.literal(true), name: z.string(), workflow: WorkflowSummary }),
+  z.object({
+    ok: z.literal(true),
+    name: z.string(),
+    workflow: WorkflowSummary,
+    /** Titles of the forms that came alone and were given to it; `workflow.panel.undo` takes them back. */
+    forms: z.array(z.string()).optional(),
+  }),
   z.object({ ok: z.literal(false), name: z.string(), failure: Failure }),
 ])
 export type ImportResult = z.infer<typeof ImportResult>

@@ -175,8 +175,8 @@ export class Importer implements Service {
     const ids = results.flatMap((result) => (result.ok ? [result.workflow.id] : []))
     for (const { name, panels } of loose)
       try {
-        for (const { id } of await library.attachPanels(panels, [...ids, ...cameWith]))
-          results.push({ ok: true, name, workflow: library.summary(id) })
+        for (const { id, titles } of await library.attachPanels(panels, [...ids, ...cameWith]))
+          results.push({ ok: true, name, workflow: library.summary(id), forms: titles })
       } catch (cause) {
         results.push({ ok: false, name, failure: toFailure(cause) })
       }

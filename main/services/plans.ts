@@ -13,6 +13,7 @@ import {
   type FileCheck,
   faultOf,
   isLocalFile,
+  isWebAddress,
   type Standing,
 } from '../../core/domain/batch/check.ts'
 import { guessColumns } from '../../core/domain/batch/columns.ts'
@@ -37,7 +38,7 @@ interface Deps {
     /** The worker of this name or address, added if it is new. */
     ensure(address: { url: string; header: null }): Promise<WorkerView>
   }
-  inputs: Pick<Inputs, 'check' | 'addPath'>
+  inputs: Pick<Inputs, 'check' | 'addPath' | 'addUrl'>
   serverFiles: Pick<ServerFiles, 'lacking'>
   settings: { get(): Settings }
   clock: Clock
@@ -87,9 +88,10 @@ export class Plans {
     return { ...seen, exampleNames, warnings: [...this.#warnings(plan, understood), ...seen.warnings] }
   }
 
-  async submit(plan: BatchPlan, asker: Asker) {
+  async submit(asIs: BatchPlan, asker: Asker) {
     const { queue, library, settings } = this.#deps
-    const asked = await this.#addWorkers(plan.workers)
+    const asked = await this.#addWorkers(asIs.workers)
+    const plan = await this.#fetchAddresses(asIs)
     const understood = await this.#understand({ ...plan, workers: plan.workers.length > 0 ? asked : [] }, asker)
     const { loaded, columns, faults, workers } = understood
     const open = plan.continueKey === null ? null : queue.findOpen(plan.continueKey)
@@ -219,6 +221,47 @@ export class Plans {
       const worker = lacking.get(value)
       return worker === undefined ? undefined : faultOf('row.file-not-there', { worker })
     })
+  }
+
+  /**
+   * Files of the web, given or standing in the workflow, are fetched and kept. For the rehearsal alone, one that cannot be
+   * had stays an address: it sketches that too.
+   * @throws AppError 'input.unreachable', 'input.not-media'
+   */
+  async #fetchAddresses(plan: BatchPlan): Promise<BatchPlan> {
+    const workers = this.#findWorkers(plan.workers)
+    const { parameters } = await this.#load(plan.workflowId, workers)
+    const uploads = new Map(parameters.filter(({ upload }) => upload).map((one) => [one.key, one]))
+    if (uploads.size === 0) return plan
+    const keyOf = keysOf(parameters)
+    const fetched = async (value: Json): Promise<Json> => {
+      if (typeof value !== 'string' || !isWebAddress(value)) return value
+      try {
+        return await this.#deps.inputs.addUrl(value.trim())
+      } catch (cause) {
+        if (isRehearsalOnly(workers)) return value
+        throw cause
+      }
+    }
+    const all = async (values: Values): Promise<Values> => {
+      const read: Values = {}
+      for (const [name, value] of Object.entries(values))
+        read[name] = uploads.has(keyOf(name)) ? await fetched(value) : value
+      return read
+    }
+    const sets = await all(plan.sets)
+    const given = new Set([...Object.keys(sets), ...plan.axes.map(({ parameter }) => parameter)].map(keyOf))
+    for (const [key, { default: standing }] of uploads)
+      if (!given.has(key) && typeof standing === 'string' && isWebAddress(standing)) sets[key] = await fetched(standing)
+    const rows: Values[] = []
+    for (const row of plan.rows) rows.push(await all(row))
+    const axes: BatchPlan['axes'] = []
+    for (const { parameter, values } of plan.axes) {
+      const some: Json[] = []
+      for (const value of values) some.push(uploads.has(keyOf(parameter)) ? await fetched(value) : value)
+      axes.push({ parameter, values: some })
+    }
+    return { ...plan, sets, rows, axes }
   }
 
   /** Input files named by path are kept, and their paths replaced by what they are kept as. */

@@ -1,5 +1,5 @@
 import type { Inspection, Parameter } from '../../core/contract/workflow.ts'
-import { isLocalFile } from '../../core/domain/batch/check.ts'
+import { isLocalFile, isWebAddress } from '../../core/domain/batch/check.ts'
 import { problem } from '../../core/domain/workflow/problems.ts'
 import type { Clock } from './clock.ts'
 import type { Worker } from './workers/worker.ts'
@@ -79,5 +79,5 @@ export class ServerFiles {
 /** The name of a file that a worker is expected to have already; null: the value names none. */
 export function serverFileOf({ upload }: Parameter, value: unknown): string | null {
   if (!upload || typeof value !== 'string' || value.trim() === '') return null
-  return isLocalFile(value) || value.includes('{{') ? null : value.trim()
+  return isLocalFile(value) || isWebAddress(value) || value.includes('{{') ? null : value.trim()
 }

@@ -124,6 +124,9 @@ export function checkValue(
 /** A file of this machine, rather than one the worker already has: kept by us, or an absolute path. */
 export const isLocalFile = (value: string) => /^\s*(input:|\/|~\/|\\\\|[a-z]:[\\/]|file:\/\/)/i.test(value)
 
+/** A file somewhere on the web, which is fetched before the batch is queued. */
+export const isWebAddress = (value: string) => /^\s*https?:\/\/\S+\s*$/i.test(value)
+
 const shown = (value: Json) => {
   const text = typeof value === 'object' && value !== null ? '[…]' : String(value)
   return text.length > 200 ? `${text.slice(0, 199)}…` : text

@@ -63,6 +63,8 @@ interface Item {
 const MAX_BODY = 104_857_600
 const HISTORY_LIMIT = 10_000
 const VERSION = '0.33.0'
+/** Shown for a picture that is an address of the web. */
+const STAND_IN = 'stand-in.png'
 
 /** A ComfyUI that needs no GPU: its protocol over real HTTP and a real socket on loopback; image nodes done, sampling sketched. */
 export class RehearsalServer {
@@ -120,6 +122,10 @@ export class RehearsalServer {
       if (part !== 'input' && !this.#options.keepOutput && this.#life === 0)
         rmSync(dir, { recursive: true, force: true })
       mkdirSync(dir, { recursive: true })
+    }
+    if (this.#options.assumeModels) {
+      const grey = { width: 512, height: 512, channels: 3, background: '#8a94ad' } as const
+      await sharp({ create: grey }).png().toFile(path.join(this.#options.dir, STAND_IN))
     }
     this.#life += 1
     const http = createServer((request, response) => void this.#answer(request, response))
@@ -362,6 +368,8 @@ export class RehearsalServer {
   /** `name`, possibly `sub/name [output]` → the file. */
   #inputFile(name: string): string {
     const [, bare = name, type = 'input'] = /^(.*?)(?: \[(input|output|temp)\])?$/s.exec(name) ?? []
+    // what cannot be had is sketched, as models are
+    if (this.#options.assumeModels && /^https?:\/\//i.test(name)) return path.join(this.#options.dir, STAND_IN)
     const file = this.#inside(this.#folder(type), bare)
     if (!file || !existsSync(file))
       throw new NodeFailure('FileNotFoundError', `[Errno 2] No such file or directory: '${bare}'`)
