@@ -2,7 +2,7 @@
 export type Json = null | boolean | number | bigint | string | Json[] | { [key: string]: Json }
 export type JsonObject = { [key: string]: Json }
 
-type SourceReviver = (key: string, value: unknown, context: { source?: string }) => unknown
+type SourceReviver = (this: object, key: string, value: unknown, context: { source?: string }) => unknown
 const parse = JSON.parse as (text: string, reviver?: SourceReviver) => unknown
 const rawJson = (JSON as unknown as { rawJSON: (text: string) => object }).rawJSON
 
@@ -40,9 +40,36 @@ function keepLongIntegers(_key: string, value: unknown, { source }: { source?: s
   return INTEGER.test(source) ? BigInt(source) : value
 }
 
+/** Whole numbers that Python wrote as floats (`1.0`), by what holds them: it shows them so when it speaks of them. */
+const wholeFloats = new WeakMap<object, Set<string>>()
+export const isWholeFloat = (holder: object, key: string) => wholeFloats.get(holder)?.has(key) === true
+
+/** As `parseJson`, and remembers which whole numbers were floats; `writeJson` writes them as such again. */
+export function parseJsonWithFloats(text: string): Json {
+  const clean = PYTHON_NUMBER.test(text) ? withoutPythonNumbers(text) : text
+  return parse(clean, function (this: object, key, value, context) {
+    if (typeof value !== 'number' || context.source === undefined) return value
+    if (Number.isInteger(value) && !INTEGER.test(context.source)) {
+      const keys = wholeFloats.get(this)
+      if (keys) keys.add(key)
+      else wholeFloats.set(this, new Set([key]))
+      return value
+    }
+    return keepLongIntegers(key, value, context)
+  }) as Json
+}
+
 /** Writes JSON with bigints as plain integers; the opposite of `parseJson`. */
 export function writeJson(value: unknown, indent?: number): string {
-  return JSON.stringify(value, (_key, item) => (typeof item === 'bigint' ? rawJson(item.toString()) : item), indent)
+  return JSON.stringify(
+    value,
+    function (this: object, key, item) {
+      if (typeof item === 'bigint') return rawJson(item.toString())
+      if (typeof item === 'number' && isWholeFloat(this, key)) return rawJson(item.toFixed(1))
+      return item
+    },
+    indent,
+  )
 }
 
 export function isJsonObject(value: unknown): value is JsonObject {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { ObjectInfo } from '../contract/comfyui.ts'
-import { parseJson } from '../contract/json.ts'
+import { parseJsonWithFloats } from '../contract/json.ts'
 
 export interface BundledDefinitions {
   definitions: ObjectInfo
@@ -12,7 +12,7 @@ let bundled: BundledDefinitions | undefined
 
 /** ComfyUI's own nodes, captured by scripts/capture-definitions.ts; the lists of model files are empty. */
 export function bundledDefinitions(): BundledDefinitions {
-  bundled ??= parseJson(
+  bundled ??= parseJsonWithFloats(
     readFileSync(new URL('../../resources/object-info.json', import.meta.url), 'utf8'),
   ) as unknown as BundledDefinitions
   return bundled

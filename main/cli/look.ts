@@ -3,7 +3,7 @@ import { rename, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { ObjectInfo } from '../../core/contract/comfyui.ts'
 import { AppError } from '../../core/contract/errors.ts'
-import { isJsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
+import { isJsonObject, parseJsonWithFloats, writeJson } from '../../core/contract/json.ts'
 import type { Inspection, Problem } from '../../core/contract/workflow.ts'
 import { readAddress } from '../../core/engine/comfy/address.ts'
 import { ComfyClient } from '../../core/engine/comfy/client.ts'
@@ -91,7 +91,7 @@ async function readDefinitions(context: Context, file: string): Promise<Definiti
   const { name, bytes } = await readInput(context, file, 'app.too-large')
   let definitions: unknown
   try {
-    definitions = parseJson(bytes.toString('utf8'))
+    definitions = parseJsonWithFloats(bytes.toString('utf8'))
   } catch (cause) {
     throw new AppError('import.not-json', { name, reason: (cause as Error).message }, { cause })
   }

@@ -2,11 +2,12 @@ import type { ObjectInfo, Prompt } from '../../contract/comfyui.ts'
 import type { Inspection, Parameter, Problem } from '../../contract/workflow.ts'
 import { convertWorkflow } from './convert.ts'
 import { definitionOf } from './definitions.ts'
-import { compareVersions, coreVersions, customNodeNeeds, modelNeeds, paidNodes } from './needs.ts'
+import { coreVersions, customNodeNeeds, modelNeeds, paidNodes } from './needs.ts'
 import { findParameters } from './parameters.ts'
 import { problem } from './problems.ts'
 import type { ReadWorkflow } from './read.ts'
 import { type Validation, validatePrompt } from './validate.ts'
+import { compareVersions } from './versions.ts'
 import { estimateVram } from './vram.ts'
 
 /** ComfyUI's own nodes in the newest version we know, whatever the server has. */
@@ -30,7 +31,7 @@ export function inspectWorkflow(
   const sure = definitionsFrom.from !== 'bundled'
   const parameters = findParameters(prompt, definitions, read.editor)
   const models = modelNeeds(prompt, definitions, read.editor, sure)
-  const judged = validatePrompt(prompt, definitions, { assumeModels: !sure })
+  const judged = validatePrompt(prompt, definitions, { assumeModels: !sure, version: definitionsFrom.version })
   const customNodes = customNodeNeeds(prompt, definitions, read.editor)
   const missing = models.flatMap(({ file, folder, node, present }) => {
     const classType = prompt[node]?.class_type

@@ -4,6 +4,7 @@ import type { Inspection, ModelNeed } from '../../contract/workflow.ts'
 import { definitionOf, inputNamed, inputsOf } from './definitions.ts'
 import { type EditorWorkflow, readEditor } from './editor.ts'
 import { looksLikeModel, matchFile, modelFolderOf, namesModelFile } from './models.ts'
+import { compareVersions } from './versions.ts'
 
 /** A server's model files: what its definitions list, and the files of those folders that were asked for. */
 export interface WorkerFiles {
@@ -218,21 +219,6 @@ export function coreVersions(classTypes: ReadonlySet<string>, editor: EditorWork
     }
   }
   return versions
-}
-
-/** As `a - b`: 0.9 is before 0.10; what is no number counts as 0. */
-export function compareVersions(a: string, b: string): number {
-  const parts = (version: string) =>
-    version
-      .replace(/^v/, '')
-      .split('.')
-      .map((part) => Number.parseInt(part, 10) || 0)
-  const [mine, other] = [parts(a), parts(b)]
-  for (let at = 0; at < Math.max(mine.length, other.length); at++) {
-    const difference = (mine[at] ?? 0) - (other[at] ?? 0)
-    if (difference !== 0) return difference
-  }
-  return 0
 }
 
 /** Classes that call a paid service. */

@@ -8,7 +8,8 @@ import type {
   Prompt,
   PromptError,
 } from '../../contract/comfyui.ts'
-import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts'
+import { isJsonObject, isWholeFloat, type Json, type JsonObject } from '../../contract/json.ts'
+import { compareVersions } from './versions.ts'
 
 export interface ValidateOptions {
   /** Whether the server has this input file, as a prompt names it; unset: every file is taken to be there. */
@@ -17,6 +18,10 @@ export interface ValidateOptions {
   assumeModels?: boolean
   /** Validate only these outputs, as `partial_execution_targets` does. */
   targets?: readonly NodeId[]
+  /** Leave inputs that take uploads of classes we do not know to those classes. On unless false. */
+  guessUploads?: boolean
+  /** The server's ComfyUI, which may be older than the one we know best. */
+  version?: string | undefined
 }
 
 export interface Validation {
@@ -43,7 +48,7 @@ export function validatePrompt(prompt: Prompt, definitions: ObjectInfo, options:
   for (const [id, node] of Object.entries(prompt)) {
     const classType: Json = node.class_type ?? null
     const definition = typeof classType === 'string' ? ownValue(definitions, classType) : undefined
-    if (!definition) return refused(missingNodeType(id, classType, node._meta?.title))
+    if (!definition) return refused(missingNodeType(id, classType, node._meta?.title, options.version))
     if (definition.output_node && (!options.targets || options.targets.includes(id))) outputs.push(id)
   }
   if (outputs.length === 0)
@@ -76,7 +81,18 @@ export function validatePrompt(prompt: Prompt, definitions: ObjectInfo, options:
   return refused(error, node_errors)
 }
 
-function missingNodeType(id: NodeId, classType: Json, title: string | undefined): PromptError {
+function missingNodeType(
+  id: NodeId,
+  classType: Json,
+  title: string | undefined,
+  version: string | undefined,
+): PromptError {
+  if (isBefore(version, SAYS_MISSING_NODE)) {
+    const because =
+      classType === null ? 'a node is missing the class_type property.' : `node ${str(classType)} does not exist.`
+    const message = `Cannot execute because ${because}`
+    return { type: 'invalid_prompt', message, details: `Node ID '#${id}'`, extra_info: {} }
+  }
   const message =
     classType === null
       ? `Node '${title || `ID #${id}`}' has no class_type. The workflow may be corrupted or a custom node is missing.`
@@ -88,6 +104,11 @@ function missingNodeType(id: NodeId, classType: Json, title: string | undefined)
     extra_info: { node_id: id, class_type: classType, node_title: title ?? classType },
   }
 }
+
+/** The ComfyUI that first answers so. */
+const SAYS_MISSING_NODE = '0.11.1'
+const SAYS_CYCLE = '0.19.3'
+const JUDGES_NEWER_COMBOS = '0.3.76'
 
 interface Verdict {
   valid: boolean
@@ -179,6 +200,8 @@ class Check {
   #cycle(id: NodeId, visiting: NodeId[]): Verdict | undefined {
     const from = visiting.indexOf(id)
     if (from < 0) return undefined
+    // it ran in the circle until Python gave up, and what was said of that was overwritten on the way back
+    if (isBefore(this.#options.version, SAYS_CYCLE)) return { valid: false, reasons: [] }
     const path = [...visiting.slice(from), id]
     const details = path.map((node) => `${node} (${this.#prompt[node]!.class_type})`).join(' -> ')
     const cycle_nodes = [...new Set(path)]
@@ -200,7 +223,8 @@ class Check {
     if (!isJsonObject(node.inputs)) throw new PythonError('KeyError', `'inputs'`)
     const definition = this.#definitions[node.class_type]!
     const { specs, dynamic } = finalInputs(definition, node.inputs)
-    const judge = customValidator(node.class_type, specs)
+    const check = ownCheckOf(node.class_type, this.#options.version)
+    const types: JsonObject = {}
     const converted: JsonObject = { ...node.inputs }
     const errors: NodeErrorReason[] = []
     let valid = true
@@ -219,11 +243,14 @@ class Check {
         continue
       }
       if (!Array.isArray(received)) {
-        const error = this.#literal(name, spec, received, converted, judge.judges(name))
+        const judgedElsewhere = check
+          ? check.takesAll === true || check.takes.includes(name)
+          : this.#options.guessUploads !== false && judgesUpload(spec)
+        const error = this.#literal(name, spec, received, converted, judgedElsewhere)
         if (error) errors.push(error)
         continue
       }
-      const error = this.#link(name, spec, received)
+      const error = this.#link(name, spec, received, types, check?.takesTypes === true)
       if (error) {
         errors.push(error)
         continue
@@ -251,7 +278,15 @@ class Check {
       }
     }
 
-    errors.push(...judge.judge(converted, this.#options))
+    if (check)
+      errors.push(
+        ...ownRefusals(
+          check,
+          node.class_type,
+          { inputs: converted, specs, types, v3: isV3(definition) },
+          this.#options,
+        ),
+      )
     this.converted[id] = { ...node, inputs: converted }
     const before = this.verdicts.get(id) ?? { valid: true, reasons: [] }
     const verdict = { valid: before.valid && valid && errors.length === 0, reasons: [...before.reasons, ...errors] }
@@ -259,7 +294,7 @@ class Check {
     return verdict
   }
 
-  #link(name: string, spec: InputSpec, link: Json[]): NodeErrorReason | undefined {
+  #link(name: string, spec: InputSpec, link: Json[], types: JsonObject, anyType: boolean): NodeErrorReason | undefined {
     const config = [spec[0], spec[1] ?? {}] as Json
     if (link.length !== 2)
       return {
@@ -283,7 +318,8 @@ class Check {
     const given = definition.output.at(index as number)
     if (given === undefined || (index as number) >= definition.output.length)
       throw new PythonError('IndexError', `${holder} index out of range`)
-    if (fits(given, spec[0])) return undefined
+    types[name] = given
+    if (anyType || fits(given, spec[0])) return undefined
     return {
       type: 'return_type_mismatch',
       message: 'Return type mismatch between linked nodes',
@@ -320,21 +356,21 @@ class Check {
     }
     converted[name] = value
     if (judgedElsewhere) return undefined
-    const said = (number: Json) => (type === 'FLOAT' ? float(number as number | bigint) : str(number))
     const wrong = (kind: string, message: string, details = name, input_config: Json = config): NodeErrorReason => ({
       type: kind,
       message,
       details,
       extra_info: { input_name: name, input_config, received_value: value },
     })
-    const { min, max } = limits
-    if (isNumber(value) && isNumber(min) && value < min)
-      return wrong('value_smaller_than_min', `Value ${said(value)} smaller than min of ${said(min)}`)
-    if (isNumber(value) && isNumber(max) && value > max)
-      return wrong('value_bigger_than_max', `Value ${said(value)} bigger than max of ${said(max)}`)
+    const said = type === 'FLOAT' ? float(value as number | bigint) : str(value)
+    if ('min' in limits && compare(value, '<', limits, 'min'))
+      return wrong('value_smaller_than_min', `Value ${said} smaller than min of ${strIn(limits, 'min')}`)
+    if ('max' in limits && compare(value, '>', limits, 'max'))
+      return wrong('value_bigger_than_max', `Value ${said} bigger than max of ${strIn(limits, 'max')}`)
 
     const choices = choicesOf([type, limits])
-    if (!choices) return undefined
+    const older = isBefore(this.#options.version, JUDGES_NEWER_COMBOS)
+    if (!choices || (older && !Array.isArray(type))) return undefined
     const chosen = limits.multiselect && Array.isArray(value) ? value : [value]
     const strangers = chosen.filter(
       (item) => !choices.some((choice) => equal(choice, item)) && !(this.#options.assumeModels && isModelFile(item)),
@@ -345,7 +381,7 @@ class Check {
     return wrong(
       'value_not_in_list',
       'Value not in list',
-      `${name}: ${strangers.map(repr).join(', ')} not in ${list}`,
+      `${name}: ${older ? `'${str(value)}'` : strangers.map(repr).join(', ')} not in ${list}`,
       long ? null : config,
     )
   }
@@ -377,16 +413,16 @@ export function finalInputs(definition: NodeDefinition, inputs: JsonObject): { s
         const options = spec[1] ?? {}
         if (prefix) dynamic = true
         if (spec[0] === 'COMFY_DYNAMICCOMBO_V3') {
-          dynamic = true
-          const option = (options.options as JsonObject[]).find(({ key }) => equal(key!, inputs[id] ?? null))
+          const key = ownValue(inputs, id)
+          if (key === undefined) continue
+          const option = (options.options as JsonObject[]).find((each) => equal(each.key!, key))
           if (!option) continue
-          add(option.inputs as InputGroups, `${id}.`)
-        } else if (spec[0] === 'COMFY_DYNAMICSLOT_V3') {
           dynamic = true
+          add((option.inputs ?? {}) as InputGroups, `${id}.`)
+        } else if (spec[0] === 'COMFY_DYNAMICSLOT_V3') {
           if (!(id in inputs)) continue
-          specs.set(id, { spec: [options.slotType as string, options], required: group === 'required' })
-          add(options.inputs as InputGroups, `${id}.`)
-          continue
+          dynamic = true
+          add((options.inputs ?? {}) as InputGroups, `${id}.`)
         } else if (spec[0] === 'COMFY_AUTOGROW_V3') {
           dynamic = true
           grow(options.template as JsonObject, `${id}.`)
@@ -408,7 +444,8 @@ export function finalInputs(definition: NodeDefinition, inputs: JsonObject): { s
     })
   }
   add(definition.input, '')
-  return { specs, dynamic }
+  const inOrder = [...specs].sort(([, a], [, b]) => Number(b.required) - Number(a.required))
+  return { specs: new Map(inOrder), dynamic }
 }
 
 /** Whether an output of one type may feed an input of another; each may be a comma-separated union. */
@@ -423,65 +460,183 @@ export function fits(given: string | Json[], wanted: string | Json[]): boolean {
   return from.includes('*') || to.includes('*') || from.some((type) => to.includes(type))
 }
 
-/** Classes written for the newer node interface announce every flag, even when it is false; older ones leave some out. */
-const isV3 = (definition: NodeDefinition) => definition.deprecated !== undefined || definition.api_node !== undefined
+/** Classes written for the newer node interface announce every flag, even when it is false; older ones, what is true. */
+const isV3 = ({ deprecated, experimental, api_node }: NodeDefinition) =>
+  deprecated !== undefined && experimental !== undefined && api_node !== undefined
 
 // ---- what nodes check themselves ----
 
-interface Validator {
-  /** The node checks this input itself, so the general range and list checks are left out. */
-  judges(input: string): boolean
-  judge(inputs: JsonObject, options: ValidateOptions): NodeErrorReason[]
+/** The check a class brings (VALIDATE_INPUTS of nodes.py, validate_inputs of newer ones), as far as it is known here. */
+interface OwnCheck {
+  /** The Python class, as an exception names it; unset: as the node's. */
+  readonly name?: string
+  readonly since?: string
+  readonly until?: string
+  /** Inputs it takes, and so judges itself; those it cannot do without. */
+  readonly takes: readonly string[]
+  readonly needs: readonly string[]
+  /** It judges every input. */
+  readonly takesAll?: boolean
+  /** It is given the types of what is linked, and judges those too. */
+  readonly takesTypes?: boolean
+  /** null: nothing to say against it. */
+  judge(values: JsonObject, types: JsonObject, options: ValidateOptions): string | null
 }
 
-/** Nodes that name a file of the input folder, and the word their refusal uses. */
-const FILE_INPUTS: Record<string, { input: string; word: string; all?: boolean; none?: string }> = {
-  LoadImage: { input: 'image', word: 'image' },
-  LoadImageMask: { input: 'image', word: 'image' },
-  LoadImageOutput: { input: 'image', word: 'image' },
-  LoadLatent: { input: 'latent', word: 'latent' },
-  LoadAudio: { input: 'audio', word: 'audio' },
-  LoadVideo: { input: 'file', word: 'video' },
-  Load3D: { input: 'model_file', word: '3D model', all: true, none: 'none' },
-  Load3DAdvanced: { input: 'model_file', word: '3D model', all: true, none: 'none' },
+const file = (input: string, word: string, more: Partial<OwnCheck> = {}): OwnCheck => ({
+  takes: [input],
+  needs: [input],
+  ...more,
+  judge(values, _types, { hasInputFile }) {
+    const name = values[input]!
+    if (more.takesAll && (!isTrue(name) || name === 'none')) return null
+    if (typeof name !== 'string')
+      throw new PythonError('AttributeError', `'${pythonTypeName(name)}' object has no attribute 'endswith'`)
+    return name === '' || !hasInputFile || hasInputFile(name) ? null : `Invalid ${word} file: ${name}`
+  },
+})
+const anything = (input: string, needs: readonly string[], more: Partial<OwnCheck> = {}): OwnCheck => ({
+  takes: [input],
+  needs,
+  ...more,
+  judge: () => null,
+})
+
+const CAMERA = ['horizontal_movement', 'vertical_movement', 'pan', 'tilt', 'roll', 'zoom']
+const OWN_CHECKS: Record<string, OwnCheck> = {
+  LoadImage: file('image', 'image'),
+  LoadImageMask: file('image', 'image'),
+  LoadImageOutput: file('image', 'image', { name: 'LoadImage' }),
+  WebcamCapture: file('image', 'image', { name: 'LoadImage' }),
+  LoadLatent: file('latent', 'latent'),
+  LoadAudio: file('audio', 'audio'),
+  LoadVideo: file('file', 'video'),
+  Load3D: file('model_file', '3D model', { takesAll: true, since: '0.3.65' }),
+  Load3DAdvanced: file('model_file', '3D model', { takesAll: true }),
+  CustomCombo: anything('choice', ['choice'], { takesAll: true, name: 'CustomComboNode' }),
+  ModelAttentionBackend: anything('attention', ['attention']),
+  SelectModelDevice: anything('device', [], { name: 'SelectModelDeviceNode' }),
+  SelectCLIPDevice: anything('device', [], { name: 'SelectCLIPDeviceNode' }),
+  SelectVAEDevice: anything('device', [], { name: 'SelectVAEDeviceNode' }),
+  FluxProUltraImageNode: {
+    takes: ['aspect_ratio'],
+    needs: ['aspect_ratio'],
+    judge(values, _types, { version }) {
+      const before = isBefore(version, '0.3.65')
+      if (values.aspect_ratio === null) {
+        const said = `'NoneType' object has no attribute 'split'`
+        if (before) return said
+        throw new PythonError('AttributeError', said)
+      }
+      if (before) return oddRatioBefore(str(values.aspect_ratio!))
+      refuseOddRatio(str(values.aspect_ratio!))
+      return null
+    },
+  },
+  KlingCameraControls: {
+    takes: CAMERA,
+    needs: CAMERA,
+    until: '0.3.65',
+    judge(values) {
+      for (const name of CAMERA) {
+        const value = values[name]!
+        if (!isNumber(value) && typeof value !== 'boolean')
+          throw new PythonError('TypeError', `must be real number, not ${pythonTypeName(value)}`)
+        if (Number(value) !== 0) return null
+      }
+      return 'Invalid camera control configs: at least one of the values must be non-zero'
+    },
+  },
+  TripoConversionNode: {
+    takes: [],
+    needs: [],
+    takesTypes: true,
+    judge(_values, types) {
+      const type = ownValue(types, 'original_model_task_id')
+      if (type === undefined) throw new PythonError('KeyError', `'original_model_task_id'`)
+      if (['MODEL_TASK_ID', 'RIG_TASK_ID', 'RETARGET_TASK_ID'].includes(type as string)) return null
+      return 'original_model_task_id must be MODEL_TASK_ID, RIG_TASK_ID or RETARGET_TASK_ID type'
+    },
+  },
 }
-/** Nodes whose check accepts anything. */
-const UNCHECKED: Record<string, readonly string[] | 'all'> = { CustomCombo: 'all' }
 const UPLOADS = ['image_upload', 'video_upload', 'audio_upload', 'animated_image_upload']
 
-function customValidator(classType: string, specs: FinalSpecs): Validator {
-  const file = ownValue(FILE_INPUTS, classType)
-  if (file) {
-    return {
-      judges: (input) => file.all === true || input === file.input,
-      judge(inputs, { hasInputFile }) {
-        const name = inputs[file.input]
-        if (typeof name !== 'string' || name === file.none || !hasInputFile || hasInputFile(name)) return []
-        return refusal(file.input, `${file.input} - Invalid ${file.word} file: ${name}`)
-      },
-    }
+/** X:Y between 1:4 and 4:1. @throws PythonError */
+function refuseOddRatio(ratio: string) {
+  const refuse = (said: string): never => {
+    throw new PythonError('ValueError', said)
   }
-  if (classType === 'ComfySwitchNode') {
-    const mine = ['switch', 'on_false', 'on_true']
-    return {
-      judges: (input) => mine.includes(input),
-      judge(inputs) {
-        if ('on_false' in inputs || 'on_true' in inputs || !('switch' in inputs)) return []
-        const said = 'At least one of on_false or on_true must be connected to Switch node'
-        return refusal('switch', `switch - ${said}`)
-      },
-    }
-  }
-  const unchecked = ownValue(UNCHECKED, classType)
-  return {
-    // A custom node that takes uploads checks the file itself, since the list of a folder cannot name sub-folders.
-    judges: (input) =>
-      unchecked === 'all' ||
-      unchecked?.includes(input) === true ||
-      UPLOADS.some((upload) => specs.get(input)?.spec[1]?.[upload] === true),
-    judge: () => [],
-  }
+  const parts = ratio.split(':')
+  if (parts.length !== 2) refuse(`Aspect ratio must be 'X:Y' (e.g., 16:9), got '${ratio}'.`)
+  const [x, y] = parts.map((part) => {
+    const digits = part.trim()
+    return /^[+-]?\d+(_\d+)*$/.test(digits) ? Number(digits.replaceAll('_', '')) : Number.NaN
+  }) as [number, number]
+  if (Number.isNaN(x) || Number.isNaN(y)) refuse(`Aspect ratio must contain integers separated by ':', got '${ratio}'.`)
+  if (x <= 0 || y <= 0) refuse(`Aspect ratio parts must be positive integers, got ${x}:${y}.`)
+  const shown = (value: number) => float(Number(value.toPrecision(2))).replace(/\.0$/, '')
+  if (x / y < 0.25) refuse(`Aspect ratio \`${shown(x / y)}\` must be ≤ 0.25.`) // as it says itself
+  if (x / y > 4) refuse(`Aspect ratio \`${shown(x / y)}\` must be ≤ 4.`)
 }
+
+/** As 0.3.64 says it. */
+function oddRatioBefore(ratio: string): string | null {
+  const parts = ratio.split(':')
+  if (parts.length !== 2) return `Aspect ratio must be in the format X:Y, such as 16:9, but was ${ratio}.`
+  const [x, y] = parts.map((part) => (/^\s*[+-]?\d+\s*$/.test(part) ? Number(part) : Number.NaN)) as [number, number]
+  if (Number.isNaN(x) || Number.isNaN(y))
+    return `Aspect ratio must contain numbers separated by ':', such as 16:9, but was ${ratio}.`
+  if (y === 0) return 'division by zero'
+  if (x / y < 0.25) return `Aspect ratio cannot reduce to any less than 1:4 (0.25), but was ${ratio} (${float(x / y)}).`
+  if (x / y > 4) return `Aspect ratio cannot reduce to any greater than 4:1 (4.0), but was ${ratio} (${float(x / y)}).`
+  return null
+}
+
+/** A custom node that takes uploads checks the file itself, since the list of a folder cannot name sub-folders. */
+const judgesUpload = ([, options]: InputSpec) => UPLOADS.some((upload) => options?.[upload] === true)
+
+function ownCheckOf(classType: string, version: string | undefined): OwnCheck | undefined {
+  const check = ownValue(OWN_CHECKS, classType)
+  if (check?.since !== undefined && isBefore(version, check.since)) return undefined
+  return check?.until !== undefined && !isBefore(version, check.until) ? undefined : check
+}
+
+/** Runs a class's own check on the values its function would be given. @throws PythonError */
+function ownRefusals(
+  check: OwnCheck,
+  classType: string,
+  { inputs, specs, types, v3 }: { inputs: JsonObject; specs: FinalSpecs; types: JsonObject; v3: boolean },
+  options: ValidateOptions,
+): NodeErrorReason[] {
+  const given: JsonObject = {}
+  for (const [name, value] of Object.entries(inputs)) {
+    if (!specs.has(name) || !(check.takesAll || check.takes.includes(name))) continue
+    given[name] = isLinkLike(value) ? null : value
+  }
+  const names = [...Object.keys(given), ...(check.takesTypes ? ['input_types'] : [])]
+  const missing = check.needs.filter((name) => !(name in given))
+  if (missing.length > 0) {
+    const called = `${check.name ?? classType}.${v3 ? 'validate_inputs' : 'VALIDATE_INPUTS'}()`
+    const count = `${missing.length} required positional argument${missing.length > 1 ? 's' : ''}`
+    throw new PythonError('TypeError', `${called} missing ${count}: ${enumerate(missing.map((name) => `'${name}'`))}`)
+  }
+  const said = check.judge(given, types, options)
+  return said === null ? [] : names.flatMap((name) => refusal(name, `${name} - ${said}`))
+}
+
+/** `'a'`; `'a' and 'b'`; `'a', 'b', and 'c'`. */
+const enumerate = (names: readonly string[]) =>
+  names.length < 3 ? names.join(' and ') : `${names.slice(0, -1).join(', ')}, and ${names.at(-1)}`
+
+/** What the server takes for a link when it gathers values (graph_utils.py, is_link). */
+const isLinkLike = (value: Json) =>
+  Array.isArray(value) &&
+  value.length === 2 &&
+  typeof value[0] === 'string' &&
+  (isNumber(value[1]) || typeof value[1] === 'boolean')
+
+const isBefore = (version: string | undefined, than: string) =>
+  version !== undefined && compareVersions(version, than) < 0
 
 const refusal = (input: string, details: string): NodeErrorReason[] => [
   {
@@ -515,7 +670,10 @@ function convert(type: string | Json[], value: Json): Json {
 function toInt(value: Json): number | bigint {
   if (typeof value === 'bigint') return value
   if (typeof value === 'boolean') return Number(value)
-  if (typeof value === 'number') return Math.trunc(value)
+  if (typeof value === 'number') {
+    const whole = Math.trunc(value)
+    return Number.isSafeInteger(whole) ? whole : BigInt(whole)
+  }
   if (typeof value !== 'string')
     throw new PythonError(
       'TypeError',
@@ -548,7 +706,27 @@ function isTrue(value: Json): boolean {
   return Boolean(value)
 }
 
+/** `<` and `>` as Python has them: of numbers and booleans; anything else it refuses. @throws PythonError */
+function compare(value: Json, sign: '<' | '>', limits: JsonObject, key: string): boolean {
+  const limit = limits[key]!
+  const numbers = [value, limit].map((each) => (typeof each === 'boolean' ? Number(each) : each))
+  const [a, b] = numbers
+  if (isNumber(a) && isNumber(b)) return sign === '<' ? a < b : a > b
+  const bound = isWholeFloat(limits, key) ? 'float' : pythonTypeName(limit)
+  const types = `'${pythonTypeName(value)}' and '${bound}'`
+  throw new PythonError('TypeError', `'${sign}' not supported between instances of ${types}`)
+}
+
+/** A member as Python shows it, a float as a float. */
+const strIn = (holder: JsonObject | Json[], key: string | number): string => {
+  const value = (holder as JsonObject)[key]!
+  return isWholeFloat(holder, String(key)) ? float(value as number) : repr(value)
+}
+
 const str = (value: Json): string => (typeof value === 'string' ? value : repr(value))
+
+/** What Python does not print as it is: controls, formats, separators but the space, surrogates, what is unassigned. */
+const UNPRINTABLE = /(?! )[\p{C}\p{Z}]/gu
 
 /** A value as Python shows it: 'text', True, None, [1, 2]. */
 function repr(value: Json): string {
@@ -563,11 +741,16 @@ function repr(value: Json): string {
       .replaceAll('\n', '\\n')
       .replaceAll('\r', '\\r')
       .replaceAll('\t', '\\t')
+      .replace(UNPRINTABLE, (character) => {
+        const code = character.codePointAt(0)!
+        if (code < 0x100) return `\\x${code.toString(16).padStart(2, '0')}`
+        return code < 0x10000 ? `\\u${code.toString(16).padStart(4, '0')}` : `\\U${code.toString(16).padStart(8, '0')}`
+      })
     return quote + (quote === "'" ? escaped.replaceAll("'", "\\'") : escaped) + quote
   }
-  if (Array.isArray(value)) return `[${value.map(repr).join(', ')}]`
+  if (Array.isArray(value)) return `[${value.map((_, at) => strIn(value, at)).join(', ')}]`
   return `{${Object.entries(value)
-    .map(([key, item]) => `${repr(key)}: ${repr(item)}`)
+    .map(([key]) => `${repr(key)}: ${strIn(value, key)}`)
     .join(', ')}}`
 }
 
@@ -585,7 +768,8 @@ function pythonTypeName(value: Json): string {
   if (value === null) return 'NoneType'
   if (Array.isArray(value)) return 'list'
   if (typeof value === 'bigint') return 'int'
-  if (typeof value === 'number') return Number.isInteger(value) ? 'int' : 'float'
+  // as JSON has it: 1e21 and beyond are written with an exponent
+  if (typeof value === 'number') return Number.isInteger(value) && Math.abs(value) < 1e21 ? 'int' : 'float'
   return { string: 'str', boolean: 'bool', object: 'dict' }[typeof value as 'string' | 'boolean' | 'object']
 }
 

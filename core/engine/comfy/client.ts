@@ -11,7 +11,7 @@ import type {
   SystemStats,
 } from '../../contract/comfyui.ts'
 import { AppError } from '../../contract/errors.ts'
-import { isJsonObject, type Json, parseJson, writeJson } from '../../contract/json.ts'
+import { isJsonObject, type Json, parseJson, parseJsonWithFloats, writeJson } from '../../contract/json.ts'
 import type { ComfyAddress } from './address.ts'
 import { wholeNumber } from './messages.ts'
 import { ComfySocket } from './socket.ts'
@@ -83,7 +83,8 @@ export class ComfyClient {
   }
 
   async objectInfo(signal?: AbortSignal): Promise<ObjectInfo> {
-    return (await this.#getJson('object_info', { signal, timeoutMs: 180_000 })) as unknown as ObjectInfo
+    const read = parseJsonWithFloats // what it says of a prompt shows them as they were written
+    return (await this.#getJson('object_info', { signal, timeoutMs: 180_000, read })) as unknown as ObjectInfo
   }
 
   /** The model files of one folder, as the server names them; null where it has no such folder. */
@@ -254,12 +255,15 @@ export class ComfyClient {
 
   // ---- requests ----
 
-  async #getJson(path: string, { signal, timeoutMs }: { signal?: AbortSignal; timeoutMs?: number }): Promise<Json> {
+  async #getJson(
+    path: string,
+    { signal, timeoutMs, read }: { signal?: AbortSignal; timeoutMs?: number; read?: (text: string) => Json },
+  ): Promise<Json> {
     const reply = await this.#send('GET', path, { signal, timeoutMs })
     const { status, body } = await this.#readText(reply, REPLY_LIMIT_BYTES)
     this.#refuseIfUnauthorised(status)
     if (status !== 200) throw this.#unreachable(`${path}: HTTP ${status}`)
-    const json = tryParse(body)
+    const json = tryParse(body, read)
     if (json === undefined) throw new AppError('worker.not-comfyui', { url: this.address.url })
     return json
   }
@@ -344,9 +348,9 @@ function viewPath({ filename, subfolder, type }: FileReference): string {
   return `view?${new URLSearchParams({ filename, subfolder, type })}`
 }
 
-function tryParse(text: string): Json | undefined {
+function tryParse(text: string, read = parseJson): Json | undefined {
   try {
-    return parseJson(text)
+    return read(text)
   } catch {
     return undefined
   }

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, wri
 import path from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import type { ObjectInfo } from '../../../core/contract/comfyui.ts'
-import { isJsonObject, parseJson, writeJson } from '../../../core/contract/json.ts'
+import { isJsonObject, parseJsonWithFloats, writeJson } from '../../../core/contract/json.ts'
 
 export interface CachedDefinitions {
   readonly definitions: ObjectInfo
@@ -88,7 +88,7 @@ function setOf(definitions: ObjectInfo, version: string | undefined): string {
 
 function read(file: string): CachedDefinitions | null {
   try {
-    const kept = parseJson(gunzipSync(readFileSync(file)).toString('utf8'))
+    const kept = parseJsonWithFloats(gunzipSync(readFileSync(file)).toString('utf8'))
     if (!isJsonObject(kept) || !isJsonObject(kept.definitions) || typeof kept.at !== 'number') return null
     const version = typeof kept.version === 'string' ? kept.version : undefined
     return { definitions: kept.definitions as unknown as ObjectInfo, version, at: kept.at }

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import type { ObjectInfo, Prompt } from '../../../../../core/contract/comfyui.ts'
-import { compareVersions, modelNeeds, onWorkers } from '../../../../../core/domain/workflow/needs.ts'
+import { modelNeeds, onWorkers } from '../../../../../core/domain/workflow/needs.ts'
+import { compareVersions } from '../../../../../core/domain/workflow/versions.ts'
 import { definitions } from '../../../../kit/definitions.ts'
 
 const needs = (prompt: Prompt, editor: object | null = null) => modelNeeds(prompt, definitions, editor as never, false)
