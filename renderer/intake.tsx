@@ -1,11 +1,11 @@
 import { type AnyRouter, useRouter } from '@tanstack/react-router'
 import { FileDown } from 'lucide-react'
 import { useCallback, useEffect, useState } from 'react'
-import { call, refresh } from './client/client.ts'
-import { bytesOf, filesOf, isMedia, isTable } from './client/files.ts'
+import { addressesIn, droppedFiles, incomingAddress, incomingFile, isMedia, isTable } from './client/files.ts'
 import { useWords } from './i18n.ts'
+import { ImportProgress, type Incoming, importAll } from './importing.tsx'
 import { lastWorkflow } from './last-workflow.ts'
-import { say, sayFault } from './parts/overlays.tsx'
+import { say } from './parts/overlays.tsx'
 
 /** A page that wants some of the files dropped on the window before they are taken as workflows. */
 export interface Taker {
@@ -31,14 +31,22 @@ export function useTaker(next: Taker) {
   }, [next])
 }
 
-/** Takes files wherever they come from: the drop, the clipboard, the file dialog. */
+/** Takes files, and addresses, wherever they come from: the drop, the clipboard, the file dialog. */
 export function useTakeFiles() {
   const router = useRouter()
-  const { t } = useWords()
-  return useCallback((files: readonly File[]) => takeFiles(files, router, t('intake.noWorkflowYet')), [router, t])
+  const { t, format } = useWords()
+  return useCallback(
+    (files: readonly File[], addresses: readonly string[] = []) =>
+      takeFiles(files, addresses, router, {
+        noWorkflowYet: t('intake.noWorkflowYet'),
+        all: (count) => t('intake.allImported', { count, n: format.number(count) }),
+      }),
+    [router, t, format],
+  )
 }
+type Words = { noWorkflowYet: string; all(count: number): string }
 
-async function takeFiles(files: readonly File[], router: AnyRouter, noWorkflowYet: string) {
+async function takeFiles(files: readonly File[], addresses: readonly string[], router: AnyRouter, words: Words) {
   const tables = files.filter(({ name }) => isTable(name))
   const media = taker?.media ? files.filter(({ name }) => isMedia(name)) : []
   const workflows = files.filter((file) => !tables.includes(file) && !media.includes(file))
@@ -49,65 +57,100 @@ async function takeFiles(files: readonly File[], router: AnyRouter, noWorkflowYe
     else if (workflow) {
       waitingTable = table
       await router.navigate({ to: '/batch/$id', params: { id: workflow } })
-    } else say({ title: noWorkflowYet }, 'bad')
+    } else say({ title: words.noWorkflowYet }, 'bad')
   }
   if (media.length > 0) taker?.media?.(media)
-  let last: string | null = null
-  for (const file of workflows) {
-    try {
-      last = (await call('workflow.import', await bytesOf(file))).id
-    } catch (cause) {
-      sayFault(cause)
-    }
-  }
-  if (!last) return
-  void refresh('workflow.list')
-  await router.navigate({ to: '/workflow/$id', params: { id: last } })
+  await importAll(
+    workflows.length > 0 || addresses.length === 0 ? together(workflows, addresses) : addresses.map(incomingAddress),
+    router,
+    words,
+  )
 }
 
-const carriesFiles = (transfer: DataTransfer | null) => transfer?.types.includes('Files') ?? false
+/** A picture dragged out of another page comes as a file and as an address; the file may have lost its workflow. */
+function together(files: readonly File[], [address]: readonly string[]): Incoming[] {
+  const [only, ...others] = files
+  if (!only || others.length > 0 || address === undefined) return files.map(incomingFile)
+  const file = incomingFile(only)
+  return [
+    {
+      name: file.name,
+      async run(cameWith, signal) {
+        const results = await file.run(cameWith, signal)
+        return results.every(({ ok }) => ok) ? results : incomingAddress(address).run(cameWith, signal)
+      },
+    },
+  ]
+}
+
+/** What the clipboard holds as text, as a file or an address; null: nothing that can be a workflow. */
+export function pastedText(text: string): { files: File[]; addresses: string[] } | null {
+  const trimmed = text.trim()
+  if (/^https?:\/\/\S+$/.test(trimmed)) return { files: [], addresses: [trimmed] }
+  if (/^[{["`]/.test(trimmed)) return { files: [new File([trimmed], 'pasted.json')], addresses: [] }
+  if (/(^|\n)[ \t]*Steps: \d+,/.test(trimmed)) return { files: [new File([trimmed], 'pasted.txt')], addresses: [] }
+  return null
+}
+
+const carriesFiles = (transfer: DataTransfer | null) =>
+  transfer?.types.some((type) => type === 'Files' || type === 'text/uri-list') ?? false
 
 /** The whole window takes files; while some hang over it, it says what will happen. */
 export function Intake() {
   const { t } = useWords()
   const [hovering, setHovering] = useState(false)
   const take = useTakeFiles()
+  const router = useRouter()
   useEffect(() => {
     let inside = 0
+    /** A link or picture of this very page is no gift. */
+    let isOurs = false
+    const begin = () => {
+      isOurs = true
+    }
+    const end = () => {
+      isOurs = false
+    }
+    const isGift = (event: DragEvent) => !isOurs && carriesFiles(event.dataTransfer)
     const enter = (event: DragEvent) => {
-      if (!carriesFiles(event.dataTransfer)) return
+      if (!isGift(event)) return
       inside += 1
       setHovering(true)
     }
     const leave = (event: DragEvent) => {
-      if (!carriesFiles(event.dataTransfer)) return
+      if (!isGift(event)) return
       inside -= 1
       if (inside <= 0) setHovering(false)
     }
     const over = (event: DragEvent) => {
-      if (carriesFiles(event.dataTransfer)) event.preventDefault()
+      if (isGift(event)) event.preventDefault()
     }
     const drop = (event: DragEvent) => {
       inside = 0
       setHovering(false)
-      if (!event.dataTransfer || !carriesFiles(event.dataTransfer)) return
+      if (!event.dataTransfer || !isGift(event)) return
       event.preventDefault()
-      void filesOf(event.dataTransfer).then(take)
+      const addresses = addressesIn(event.dataTransfer)
+      void droppedFiles(event.dataTransfer).then((files) => take(files, addresses))
     }
     const paste = (event: ClipboardEvent) => {
       const at = event.target as HTMLElement
       if (at.closest('input, textarea, [contenteditable], [role=grid]')) return
       const files = [...(event.clipboardData?.files ?? [])]
-      const text = event.clipboardData?.getData('text/plain').trim() ?? ''
+      const pasted = pastedText(event.clipboardData?.getData('text/plain') ?? '')
       if (files.length > 0) void take(files)
-      else if (text.startsWith('{')) void take([new File([text], 'pasted.json')])
+      else if (pasted) void take(pasted.files, pasted.addresses)
     }
+    window.addEventListener('dragstart', begin)
+    window.addEventListener('dragend', end)
     window.addEventListener('dragenter', enter)
     window.addEventListener('dragleave', leave)
     window.addEventListener('dragover', over)
     window.addEventListener('drop', drop)
     window.addEventListener('paste', paste)
     return () => {
+      window.removeEventListener('dragstart', begin)
+      window.removeEventListener('dragend', end)
       window.removeEventListener('dragenter', enter)
       window.removeEventListener('dragleave', leave)
       window.removeEventListener('dragover', over)
@@ -115,7 +158,7 @@ export function Intake() {
       window.removeEventListener('paste', paste)
     }
   }, [take])
-  if (!hovering || taker?.quiet) return null
+  if (!hovering || taker?.quiet) return <ImportProgress router={router} />
   return (
     <div className="pointer-events-none fixed inset-0 z-50 grid place-items-center bg-bg/85 p-6 backdrop-blur-sm">
       <div className="grid size-full place-items-center rounded-xl border-2 border-dashed border-accent">

@@ -20,7 +20,7 @@ import {
 } from 'lucide-react'
 import { useEffect, useState } from 'react'
 import { useAsk, useDo } from './client/client.ts'
-import { chooseFiles } from './client/files.ts'
+import { chooseFiles, WORKFLOW_FILES } from './client/files.ts'
 import { useWords } from './i18n.ts'
 import { useTakeFiles } from './intake.tsx'
 import { lastWorkflow } from './last-workflow.ts'
@@ -159,7 +159,7 @@ function Actions({
       value: 'import',
       label: t('start.choose'),
       icon: FileDown,
-      run: () => void chooseFiles('.json,.png,.webp', { many: true }).then(take),
+      run: () => void chooseFiles(WORKFLOW_FILES, { many: true }).then(take),
     },
     queue.data?.paused === 'no'
       ? { value: 'pause', label: t('queue.pauseAfter'), icon: Pause, run: () => pause.mutate({ how: 'after-current' }) }

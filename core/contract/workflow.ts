@@ -173,6 +173,12 @@ export const Container = z.enum([
 ])
 export type Container = z.infer<typeof Container>
 
+/** How the names of files end that can hold a workflow. */
+export const workflowExtensions =
+  'json png webp jpg jpeg avif heic heif jxl tif tiff exr gif svg mp4 m4v mov webm mkv avi flac mp3 ogg opus m4a wav glb safetensors latent zip gz'.split(
+    ' ',
+  )
+
 /** What a file turned out to hold; also what `inspect` prints. */
 export const Inspection = z.object({
   format: WorkflowFormat,

@@ -1,15 +1,12 @@
-import { readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { BrowserWindow, dialog, nativeImage, shell, type WebContents } from 'electron'
 import { AppError, type Failure, fill, toFailure } from '../../core/contract/errors.ts'
+import { workflowExtensions } from '../../core/contract/workflow.ts'
 import type { DesktopActions } from '../api/serve-ipc.ts'
-import { isHarmless, WORKFLOW_EXTENSIONS } from './addresses.ts'
+import { isHarmless } from './addresses.ts'
 import { openOutside } from './guards.ts'
 import type { HostLink } from './host-link.ts'
 import { explain, type Language, wordsIn } from './words.ts'
-
-const MiB = 1024 * 1024
-const IMPORT_LIMIT_BYTES = 64 * MiB
 
 interface ActionDeps {
   readonly link: Pick<HostLink, 'call'>
@@ -69,36 +66,31 @@ export async function chooseWorkflows(language: Language): Promise<string[]> {
   const words = wordsIn(language).import
   const { canceled, filePaths } = await dialog.showOpenDialog({
     title: words.choose,
-    filters: [{ name: words.filter, extensions: WORKFLOW_EXTENSIONS }],
+    filters: [{ name: words.filter, extensions: workflowExtensions }],
     properties: ['openFile', 'multiSelections'],
   })
   return canceled ? [] : filePaths
 }
 
-/** Brings files into the library one after the other, saying which could not be; the id of the last that could. */
+/** Brings files into the library, saying which could not be; the id of the last that could. */
 export async function importFiles(
   files: readonly string[],
   { link, language }: ActionDeps,
 ): Promise<string | undefined> {
-  let last: string | undefined
-  for (const file of files) {
-    const name = path.basename(file)
-    try {
-      const { size } = await stat(file)
-      if (size > IMPORT_LIMIT_BYTES)
-        throw new AppError('import.too-large', {
-          name,
-          sizeMiB: Math.ceil(size / MiB),
-          limitMiB: IMPORT_LIMIT_BYTES / MiB,
-        })
-      const { id } = await link.call('workflow.import', { name, base64: await readFile(file, 'base64') })
-      last = id
-    } catch (cause) {
-      await sayFailed(fill(wordsIn(language()).import.failed, { name }), toFailure(cause), language())
-    }
+  if (files.length === 0) return undefined
+  const sources = files.slice(0, 1000).map((file) => ({ path: file }))
+  const { results } = await link.call('workflow.importMany', { sources }).catch((cause) => ({
+    results: [{ ok: false as const, name: path.basename(files[0]!), failure: toFailure(cause) }],
+  }))
+  const [fault, ...more] = results.flatMap((result) => (result.ok ? [] : [result]))
+  if (fault) {
+    const names = [fault, ...more].map(({ name }) => name)
+    const shown = names.length > MOST_NAMED ? [...names.slice(0, MOST_NAMED), '…'] : names
+    await sayFailed(fill(wordsIn(language()).import.failed, { name: shown.join(', ') }), fault.failure, language())
   }
-  return last
+  return results.flatMap((result) => (result.ok ? [result.workflow.id] : [])).at(-1)
 }
+const MOST_NAMED = 8
 
 async function sayFailed(message: string, failure: Failure, language: Language) {
   const { message: what, remedy } = explain(failure, language)

@@ -1,4 +1,5 @@
 import path from 'node:path'
+import { workflowExtensions } from '../../core/contract/workflow.ts'
 
 /** The pages' own scheme: standard and secure, so that 'self' and the clipboard mean what they mean on the web. */
 export const SCHEME = 'nightshift'
@@ -66,8 +67,6 @@ export function mayOpen(url: string): 'yes' | 'ask' | 'no' {
   return WELL_KNOWN.some((known) => hostname === known || hostname.endsWith(`.${known}`)) ? 'yes' : 'ask'
 }
 
-export const WORKFLOW_EXTENSIONS = ['json', 'png', 'webp']
-
 const HARMLESS = new Set(
   'png jpg jpeg webp gif bmp tif tiff avif jxl mp4 webm mov mkv m4v wav flac mp3 ogg opus m4a txt md csv json glb gltf obj ply stl'.split(
     ' ',
@@ -92,7 +91,7 @@ export function filesIn(argv: readonly string[], workingDir: string, packaged: b
   for (let at = 0; at < rest.length; at += 1) {
     const argument = rest[at]!
     if (argument === '--data') at += 1
-    else if (!argument.startsWith('-') && WORKFLOW_EXTENSIONS.includes(path.extname(argument).slice(1).toLowerCase()))
+    else if (!argument.startsWith('-') && workflowExtensions.includes(path.extname(argument).slice(1).toLowerCase()))
       files.push(path.resolve(workingDir, argument))
   }
   return files

@@ -1,8 +1,10 @@
 import type { z } from 'zod'
-import type { InputFile } from '../../core/contract/app.ts'
+import type { ImportResult, InputFile } from '../../core/contract/app.ts'
 import type { Envelope, Failure } from '../../core/contract/errors.ts'
 import { FailureError } from '../../core/contract/errors.ts'
 import { parseJson } from '../../core/contract/json.ts'
+import { workflowExtensions } from '../../core/contract/workflow.ts'
+import type { Incoming } from '../importing.tsx'
 import { bridge, call } from './client.ts'
 
 const MiB = 1024 * 1024
@@ -11,17 +13,20 @@ const LIMIT_MIB = 64
 const failure = (code: string, message: string, remedy: string, facts: Failure['facts']) =>
   new FailureError({ code, message, remedy, facts })
 
+function checkSize(file: File) {
+  if (file.size <= LIMIT_MIB * MiB) return
+  const sizeMiB = Math.ceil(file.size / MiB)
+  throw failure(
+    'import.too-large',
+    `${file.name} is ${sizeMiB} MiB; workflows up to ${LIMIT_MIB} MiB are read.`,
+    'Drop the workflow itself, not a model or an archive.',
+    { name: file.name, sizeMiB, limitMiB: LIMIT_MIB },
+  )
+}
+
 /** The file's bytes for a procedure; refused by size before anything is read. */
 export async function bytesOf(file: File): Promise<{ name: string; base64: string }> {
-  if (file.size > LIMIT_MIB * MiB) {
-    const sizeMiB = Math.ceil(file.size / MiB)
-    throw failure(
-      'import.too-large',
-      `${file.name} is ${sizeMiB} MiB; workflows up to ${LIMIT_MIB} MiB are read.`,
-      'Drop the workflow itself, not a model or an archive.',
-      { name: file.name, sizeMiB, limitMiB: LIMIT_MIB },
-    )
-  }
+  checkSize(file)
   const url = await new Promise<string>((resolve, reject) => {
     const reader = new FileReader()
     reader.onload = () => resolve(String(reader.result))
@@ -36,43 +41,88 @@ export async function bytesOf(file: File): Promise<{ name: string; base64: strin
   return { name: file.name, base64: url.slice(url.indexOf(',') + 1) }
 }
 
-/** Keeps a file for LoadImage and its relatives: by its path where we may know it, else by sending it. */
-export async function addInput(file: File): Promise<z.infer<typeof InputFile>> {
-  const path = bridge?.pathForFile(file)
-  if (path) return call('input.addPath', { path })
-  const response = await fetch(`/files/input?name=${encodeURIComponent(file.name)}`, {
+/** Sends a file as it is. @throws FailureError with what the host said */
+async function send<T>(
+  route: string,
+  file: File,
+  query: Record<string, string> = {},
+  signal?: AbortSignal,
+): Promise<T> {
+  const response = await fetch(`/files/${route}?${new URLSearchParams({ name: file.name, ...query })}`, {
     method: 'POST',
     headers: { 'content-type': 'application/octet-stream' },
     body: file,
+    signal,
   })
-  const reply = parseJson(await response.text()) as unknown as Envelope<z.infer<typeof InputFile>>
+  const reply = parseJson(await response.text()) as unknown as Envelope<T>
   if (reply.ok) return reply.value
   throw new FailureError(reply.failure)
 }
+
+/** Keeps a file for LoadImage and its relatives: by its path where we may know it, else by sending it. */
+export async function addInput(file: File): Promise<z.infer<typeof InputFile>> {
+  const path = bridge?.pathForFile(file)
+  return path ? call('input.addPath', { path }) : send('input', file)
+}
+
+/** A file to import: by its path where we may know it, else by sending it. */
+export const incomingFile = (file: File): Incoming => ({
+  name: file.name,
+  async run(cameWith, signal) {
+    const path = bridge?.pathForFile(file)
+    if (path) return (await call('workflow.importMany', { sources: [{ path }], cameWith: [...cameWith] })).results
+    if (/\.(json|txt)$/i.test(file.name)) checkSize(file)
+    return (await send<{ results: ImportResult[] }>('workflow', file, { with: cameWith.join() }, signal)).results
+  },
+})
+/** An address to import; the host fetches it. */
+export const incomingAddress = (url: string): Incoming => ({
+  name: url.slice(0, 200),
+  run: async (cameWith) => (await call('workflow.importMany', { sources: [{ url }], cameWith: [...cameWith] })).results,
+})
+
+/** The addresses something dragged from another page carries. */
+export const addressesIn = (transfer: DataTransfer): string[] =>
+  transfer
+    .getData('text/uri-list')
+    .split(/\r?\n/)
+    .filter((line) => /^(https?:|data:)/i.test(line))
 
 export const isTable = (name: string) => /\.(csv|tsv|tab|xlsx)$/i.test(name)
 export const isMedia = (name: string) =>
   /\.(png|webp|jpe?g|gif|bmp|tiff?|avif|mp4|webm|mov|mkv|wav|mp3|flac|ogg|m4a)$/i.test(name)
 
+export const WORKFLOW_FILES = workflowExtensions.map((ext) => `.${ext}`).join()
+/** Of a folder only these are taken. */
+const WORTH_TAKING = new RegExp(`\\.(${[...workflowExtensions, 'csv', 'tsv', 'tab', 'xlsx'].join('|')})$`, 'i')
+
 const orderly = new Intl.Collator(undefined, { numeric: true })
-/** Everything dropped, folders opened one level deep, in the order people expect. */
-export async function filesOf(transfer: DataTransfer): Promise<File[]> {
+const DEEPEST_FOLDER = 8
+
+/** Everything dropped, in the order people expect; of folders, and those within, what can hold a workflow. */
+export async function droppedFiles(transfer: DataTransfer): Promise<File[]> {
   const entries = [...transfer.items].map((item) => (item.kind === 'file' ? item.webkitGetAsEntry() : null))
   if (!entries.some((entry) => entry?.isDirectory)) return [...transfer.files]
-  const found = await Promise.all(entries.map((entry) => (entry ? filesIn(entry) : [])))
-  return found.flat()
+  const found = await Promise.all(
+    entries.map((entry) => (entry?.isDirectory ? filesIn(entry, DEEPEST_FOLDER) : entry ? [fileOf(entry)] : [])),
+  )
+  return Promise.all(found.flat())
 }
-async function filesIn(entry: FileSystemEntry): Promise<File[]> {
-  if (entry.isFile) return [await new Promise<File>((yes, no) => (entry as FileSystemFileEntry).file(yes, no))]
-  const reader = (entry as FileSystemDirectoryEntry).createReader()
+const fileOf = (entry: FileSystemEntry) => new Promise<File>((yes, no) => (entry as FileSystemFileEntry).file(yes, no))
+
+async function filesIn(folder: FileSystemEntry, depth: number): Promise<Promise<File>[]> {
+  const reader = (folder as FileSystemDirectoryEntry).createReader()
   const inside: FileSystemEntry[] = []
   for (;;) {
     const some = await new Promise<FileSystemEntry[]>((yes, no) => reader.readEntries(yes, no))
     if (some.length === 0) break
-    inside.push(...some)
+    inside.push(...some.filter(({ name }) => !name.startsWith('.')))
   }
-  const files = await Promise.all(inside.filter(({ isFile }) => isFile).map(filesIn))
-  return files.flat().sort((one, other) => orderly.compare(one.name, other.name))
+  inside.sort((one, other) => orderly.compare(one.name, other.name))
+  const files = inside.filter(({ isFile, name }) => isFile && WORTH_TAKING.test(name)).map(fileOf)
+  const folders = depth > 0 ? inside.filter(({ isDirectory }) => isDirectory) : []
+  const deeper = await Promise.all(folders.map((each) => filesIn(each, depth - 1)))
+  return [...files, ...deeper.flat()]
 }
 
 /** Lets the person choose files; empty: none chosen. */

@@ -1,20 +1,11 @@
 import { Link, useNavigate } from '@tanstack/react-router'
-import {
-  ClipboardPaste,
-  FileJson,
-  FolderOpen,
-  LayoutList,
-  Play,
-  Trash2,
-  TriangleAlert,
-  Workflow,
-} from 'lucide-react'
+import { ClipboardPaste, FileJson, FolderOpen, LayoutList, Play, Trash2, TriangleAlert, Workflow } from 'lucide-react'
 import { useState } from 'react'
 import type { WorkflowSummary } from '../../core/contract/workflow.ts'
 import { thumbUrl, useAsk, useDo } from '../client/client.ts'
-import { chooseFiles } from '../client/files.ts'
+import { chooseFiles, WORKFLOW_FILES } from '../client/files.ts'
 import { useWords } from '../i18n.ts'
-import { useTakeFiles } from '../intake.tsx'
+import { pastedText, useTakeFiles } from '../intake.tsx'
 import { Button, Empty, ErrorNotice, IconButton, Skeleton } from '../parts/basics.tsx'
 import { SearchField } from '../parts/forms.tsx'
 import { say, sayFault } from '../parts/overlays.tsx'
@@ -34,8 +25,11 @@ export function StartPage() {
   })
   async function paste() {
     try {
-      const text = (await navigator.clipboard.readText()).trim()
-      if (text) await take([new File([text], 'pasted.json')])
+      const text = await navigator.clipboard.readText()
+      const pasted = pastedText(text)
+      if (pasted) await take(pasted.files, pasted.addresses)
+      else if (text.trim() !== '')
+        say({ title: t('intake.notWorkflow'), description: t('intake.notWorkflowRemedy') }, 'bad')
     } catch {
       say({ title: t('start.pasteDenied'), description: t('start.pasteDeniedRemedy') }, 'bad')
     }
@@ -64,7 +58,7 @@ export function StartPage() {
             <Button
               size="lg"
               icon={FolderOpen}
-              onClick={() => void chooseFiles('.json,.png,.webp', { many: true }).then(take)}
+              onClick={() => void chooseFiles(WORKFLOW_FILES, { many: true }).then(take)}
             >
               {t('start.choose')}
             </Button>
