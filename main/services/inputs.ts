@@ -43,7 +43,7 @@ export class Inputs {
     this.#dir = path.join(dataDir, 'inputs')
     this.#addresses = path.join(this.#dir, 'addresses')
     this.#mayReach = mayReach
-    mkdirSync(this.#addresses, { recursive: true })
+    mkdirSync(this.#dir, { recursive: true })
     for (const name of readdirSync(this.#dir)) if (name.endsWith('.part')) rmSync(path.join(this.#dir, name))
   }
 
@@ -83,7 +83,8 @@ export class Inputs {
     const { kind, ext } = mediaOf(bytes.subarray(0, HEAD_BYTES), last)
     if (kind !== 'image' && kind !== 'video' && kind !== 'audio') throw new AppError('input.not-media', { name: url })
     const { ref } = await this.add(`${path.basename(last, path.extname(last)) || 'picture'}.${ext}`, bytes)
-    await writeFile(kept, ref).catch(() => {}) // asked for again next time
+    await mkdir(this.#addresses, { recursive: true })
+    await writeFile(kept, ref)
     return ref
   }
 

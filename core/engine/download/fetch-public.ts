@@ -5,7 +5,8 @@ import { AppError } from '../../contract/errors.ts'
 import { reasonOf } from '../comfy/client.ts'
 
 const REDIRECTS = 3
-const inside = new BlockList()
+// two lists: one would take every IPv4 address for its form within IPv6
+const inside = { ipv4: new BlockList(), ipv6: new BlockList() }
 // 198.18.0.0/15 is left out: proxies of many people answer every name with an address of theirs in it
 for (const [net, bits] of [
   ['0.0.0.0', 8],
@@ -18,7 +19,7 @@ for (const [net, bits] of [
   ['192.168.0.0', 16],
   ['224.0.0.0', 3],
 ] as const)
-  inside.addSubnet(net, bits, 'ipv4')
+  inside.ipv4.addSubnet(net, bits, 'ipv4')
 for (const [net, bits] of [
   ['::', 96], // unspecified, loopback, and IPv4 written as IPv6
   ['::ffff:0:0', 96],
@@ -31,12 +32,12 @@ for (const [net, bits] of [
   ['fec0::', 10],
   ['ff00::', 8],
 ] as const)
-  inside.addSubnet(net, bits, 'ipv6')
+  inside.ipv6.addSubnet(net, bits, 'ipv6')
 
 /** Whether an address of the internet, rather than of this machine, its network, or a cloud's own services. */
 export function isPublic(address: string): boolean {
-  const family = isIP(address)
-  return family !== 0 && !inside.check(address, family === 4 ? 'ipv4' : 'ipv6')
+  const family = ({ 4: 'ipv4', 6: 'ipv6' } as const)[isIP(address)]
+  return family !== undefined && !inside[family].check(address, family)
 }
 
 export interface PublicRequest {
@@ -92,7 +93,7 @@ export async function fetchPublic(url: string, asked: PublicRequest): Promise<{ 
       }
       const tooLarge = () => new Error(`more than ${limitBytes / 1024 / 1024} MiB`)
       if (Number(length) > limitBytes) {
-        body.destroy()
+        body.on('error', () => {}).destroy()
         throw tooLarge()
       }
       const chunks: Uint8Array[] = []

@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import path from 'node:path'
-import { expect, test } from 'vitest'
+import sharp from 'sharp'
+import { expect, onTestFinished, test } from 'vitest'
 import { Inputs } from '../../../../main/services/inputs.ts'
 import { tempDir } from '../../../kit/temp-dir.ts'
 
@@ -84,4 +87,31 @@ test('what a crash left half written goes at the next start', () => {
   writeFileSync(path.join(data, 'inputs', 'x.part'), 'half')
   new Inputs(data)
   expect(readdirSync(path.join(data, 'inputs'))).toEqual([])
+})
+
+test('a picture of the web is fetched once, named by what it is, and there without the web later', async () => {
+  const picture = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } })
+    .webp()
+    .toBuffer()
+  let asked = 0
+  const server = createServer(({ url }, reply) => {
+    asked++
+    reply.end(url === '/page' ? '<html>' : picture)
+  })
+  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
+  onTestFinished(() => void server.close())
+  const at = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const data = tempDir()
+  const inputs = new Inputs(data, { mayReach: () => true })
+  const address = `${at}/a/%E7%99%BE%E9%87%8C.png?v=1`
+  const [one, two] = await Promise.all([inputs.addUrl(address), inputs.addUrl(address)])
+  expect(one).toBe(two)
+  expect(inputs.resolve(one)).toMatchObject({ name: '百里.webp' })
+  expect(readFileSync(inputs.resolve(one).path)).toEqual(picture)
+  expect(asked).toBe(1)
+  await expect(inputs.addUrl(`${at}/page`)).rejects.toMatchObject({ code: 'input.not-media' })
+  server.closeAllConnections()
+  server.close()
+  expect(await new Inputs(data).addUrl(address)).toBe(one)
+  await expect(new Inputs(data).addUrl(`${at}/other.png`)).rejects.toMatchObject({ code: 'input.unreachable' })
 })
