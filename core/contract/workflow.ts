@@ -179,6 +179,8 @@ export const workflowExtensions =
     ' ',
   )
 
+export const Family = z.object({ id: z.string(), name: z.string(), by: z.string() })
+
 /** What a file turned out to hold; also what `inspect` prints. */
 export const Inspection = z.object({
   format: WorkflowFormat,
@@ -189,6 +191,8 @@ export const Inspection = z.object({
   customNodes: z.array(CustomNodeNeed),
   paid: z.array(z.string()),
   outputs: z.array(z.object({ node: NodeId, classType: z.string(), title: z.string() })),
+  /** Which models it is made for, as presets know them; null: nobody here knows. `by`: what told. */
+  family: Family.nullable().optional(),
   problems: z.array(Problem),
   /**
    * Whose definitions were used: a worker's name, a file, or `bundled` (captured from ComfyUI `version`). `cachedAt`: the
@@ -270,8 +274,8 @@ export type PresetId = z.infer<typeof PresetId>
 
 /** What the models' makers recommend, and what a workflow's values and its prompt suggest. */
 export const Advice = z.object({
-  /** null: nothing here is known of its models. `by`: the file, or what in the graph, that told. */
-  family: z.object({ id: z.string(), name: z.string(), by: z.string() }).nullable(),
+  /** null: nothing here is known of its models. */
+  family: Family.nullable(),
   /** Empty for a family nobody knows; a preset without changes is what is set already. */
   presets: z.array(z.object({ id: PresetId, changes: z.array(Change) })),
   /** Without changes: only good to know. */

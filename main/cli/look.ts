@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { rename, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { ObjectInfo } from '../../core/contract/comfyui.ts'
-import { AppError } from '../../core/contract/errors.ts'
+import { AppError, fill } from '../../core/contract/errors.ts'
 import { isJsonObject, parseJsonWithFloats, writeJson } from '../../core/contract/json.ts'
 import type { Inspection, Problem } from '../../core/contract/workflow.ts'
 import { readAddress } from '../../core/engine/comfy/address.ts'
@@ -128,7 +128,8 @@ function sayProblem({ terminal }: Context, { code, message, facts, node, classTy
 
 function describe(context: Context, inspection: Inspection): string {
   const { inspect: said } = context.terminal.speech.words
-  const { format, container, nodes, definitions, parameters, models, customNodes, paid, outputs, problems } = inspection
+  const { format, container, nodes, definitions, parameters, models, customNodes, paid, outputs, problems, family } =
+    inspection
   const section = (title: string, lines: string[]) =>
     lines.length > 0 ? ['', title, ...lines.map((line) => `  ${line}`)] : []
   const presence = (present: boolean | null) => (present === null ? said.unknown : present ? said.present : said.absent)
@@ -139,6 +140,7 @@ function describe(context: Context, inspection: Inspection): string {
       .replace('{container}', container)
       .replace('{nodes}', String(nodes))
       .replace('{from}', from),
+    ...(family ? [fill(said.family, { name: family.name, by: family.by })] : []),
     ...section(
       said.parameters,
       parameters

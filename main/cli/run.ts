@@ -6,7 +6,7 @@ import type { Axis, BatchPlanInput, BatchPreview, RowFault, Values } from '../..
 import { AppError, FailureError } from '../../core/contract/errors.ts'
 import { type Json, writeJson } from '../../core/contract/json.ts'
 import type { WorkerView } from '../../core/contract/worker.ts'
-import type { Parameter } from '../../core/contract/workflow.ts'
+import { type Parameter, PresetId } from '../../core/contract/workflow.ts'
 import type { Client } from '../api/client.ts'
 import {
   type Command,
@@ -45,6 +45,7 @@ const OPTIONS = {
   'stop-at': text,
   'dry-run': flag,
   'allow-paid': flag,
+  preset: text,
   new: flag,
 } as const
 type Values_ = ReturnType<typeof readOptions>['values']
@@ -65,12 +66,14 @@ export const run: Command = async (context, args) => {
   try {
     const workers = values['dry-run'] ? values.worker : await findWorkers(app.client, values.worker)
     const { id, parameters } = await importWorkflow(app.client, workflow)
-    const sets = readSets(context, parameters, values.set)
     const given = await readRows(context, app.client, { id, parameters, table, values })
+    const said = readSets(context, parameters, values.set)
+    const preset = await applyPreset(context, app.client, { id, parameters, values }, said, given)
+    const sets = { ...preset?.sets, ...said }
     const asked: BatchPlanInput = { workflowId: id, sets, ...given, ...settings, workers }
     const { textMagic, stripMetadata } = await app.client.call('settings.get', {})
     const plan = { ...asked, textMagic, stripMetadata }
-    if (values['dry-run']) return preview(context, await app.client.call('batch.preview', plan))
+    if (values['dry-run']) return preview(context, await app.client.call('batch.preview', plan), preset?.facts)
 
     const continueKey = values.new ? null : keyOf(workflow.bytes, asked)
     const { batchId, jobs, faults, warnings, continued } = await submit(context, app.client, { ...plan, continueKey })
@@ -82,7 +85,7 @@ export const run: Command = async (context, args) => {
       terminal.note(terminal.speech.words.run.continued, { batchId, jobs, done: counts.done })
     } else if (!terminal.json) terminal.say(terminal.speech.words.run.queued, { batchId, jobs })
     const odd = warnings.length > 0 && { warnings: warnings.map(({ code, message }) => ({ code, message })) }
-    terminal.event('batch', { batchId, jobs, ...(continued && { continued }), ...odd })
+    terminal.event('batch', { batchId, jobs, ...(continued && { continued }), ...odd, ...preset?.facts })
     for (const warning of warnings)
       terminal.note(terminal.speech.words.run.warning, { message: terminal.speech.problem(warning) })
     tellFaults(context, faults)
@@ -165,6 +168,41 @@ async function importWorkflow(client: Client, { name, bytes }: { name: string; b
   const { id } = await client.call('workflow.import', { name, base64: bytes.toString('base64') })
   const { inspection } = await client.call('workflow.get', { id })
   return { id, parameters: inspection.parameters }
+}
+
+/** What a preset changes beside what is asked for anyway; said before anything is queued. */
+async function applyPreset(
+  { terminal }: Context,
+  client: Client,
+  { id, parameters, values }: { id: string; parameters: Parameter[]; values: Values_ },
+  said: Values,
+  { rows, axes }: { rows: readonly Values[]; axes: readonly Axis[] },
+) {
+  if (values.preset === undefined) return undefined
+  const { speech } = terminal
+  const { family, presets } = await client.call('workflow.presets', { id, values: said })
+  const preset = presets.find((one) => one.id === values.preset)
+  if (!PresetId.safeParse(values.preset).success)
+    throw usageError(speech.words.reason.notPreset, { value: values.preset, presets: PresetId.options.join(', ') })
+  if (!family || !preset) throw usageError(speech.words.reason.noFamily, { option: '--preset' })
+  const asked = new Set([...Object.keys(said), ...axes.map(({ parameter }) => parameter)])
+  for (const row of rows) for (const key of Object.keys(row)) asked.add(key)
+  const changes = preset.changes.filter(({ key }) => !asked.has(key))
+  const found = (key: string) => parameters.find((parameter) => parameter.key === key)!
+  const facts = { preset: speech.words.presets[preset.id], family: family.name }
+  terminal.note(changes.length > 0 ? speech.words.run.preset : speech.words.run.presetSame, facts)
+  for (const { key, from, to, why, code, facts } of changes) {
+    const line = { name: speech.parameter(found(key)), from: String(from), to: String(to) }
+    terminal.note(speech.words.run.change, { ...line, why: speech.problem({ code, message: why, facts }) })
+  }
+  return {
+    sets: Object.fromEntries(changes.map(({ key, to }) => [key, to])) as Values,
+    facts: {
+      preset: preset.id,
+      family: family.id,
+      changes: changes.map(({ key, from, to, why }) => ({ key, name: found(key).name, from, to, why })),
+    },
+  }
 }
 
 const ADDRESS = /^https?:\/\//i
@@ -327,10 +365,14 @@ function tellFaults({ terminal }: Context, faults: readonly RowFault[]) {
   }
 }
 
-function preview(context: Context, { faults, warnings, exampleNames, ...counts }: BatchPreview): number {
+function preview(
+  context: Context,
+  { faults, warnings, exampleNames, ...counts }: BatchPreview,
+  preset: Record<string, Json> = {},
+): number {
   const { terminal } = context
   const { run: said } = terminal.speech.words
-  terminal.event('preview', { ...counts, exampleNames, warnings: warnings as unknown as Json })
+  terminal.event('preview', { ...counts, exampleNames, warnings: warnings as unknown as Json, ...preset })
   if (!terminal.json) {
     terminal.say(said.preview, counts)
     for (const name of exampleNames) terminal.say(said.name, { name })

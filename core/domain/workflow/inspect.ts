@@ -4,6 +4,7 @@ import { convertWorkflow } from './convert.ts'
 import { definitionOf } from './definitions.ts'
 import { coreVersions, customNodeNeeds, modelNeeds, paidNodes } from './needs.ts'
 import { findParameters } from './parameters.ts'
+import { familyOf } from './presets.ts'
 import { problem } from './problems.ts'
 import type { ReadWorkflow } from './read.ts'
 import { type Validation, validatePrompt } from './validate.ts'
@@ -44,7 +45,8 @@ export function inspectWorkflow(
     parameters,
     models,
     customNodes: fromCore(customNodes, read, core),
-    paid: paidNodes(prompt, definitions),
+    family: familyOf(prompt, definitions, parameters),
+    paid: paidNodes(prompt, definitions, core?.definitions),
     outputs: Object.entries(prompt).flatMap(([node, { class_type, _meta }]) => {
       const definition = definitionOf(definitions, class_type)
       if (!definition?.output_node) return []

@@ -128,6 +128,12 @@ export function recognise(chosen: Chosen): Known | null {
   return { ...found, speed: family.distilled ? null : (quick[0] ?? null) }
 }
 
+/** The same, as it is told. */
+export function familyOf(prompt: Prompt, definitions: ObjectInfo, parameters: readonly Parameter[]): Advice['family'] {
+  const known = recognise(choose(prompt, definitions, parameters, {}))
+  return known && { id: known.family.id, name: known.family.name, by: known.by }
+}
+
 function byEncoder({ prompt, live }: Chosen): Omit<Known, 'speed'> | null {
   const find = (id: string) => families.find((family) => family.id === id)!
   for (const id of live) {
