@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { toFailure } from '../../../../core/contract/errors.ts'
+import { AppError, toFailure } from '../../../../core/contract/errors.ts'
 import { asBytes, aView, imagePrompt, libraryKit } from '../../../kit/library-kit.ts'
 
 const here = { mayUsePaths: true }
@@ -321,4 +321,55 @@ test('a job once more is the same job in a batch of its own; with new seeds its 
   expect(other.overrides).toMatchObject({ '3.steps': 6, '3.cfg': 3.5 })
   expect(other.overrides['3.seed']).not.toBe(job.overrides['3.seed'])
   expect([other.index, other.batch.plan.chance]).toEqual([job.index, job.batch.plan.chance])
+})
+
+describe('pictures of the web', () => {
+  const withPicture = {
+    ...imagePrompt(),
+    '3': { class_type: 'LoadImage', inputs: { image: 'https://example.com/standing.png' } },
+    '4': { class_type: 'PreviewImage', inputs: { images: ['3', 0] } },
+  }
+  const kept = (url: string) => `input:${'a'.repeat(64)}/${url.split('/').at(-1)}`
+
+  test('those given and those standing in the workflow are fetched, and queued as what they are kept as', async () => {
+    const { plans, plan, claimAll, inputs } = await kit(withPicture)
+    inputs.addUrl = async (url) => kept(url)
+    inputs.check = () => undefined
+    await plans.submit(plan({ rows: [{ Width: '32' }, { '3.image': 'https://example.com/row.png' }] }), remote)
+    await plans.submit(plan({ sets: { '3.image': ' https://example.com/set.png ' } }), remote)
+    await plans.submit(
+      plan({ axes: [{ parameter: '3.image', values: ['https://example.com/axis.png', 'on-the-server.png'] }] }),
+      remote,
+    )
+    const used = claimAll().map((job) => job.overrides['3.image'] ?? job.batch.prompt['3']!.inputs.image)
+    expect(used).toEqual([
+      kept('standing.png'),
+      kept('row.png'),
+      kept('set.png'),
+      kept('axis.png'),
+      'on-the-server.png',
+    ])
+  })
+
+  test('one that cannot be had is refused for a ComfyUI, and left to be sketched by the rehearsal alone', async () => {
+    const { plans, plan, claimAll, inputs, queue } = await kit(withPicture, { workers: [aView('gpu')] })
+    inputs.addUrl = async (url) => {
+      throw new AppError('input.unreachable', { url, reason: 'off' })
+    }
+    await expect(plans.submit(plan({ workers: ['gpu'] }), remote)).rejects.toMatchObject({ code: 'input.unreachable' })
+    expect(queue.batches({}).total).toBe(0)
+    await plans.submit(plan({ workers: ['rehearsal'] }), remote)
+    expect(claimAll()[0]!.batch.prompt['3']!.inputs.image).toBe('https://example.com/standing.png')
+  })
+
+  test('looking ahead fetches nothing and holds nothing against an address', async () => {
+    const { plans, plan, inputs } = await kit(withPicture)
+    inputs.addUrl = () => {
+      throw new Error('was fetched')
+    }
+    expect(await plans.preview(plan({ rows: [{ '3.image': 'https://example.com/row.png' }] }), remote)).toMatchObject({
+      goodRows: 1,
+      faults: [],
+    })
+  })
 })
