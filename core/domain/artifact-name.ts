@@ -39,7 +39,7 @@ const TOKEN = /\{([^{}:]+)(?::([^{}]*))?\}/g
  * Where an output goes, relative to its folder, with forward slashes; it never leaves that folder, and every part is a
  * name Windows, macOS and Linux take.
  * Tokens: batch workflow worker row index seed name date time counter node output ext, `{column NAME}`, `{param NAME}`,
- * and the bare name of a column or parameter; `{row:04}` pads, `{date:yyyy-MM-dd}` formats, `{name:20}` clips text.
+ * and the bare name of a column or parameter, in any case where no other is spelt so; `{row:04}` pads, `{date:yyyy-MM-dd}` formats, `{name:20}` clips text.
  */
 export function artifactName(pattern: string, facts: NameFacts): string {
   const ext = facts.ext
@@ -70,14 +70,22 @@ export function nextName(name: string, times: number): string {
 
 /** Tokens of a pattern that name nothing, so that they would stand in file names as they are. */
 export function unknownTokens(pattern: string, columns: readonly string[], params: readonly string[]): string[] {
-  const known = new Set([...Object.keys(plainTokens), ...columns, ...params])
+  const all = [...Object.keys(plainTokens), ...columns, ...params]
   const unknown: string[] = []
   for (const [whole, token = ''] of pattern.matchAll(TOKEN)) {
     const name = token.trim()
-    const [, kind, rest = ''] = /^(column|param)\s+(.+)$/.exec(name) ?? []
-    if (!(kind ? (kind === 'column' ? columns : params).includes(rest) : known.has(name))) unknown.push(whole)
+    const [, said, rest = ''] = /^(column|param)\s+(.+)$/i.exec(name) ?? []
+    const kind = said?.toLowerCase()
+    const known = kind ? (kind === 'column' ? columns : params) : all
+    if (spelt(known, kind ? rest : name) === undefined) unknown.push(whole)
   }
   return unknown
+}
+
+/** The one that is spelt so, else in other case. */
+function spelt(names: readonly string[], name: string): string | undefined {
+  const folded = name.toLowerCase()
+  return names.find((one) => one === name) ?? names.find((one) => one.toLowerCase() === folded)
 }
 
 const plainTokens: Record<string, (facts: NameFacts, format: string | undefined) => Json> = {
@@ -111,12 +119,17 @@ function fillTokens(part: string, facts: NameFacts): string {
 }
 
 function tokenValue(name: string, format: string | undefined, facts: NameFacts): Json | undefined {
-  const plain = Object.hasOwn(plainTokens, name) ? plainTokens[name] : undefined
-  if (plain) return plain(facts, format)
-  const [, kind, rest = name] = /^(column|param)\s+(.+)$/.exec(name) ?? []
+  const plain = (of: string | undefined) => (of === undefined ? undefined : plainTokens[of]!(facts, format))
+  if (Object.hasOwn(plainTokens, name)) return plain(name)
+  const [, said, rest = name] = /^(column|param)\s+(.+)$/i.exec(name) ?? []
+  const kind = said?.toLowerCase()
   if (kind !== 'param' && Object.hasOwn(facts.columns, rest)) return facts.columns[rest]
   if (kind !== 'column' && Object.hasOwn(facts.params, rest)) return facts.params[rest]
-  return kind ? '' : undefined
+  const column = kind === 'param' ? undefined : spelt(Object.keys(facts.columns), rest)
+  if (column !== undefined) return facts.columns[column]
+  const param = kind === 'column' ? undefined : spelt(Object.keys(facts.params), rest)
+  if (param !== undefined) return facts.params[param]
+  return kind ? '' : plain(spelt(Object.keys(plainTokens), name))
 }
 
 /** The longest text one token may put into a name; the pattern's other tokens keep their place. */

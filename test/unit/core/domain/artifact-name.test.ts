@@ -36,6 +36,7 @@ describe('tokens', () => {
     ['{date:yyyy/MM}-{index}', '2026_11-12.png'],
     ['{column 商品}-{param Steps}-{n:03}', '杯子-20-005.png'],
     ['{商品}{Steps}', '杯子20.png'],
+    ['{param steps}-{steps}-{ROW:03}-{Column 商品}', '20-20-007-杯子.png'],
     ['{workflow}.{ext}', 'cats.png'],
     ['{node}#{output}@{worker}', '9#1@rehearsal.png'],
     ['{column nothing}{row}', '7.png'],
@@ -52,15 +53,19 @@ describe('tokens', () => {
     expect(named('')).toBe('12.png')
   })
 
+  test('a name spelt exactly so wins over one in other case', () => {
+    expect(named('{param steps}-{param STEPS}', { params: { Steps: 20, steps: 3 } })).toBe('3-20.png')
+    expect(named('{Row}', { columns: { Row: 'second' } })).toBe('second.png')
+  })
+
   test('a seed keeps every digit', () => {
     expect(named('{seed}', { seed: 18446744073709551615n })).toBe('18446744073709551615.png')
   })
 
   test('tokens that mean nothing are told', () => {
-    expect(unknownTokens('{batch}/{rwo}-{商品}{column x}{param Steps}', ['商品'], ['Steps'])).toEqual([
-      '{rwo}',
-      '{column x}',
-    ])
+    expect(
+      unknownTokens('{batch}/{rwo}-{商品}{column x}{param Steps}{PARAM steps}{Seed}', ['商品'], ['Steps']),
+    ).toEqual(['{rwo}', '{column x}'])
   })
 })
 
