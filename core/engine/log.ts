@@ -35,13 +35,15 @@ export function hideSecrets(line: string): string {
 }
 
 /** `name.log`, and `name.log.1` … the older the higher. Writes at once: a crash loses no line. */
-class RotatingFile {
+export class RotatingFile {
   readonly #file: string
+  readonly #rotateAtBytes: number
   #handle: number | null = null
   #size = 0
 
-  constructor(file: string) {
+  constructor(file: string, { rotateAtBytes = ROTATE_AT_BYTES } = {}) {
     this.#file = file
+    this.#rotateAtBytes = rotateAtBytes
     mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 })
   }
 
@@ -49,7 +51,7 @@ class RotatingFile {
   write(line: string) {
     try {
       if (this.#handle === null) this.#open()
-      if (this.#size > ROTATE_AT_BYTES) this.#rotate()
+      if (this.#size > this.#rotateAtBytes) this.#rotate()
       this.#size += writeSync(this.#handle!, line)
     } catch {
       this.close()
@@ -59,6 +61,12 @@ class RotatingFile {
   close() {
     if (this.#handle !== null) closeSync(this.#handle)
     this.#handle = null
+  }
+
+  /** Those that may be there, oldest first. */
+  files(): string[] {
+    const older = Array.from({ length: KEPT_FILES }, (_, at) => `${this.#file}.${KEPT_FILES - at}`)
+    return [...older, this.#file]
   }
 
   #open() {

@@ -62,13 +62,19 @@ export async function endTree(
     const patient = rootGoneAt === null ? passed < askMs : asked !== 'not' && now - rootGoneAt < LEFT_BEHIND_MS
     if (!patient) {
       if (passed > askMs + GIVE_UP_MS) return members
-      await system.end(members.map(({ pid }) => pid), 'kill')
+      await system.end(
+        members.map(({ pid }) => pid),
+        'kill',
+      )
     } else if (rootLives && asked === 'not') {
       asked = 'interrupt'
       await system.end([root.pid], 'interrupt')
     } else if (asked === 'interrupt' && passed > TERMINATE_AFTER_MS) {
       asked = 'terminate'
-      await system.end(members.map(({ pid }) => pid), 'terminate')
+      await system.end(
+        members.map(({ pid }) => pid),
+        'terminate',
+      )
     }
     await pause(LOOK_EVERY_MS)
     members = await find()

@@ -1,7 +1,14 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
-import { freePort, isFree, listenersOn, readLsof, readNetstat, readProcNet } from '../../../../../core/engine/process/ports.ts'
+import {
+  freePort,
+  isFree,
+  listenersOn,
+  readLsof,
+  readNetstat,
+  readProcNet,
+} from '../../../../../core/engine/process/ports.ts'
 
 async function listening(host?: string) {
   const server = createServer().listen(0, host)

@@ -18,12 +18,21 @@ import {
 import { eventually } from '../../../../kit/eventually.ts'
 import { tempDir } from '../../../../kit/temp-dir.ts'
 
-const row = (pid: number, ppid: number, startedAt: number, marked = false): ProcessRow => ({ pid, ppid, startedAt, marked })
+const row = (pid: number, ppid: number, startedAt: number, marked = false): ProcessRow => ({
+  pid,
+  ppid,
+  startedAt,
+  marked,
+})
 const pidsOf = (rows: readonly ProcessRow[]) => rows.map(({ pid }) => pid).toSorted((a, b) => a - b)
 
 test.each<[string, ProcessRow[], number[]]>([
   ['its children and theirs', [row(10, 1, 5), row(11, 10, 6), row(12, 11, 7), row(13, 1, 8)], [10, 11, 12]],
-  ['what broke away but carries the mark, with its children', [row(20, 1, 9, true), row(21, 20, 9), row(22, 1, 9)], [20, 21]],
+  [
+    'what broke away but carries the mark, with its children',
+    [row(20, 1, 9, true), row(21, 20, 9), row(22, 1, 9)],
+    [20, 21],
+  ],
   ['not a process that was given its id later', [row(10, 1, 50), row(11, 10, 51)], []],
   ['what a parent left that is gone, where its id lives on', [row(11, 10, 6), row(12, 11, 7)], [11, 12]],
   ['of a reused id only what began before the new one', [row(10, 1, 50), row(11, 10, 6), row(12, 10, 51)], [11]],
@@ -104,7 +113,11 @@ function stubborn() {
      appendFileSync(${JSON.stringify(pidsFile)}, process.pid + '\\n')`,
   )
   const mark = randomUUID()
-  const child = spawn(process.execPath, [file], { env: { ...process.env, [MARK]: mark }, stdio: 'ignore', detached: true })
+  const child = spawn(process.execPath, [file], {
+    env: { ...process.env, [MARK]: mark },
+    stdio: 'ignore',
+    detached: true,
+  })
   const pids = () => readFileSync(pidsFile, 'utf8').trim().split('\n').map(Number)
   onTestFinished(() => {
     for (const pid of pids()) if (alive(pid)) process.kill(pid, 'SIGKILL')
@@ -120,14 +133,17 @@ const alive = (pid: number) => {
   }
 }
 
-test.runIf(process.platform === 'linux')('a process that ignores signals ends with its children, one of which broke away', async () => {
-  const { child, mark, pids, settled } = stubborn()
-  await settled()
-  const root = await identify(child.pid!)
-  expect(pidsOf(treeOf(await systemOf().list(mark), root, process.pid))).toEqual(pids().toSorted((a, b) => a - b))
-  expect(await endTree({ root, mark }, { askMs: 200 })).toEqual([])
-  expect(pids().filter(alive)).toEqual([])
-})
+test.runIf(process.platform === 'linux')(
+  'a process that ignores signals ends with its children, one of which broke away',
+  async () => {
+    const { child, mark, pids, settled } = stubborn()
+    await settled()
+    const root = await identify(child.pid!)
+    expect(pidsOf(treeOf(await systemOf().list(mark), root, process.pid))).toEqual(pids().toSorted((a, b) => a - b))
+    expect(await endTree({ root, mark }, { askMs: 200 })).toEqual([])
+    expect(pids().filter(alive)).toEqual([])
+  },
+)
 
 test.runIf(process.platform === 'linux')('children are found by the mark when their parent is long gone', async () => {
   const { child, mark, pids, settled } = stubborn()
@@ -142,11 +158,14 @@ test.runIf(process.platform === 'linux')('children are found by the mark when th
   expect(performance.now() - started).toBeLessThan(3_000)
 })
 
-test.runIf(process.platform === 'linux')('a process of another is never touched, though it has the id on record', async () => {
-  const stranger = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' })
-  onTestFinished(() => void stranger.kill('SIGKILL'))
-  const real = await eventually(() => identify(stranger.pid!))
-  const root = { pid: real.pid, startedAt: real.startedAt - 100 }
-  expect(await endTree({ root, mark: randomUUID() }, { askMs: 100 })).toEqual([])
-  expect(alive(stranger.pid!)).toBe(true)
-})
+test.runIf(process.platform === 'linux')(
+  'a process of another is never touched, though it has the id on record',
+  async () => {
+    const stranger = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' })
+    onTestFinished(() => void stranger.kill('SIGKILL'))
+    const real = await eventually(() => identify(stranger.pid!))
+    const root = { pid: real.pid, startedAt: real.startedAt - 100 }
+    expect(await endTree({ root, mark: randomUUID() }, { askMs: 100 })).toEqual([])
+    expect(alive(stranger.pid!)).toBe(true)
+  },
+)

@@ -1,0 +1,68 @@
+import { randomUUID } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { onTestFinished } from 'vitest'
+import type { EngineState } from '../../core/contract/engine.ts'
+import { LineLog } from '../../core/engine/process/line-log.ts'
+import { type Pace, Supervisor } from '../../core/engine/process/supervisor.ts'
+import { tempDir } from './temp-dir.ts'
+
+export const fakeComfy = path.join(import.meta.dirname, 'fake-comfy.mjs')
+
+export const quick: Partial<Pace> = {
+  readyLookMs: 20,
+  watchEveryMs: 30,
+  answerWithinMs: 200,
+  hungIdleMs: 300,
+  firstPauseMs: 20,
+  longestPauseMs: 50,
+  stopMs: 4_000,
+}
+
+/** A supervisor of a program that behaves as its flags say. */
+export function supervise(
+  flags: readonly string[] = [],
+  { port = null as number | null, pace = {} as Partial<Pace>, command = process.execPath, dir = tempDir() } = {},
+) {
+  const starts = path.join(dir, 'starts')
+  const log = new LineLog(path.join(dir, 'engine.log'), { now: Date.now })
+  const supervisor = new Supervisor({
+    id: 'local',
+    launch: (at) => ({
+      command,
+      args: [fakeComfy, '--port', String(at), '--starts', starts, ...flags],
+      cwd: dir,
+      env: process.env,
+    }),
+    port,
+    stateDir: path.join(dir, 'state'),
+    log,
+    newId: randomUUID,
+    now: Date.now,
+    pace: { ...quick, ...pace },
+  })
+  const states: EngineState[] = []
+  supervisor.events.on('state', (state) => states.push(state))
+  onTestFinished(async () => {
+    await supervisor.stop()
+    log.close()
+  })
+  return {
+    dir,
+    log,
+    supervisor,
+    states,
+    /** Every process started so far, in order. */
+    started: () => (existsSync(starts) ? readFileSync(starts, 'utf8').trim().split('\n').map(Number) : []),
+  }
+}
+
+/** On Linux; one that is dead but not buried is not alive. */
+export function alive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return !/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return false
+  }
+}
