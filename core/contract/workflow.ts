@@ -202,6 +202,8 @@ export const Inspection = z.object({
   vram: VramNeed.optional(),
   /** Only where classes are missing. */
   nodeLists: NodeLists.optional(),
+  /** Forms in the same file. */
+  panels: z.array(Panel).optional(),
 })
 export type Inspection = z.infer<typeof Inspection>
 

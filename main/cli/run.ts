@@ -16,6 +16,7 @@ import {
   pair,
   parseOptions,
   readInput,
+  readWorkflowInput,
   usageError,
   wholeNumber,
 } from './context.ts'
@@ -45,6 +46,8 @@ const OPTIONS = {
   'stop-at': text,
   'dry-run': flag,
   'allow-paid': flag,
+  'api-key-file': text,
+  'api-key': text,
   preset: text,
   new: flag,
 } as const
@@ -57,7 +60,7 @@ export const run: Command = async (context, args) => {
   const { values, positionals } = readOptions(args)
   const file = onlyArgument(context, positionals, 'WORKFLOW')
   const settings = checkSettings(context, values)
-  const workflow = await readInput(context, file, 'import.too-large')
+  const workflow = await readWorkflowInput(context, file)
   const table = values.table === undefined ? undefined : await readInput(context, values.table, 'app.too-large')
   const interrupt = hearInterruption(EXIT.interrupted)
   const started = performance.now()
@@ -65,14 +68,17 @@ export const run: Command = async (context, args) => {
   let app = await reachApp(context, { work: !values['dry-run'] })
   try {
     const workers = values['dry-run'] ? values.worker : await findWorkers(app.client, values.worker)
-    const { id, parameters } = await importWorkflow(app.client, workflow)
-    const given = await readRows(context, app.client, { id, parameters, table, values })
-    const said = readSets(context, parameters, values.set)
+    const { id, parameters, panels } = await importWorkflow(context, app.client, workflow)
+    const meant: Meant = (name) => parameterMeant(parameters, panels, name)
+    const given = await readRows(context, app.client, { id, parameters, meant, table, values })
+    const said = readSets(context, meant, values.set)
     const preset = await applyPreset(context, app.client, { id, parameters, values }, said, given)
     const sets = { ...preset?.sets, ...said }
     const asked: BatchPlanInput = { workflowId: id, sets, ...given, ...settings, workers }
     const { textMagic, stripMetadata } = await app.client.call('settings.get', {})
     const plan = { ...asked, textMagic, stripMetadata }
+    const key = await readKey(context, values)
+    if (key !== null && !values['dry-run']) await app.client.call('account.set', { key })
     if (values['dry-run']) return preview(context, await app.client.call('batch.preview', plan), preset?.facts)
 
     const continueKey = values.new ? null : keyOf(workflow.bytes, asked)
@@ -121,6 +127,23 @@ export const run: Command = async (context, args) => {
   }
 }
 
+/** The key for paid nodes, which goes to the key store; null: none is given, and the one kept there serves. */
+async function readKey(context: Context, values: Values_): Promise<string | null> {
+  const { reason, run: said } = context.terminal.speech.words
+  const file = values['api-key-file']
+  const [option, given] =
+    file !== undefined
+      ? ['--api-key-file', (await readInput(context, file, 'app.too-large')).bytes.toString('utf8')]
+      : values['api-key'] !== undefined
+        ? ['--api-key', values['api-key']]
+        : ['NIGHTSHIFT_COMFY_API_KEY', context.env.NIGHTSHIFT_COMFY_API_KEY]
+  if (given === undefined) return null
+  if (option === '--api-key') context.terminal.note(said.keyOnArgv)
+  const key = given.trim()
+  if (!/^[\x21-\x7e]{8,500}$/.test(key)) throw usageError(reason.badKey, { option })
+  return key
+}
+
 async function pause(client: Client, id: string) {
   try {
     // what runs may finish on its server; it is found again by whoever continues
@@ -164,10 +187,16 @@ function checkSettings(context: Context, values: Values_) {
   }
 }
 
-async function importWorkflow(client: Client, { name, bytes }: { name: string; bytes: Buffer }) {
-  const { id } = await client.call('workflow.import', { name, base64: bytes.toString('base64') })
-  const { inspection } = await client.call('workflow.get', { id })
-  return { id, parameters: inspection.parameters }
+/** Of several in one file, the first, which is said. */
+async function importWorkflow({ terminal }: Context, client: Client, file: { name: string; bytes: Buffer }) {
+  const sources = [{ name: file.name, base64: file.bytes.toString('base64') }]
+  const { results } = await client.call('workflow.importMany', { sources })
+  const [first, ...others] = results.flatMap((result) => (result.ok ? [result.workflow] : []))
+  if (!first) throw results.flatMap((result) => (result.ok ? [] : [new FailureError(result.failure)]))[0]
+  const { id, name } = first
+  if (others.length > 0) terminal.note(terminal.speech.words.run.several, { count: others.length + 1, name })
+  const { inspection, panels } = await client.call('workflow.get', { id })
+  return { id, parameters: inspection.parameters, panels }
 }
 
 /** What a preset changes beside what is asked for anyway; said before anything is queued. */
@@ -238,19 +267,22 @@ function fileOf(value: string, folders: readonly string[]): string {
 const withFile = (parameter: Parameter, value: string, ...folders: string[]): Json =>
   parameter.upload && value.trim() !== '' && !value.startsWith('input:') ? fileOf(value.trim(), folders) : value
 
-function readSets(context: Context, parameters: Parameter[], given: readonly string[]): Values {
+/** The parameter a name stands for. */
+type Meant = (name: string) => Parameter
+
+function readSets(context: Context, meant: Meant, given: readonly string[]): Values {
   const sets: Values = {}
   for (const each of given) {
     const [name, value] = pair(context, '--set', each)
-    const parameter = parameterMeant(parameters, name)
+    const parameter = meant(name)
     sets[parameter.key] = withFile(parameter, value, context.cwd)
   }
   return sets
 }
 
-function readGrid(context: Context, parameters: Parameter[], given: string): Axis {
+function readGrid(context: Context, meant: Meant, given: string): Axis {
   const [name, values] = pair(context, '--grid', given)
-  const parameter = parameterMeant(parameters, name)
+  const parameter = meant(name)
   let records: string[][]
   try {
     records = parseCsv(values, { relaxColumnCount: true, ltrim: true })
@@ -266,20 +298,21 @@ function readGrid(context: Context, parameters: Parameter[], given: string): Axi
 type Given = {
   id: string
   parameters: Parameter[]
+  meant: Meant
   table: { name: string; path: string; bytes: Buffer } | undefined
   values: Values_
 }
 
 /** Rows and axes: a table's rows, else a folder's files as rows; grids, and further folders, as axes. */
-async function readRows(context: Context, client: Client, { id, parameters, table, values }: Given) {
+async function readRows(context: Context, client: Client, { id, parameters, meant, table, values }: Given) {
   const { reason } = context.terminal.speech.words
-  const axes = values.grid.map((given) => readGrid(context, parameters, given))
+  const axes = values.grid.map((given) => readGrid(context, meant, given))
   const rows = table
-    ? await readTable(context, client, { id, parameters, table, values })
+    ? await readTable(context, client, { id, parameters, meant, table, values })
     : { rows: [] as Values[], columns: {}, extra: [] }
   for (const given of values.folder) {
     const [name, dir] = pair(context, '--folder', given)
-    const { key } = parameterMeant(parameters, name)
+    const { key } = meant(name)
     const { files } = await client.call('input.addFolder', { path: path.resolve(context.cwd, dir) })
     if (files.length === 0) throw usageError(reason.notFolder, { value: dir })
     const refs = files.map(({ ref }) => ref)
@@ -296,7 +329,7 @@ const SAMPLE_ROWS = 50
 async function readTable(
   context: Context,
   client: Client,
-  { id, parameters, table, values }: Given & { table: NonNullable<Given['table']> },
+  { id, parameters, meant, table, values }: Given & { table: NonNullable<Given['table']> },
 ) {
   const { run: said, reason } = context.terminal.speech.words
   const { columns, rows, notes } = await client.call('table.read', {
@@ -311,7 +344,7 @@ async function readTable(
   for (const each of values.map) {
     const [column, name] = pair(context, '--map', each)
     if (!columns.includes(column)) throw usageError(reason.noColumn, { column, columns: columns.join(', ') })
-    const wanted = name === '' ? null : parameterMeant(parameters, name).key
+    const wanted = name === '' ? null : meant(name).key
     for (const [other, key] of mapped) if (key === wanted) mapped.set(other, null) // a guess gives way
     mapped.set(column, wanted)
   }

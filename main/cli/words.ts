@@ -1,6 +1,8 @@
 import { type Facts, type Failure, fill } from '../../core/contract/errors.ts'
 import { sayName } from '../../core/contract/names.ts'
+import type { Panel } from '../../core/contract/panel.ts'
 import type { Parameter } from '../../core/contract/workflow.ts'
+import { titlesIn } from '../../core/domain/workflow/panel.ts'
 import { resolveParameter } from '../../core/domain/workflow/parameters.ts'
 import en from '../../resources/locales/en/cli.json' with { type: 'json' }
 import enProblems from '../../resources/locales/en/problems.json' with { type: 'json' }
@@ -25,9 +27,18 @@ export interface Speech {
 
 const inChinese = ({ name, role }: Parameter) => (role === null ? name : sayName(name, zhNames))
 
-/** The parameter that these words mean, in whichever language. @throws AppError 'parameter.unknown', 'parameter.ambiguous' */
-export const parameterMeant = (parameters: readonly Parameter[], name: string): Parameter =>
-  resolveParameter(parameters, name, [inChinese])
+/** The parameter that these words mean, in whichever language, or on a form. @throws AppError 'parameter.unknown', 'parameter.ambiguous' */
+export function parameterMeant(parameters: readonly Parameter[], panels: readonly Panel[], name: string): Parameter {
+  const titles = titlesIn(panels)
+  const most = Math.max(0, ...[...titles.values()].map(({ length }) => length))
+  const onForms = Array.from(
+    { length: most },
+    (_, at) =>
+      ({ key }: Parameter) =>
+        titles.get(key)?.[at] ?? '',
+  )
+  return resolveParameter(parameters, name, [inChinese, ...onForms])
+}
 
 /** `given`: from --lang; else what the environment says. */
 export function speechIn(given: string | undefined, env: NodeJS.ProcessEnv): Speech {

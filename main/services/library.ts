@@ -411,7 +411,13 @@ export function readPanelsFile(name: string, bytes: Uint8Array): { panels: Panel
 /** What a file holds, without keeping it. */
 export function inspectFile(name: string, bytes: Uint8Array, known: Definitions): Inspection & { prompt: Prompt } {
   const { read, container } = readFirst(name, bytesSource(bytes))
-  return inspect(read, container, known)
+  const inspection = inspect(read, container, known)
+  const form = read.panel === undefined ? null : readPanel(read.panel, path.parse(name).name)
+  if (!form) return inspection
+  const { prompt, parameters, problems } = inspection
+  const misfits = read.prompt || read.editor ? checkPanel(form.panel, prompt, parameters) : []
+  const told = [...form.problems, ...misfits]
+  return { ...inspection, panels: [form.panel], problems: [...problems, ...told] }
 }
 
 /** The prompt a file stands for, without keeping it, and what of it would be lost. */

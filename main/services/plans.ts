@@ -22,6 +22,7 @@ import { materialise, withOverrides } from '../../core/domain/batch/materialise.
 import { previewBatch } from '../../core/domain/batch/preview.ts'
 import { nameFacts } from '../../core/domain/batch/telling.ts'
 import { type BatchCode, warning } from '../../core/domain/batch/words.ts'
+import { titlesIn } from '../../core/domain/workflow/panel.ts'
 import { resolveParameter } from '../../core/domain/workflow/parameters.ts'
 import type { Clock } from './clock.ts'
 import type { Inputs } from './inputs.ts'
@@ -41,6 +42,8 @@ interface Deps {
   inputs: Pick<Inputs, 'check' | 'addPath' | 'addUrl'>
   serverFiles: Pick<ServerFiles, 'lacking'>
   settings: { get(): Settings }
+  /** Whether nodes that cost money have a key to pay with. */
+  hasAccountKey: () => boolean
   clock: Clock
   /** In [0, 1). */
   random: () => number
@@ -77,8 +80,8 @@ export class Plans {
   }
 
   async guessColumns(workflowId: string, columns: string[], sample: string[][]) {
-    const { parameters } = await this.#deps.library.load(workflowId)
-    return { parameters: guessColumns(columns, sample, parameters) }
+    const { parameters, panels } = await this.#deps.library.load(workflowId)
+    return { parameters: guessColumns(columns, sample, parameters, titlesIn(panels)) }
   }
 
   async preview(plan: BatchPlan, asker: Asker): Promise<BatchPreview> {
@@ -381,7 +384,10 @@ export class Plans {
         .filter((model) => model.present === false && stands(model))
         .map(({ file }) => file)
       if (models.length > 0) warn('batch.missing-models', { worker, models: models.join(', ') })
-      if (inspection.paid.length > 0) warn('batch.paid', { classTypes: inspection.paid.join(', ') })
+      if (inspection.paid.length > 0) {
+        warn('batch.paid', { classTypes: inspection.paid.join(', ') })
+        if (!this.#deps.hasAccountKey()) warn('batch.paid-no-key')
+      }
     }
     if (plan.workers.length === 0 && isRehearsalOnly(workers)) warn('batch.rehearsal-only')
     const pattern = plan.pattern || this.#deps.settings.get().pattern

@@ -8,6 +8,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import type { Prompt } from '../../core/contract/comfyui.ts'
 import { isJsonObject, type JsonObject, parseJson } from '../../core/contract/json.ts'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
+import { everyContainer, gif, zip } from '../kit/containers.ts'
 import { eventually } from '../kit/eventually.ts'
 import { aPicture, promptFile, startApp } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
@@ -439,6 +440,67 @@ test('a file above 64 MiB is refused by its size', async () => {
     expect(named(ran, 'error')).toMatchObject([{ code: 'import.too-large', facts: { sizeMiB: 200, limitMiB: 64 } }])
     expect(ran.code).toBe(2)
   }
+})
+
+test('import brings in files, folders and archives; what fails is told with what to do, and 1 says so', async () => {
+  const { dir, data } = importPlace()
+  const ran = await cliRun(['import', 'night', 'gone.json', '--data', data, '--json'], { cwd: dir })
+  expect(ran.code).toBe(1)
+  expect(named(ran, 'workflow').map(({ file, name, runnable }) => [file, name, runnable])).toEqual([
+    ['1.png', '1', true],
+    ['2.mkv', '2', true],
+    ['in/3.json', '3', true],
+  ])
+  expect(named(ran, 'failed')).toMatchObject([
+    { file: 'plain.gif', code: 'import.no-workflow', remedy: expect.stringContaining('output folder') },
+    { file: 'gone.json', code: 'input.missing' },
+  ])
+  expect(last(ran)).toEqual({ event: 'done', ok: false, imported: 3, failed: 2 })
+})
+
+test('a video of gigabytes is inspected, converted and run by what is in it', async () => {
+  const { dir, data } = importPlace()
+  const film = path.join(dir, 'film.mkv')
+  writeFileSync(film, everyContainer.mkv!.make({ prompt: promptFile().toString() }))
+  truncateSync(film, 3 * 1024 ** 3)
+  const inspected = parseJson((await cliRun(['inspect', film, '--json', '--data', data])).out)
+  expect(inspected).toMatchObject({ container: 'mkv', nodes: 2 })
+  expect(parseJson((await cliRun(['convert', film, '--data', data])).out)).toEqual(aPicture)
+  const ran = await cliRun(['run', film, '--data', data, '--out', path.join(dir, 'out'), '--json'])
+  expect(last(ran)).toMatchObject({ ok: true, done: 1 })
+})
+
+/** A folder of files that hold a workflow, or none. */
+function importPlace() {
+  const dir = tempDir()
+  const night = path.join(dir, 'night')
+  mkdirSync(night)
+  const file = (kind: string, name: string, width: number) => {
+    const prompt = { ...aPicture, '1': { ...aPicture['1']!, inputs: { ...aPicture['1']!.inputs, width } } }
+    writeFileSync(path.join(night, name), everyContainer[kind]!.make({ prompt: promptFile(prompt).toString() }))
+  }
+  file('png', '1.png', 64)
+  file('mkv', '2.mkv', 65)
+  writeFileSync(path.join(night, '3.zip'), zip([['in/3.json', promptFile({ ...aPicture, '9': aPicture['2']! })]]))
+  writeFileSync(path.join(night, 'plain.gif'), gif([]))
+  writeFileSync(path.join(night, 'notes.md'), 'not taken')
+  return { dir, data: path.join(dir, 'data') }
+}
+
+test('a workflow with a form says so to inspect, and run takes the form’s titles as names', async () => {
+  const { dir, data, out } = workplace()
+  const file = path.join(dir, 'form.json')
+  const params = [{ type: 'number', id: '1', key: 'width', title: '画面宽度', min: 16 }]
+  writeFileSync(file, JSON.stringify([{ title: 'Form', prompt: aPicture, params }]))
+  const inspected = await cliRun(['inspect', file, '--json'])
+  expect(JSON.parse(inspected.out)).toMatchObject({ panels: [{ title: 'Form', params }], problems: [] })
+  const common = ['--data', data, '--out', out, '--worker', 'rehearsal', '--json']
+  const made = await cliRun(['run', file, '--set', '画面宽度=80', ...common])
+  expect(last(made)).toMatchObject({ ok: true, done: 1 })
+  const { width } = await sharp(path.join(out, pictures(out)[0]!)).metadata()
+  expect(width).toBe(80)
+  const unknown = await cliRun(['run', file, '--set', '画面高度=80', ...common])
+  expect(unknown.code).toBe(2)
 })
 
 test.skipIf(process.platform === 'win32')('serve says where it listens, and ends cleanly when told to', async () => {

@@ -1,7 +1,9 @@
 import { mkdirSync, statSync, writeFileSync } from 'node:fs'
-import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import { createServer, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { buffer } from 'node:stream/consumers'
+import sharp from 'sharp'
 import { expect, onTestFinished, test } from 'vitest'
 import { WebSocket } from 'ws'
 import type { Envelope } from '../../core/contract/errors.ts'
@@ -20,8 +22,8 @@ interface Answer {
 type Asked = { method?: string; headers?: Record<string, string>; body?: string | Buffer }
 
 /** The app behind a port, with pages of its own, and a plain way to ask it anything. */
-async function served() {
-  const app = await startApp()
+async function served(options: Parameters<typeof startApp>[0] = {}) {
+  const app = await startApp(options)
   const rendererDir = path.join(tempDir(), 'renderer')
   mkdirSync(path.join(rendererDir, 'assets'), { recursive: true })
   writeFileSync(path.join(rendererDir, 'index.html'), '<!doctype html><title>Nightshift</title>')
@@ -369,4 +371,43 @@ test('a port that is taken is told as such', async () => {
   await expect(other.host.serve({ host: '127.0.0.1', port, rendererDir: null })).rejects.toMatchObject({
     code: 'app.port-in-use',
   })
+})
+
+test('a kept input file, or a picture a form names, is shown small; nothing else is fetched, and nothing that is no picture', async () => {
+  const picture = await sharp({ create: { width: 900, height: 300, channels: 3, background: 'red' } })
+    .png()
+    .toBuffer()
+  const asked: string[] = []
+  const web = createServer(({ url = '' }, reply) => {
+    asked.push(url)
+    reply.end(url.startsWith('/picture') ? picture : '<svg xmlns="http://www.w3.org/2000/svg"/>')
+  })
+  await new Promise<void>((listening) => web.listen(0, '127.0.0.1', listening))
+  onTestFinished(() => void web.close())
+  const at = `http://127.0.0.1:${(web.address() as AddressInfo).port}`
+  const { ask, cookie, client } = await served({ mayReach: () => true })
+  const prompt = {
+    '1': { class_type: 'LoadImage', inputs: { image: 'x.png' } },
+    '2': { class_type: 'SaveImage', inputs: { filename_prefix: 'x', images: ['1', 0] } },
+  }
+  const base64 = Buffer.from(JSON.stringify(prompt)).toString('base64')
+  const { id } = await client.call('workflow.import', { name: 'w.json', base64 })
+  const options = [`${at}/picture.png`, `${at}/page.png`]
+  const params = [{ type: 'image', id: '1', key: 'image', options }]
+  await client.call('workflow.panel.set', { id, panels: [{ title: 'Form', params }] })
+  const thumb = (of: string, headers: Record<string, string> = { cookie }) =>
+    ask(`/files/input-thumb?of=${encodeURIComponent(of)}&workflow=${id}&size=100`, { headers })
+
+  const shown = await thumb(`${at}/picture.png`)
+  expect([shown.status, shown.headers['content-type']]).toEqual([200, 'image/webp'])
+  expect(await sharp(shown.bytes).metadata()).toMatchObject({ width: 128 })
+  expect((await thumb(`${at}/page.png`)).envelope).toMatchObject({ ok: false, failure: { code: 'input.not-media' } })
+  expect((await thumb(`${at}/other.png`)).envelope).toMatchObject({ ok: false, failure: { code: 'app.not-found' } })
+  expect((await thumb(`${at}/picture.png`, {})).envelope).toMatchObject({ failure: { code: 'app.refused' } })
+  expect(asked).toEqual(['/picture.png', '/page.png'])
+
+  const { ref } = await client.call('input.add', { name: 'own.png', base64: picture.toString('base64') })
+  expect((await thumb(ref)).status).toBe(200)
+  for (const other of ['input:../../nightshift.db', `input:${'0'.repeat(64)}/own.png`, '/etc/passwd', ''])
+    expect((await thumb(other)).envelope).toMatchObject({ ok: false })
 })

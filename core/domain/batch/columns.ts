@@ -2,19 +2,20 @@ import type { Parameter } from '../../contract/workflow.ts'
 import { plain, plainWords } from '../workflow/role-words.ts'
 
 /**
- * Which parameter each column most likely means, at most one column for each: by its exact key, its name, words for
- * its role, its input's name, then by what contains what; null where nothing fits.
+ * Which parameter each column most likely means, at most one column for each: by its exact key, its name, what forms
+ * call it (`titles`, by key), words for its role, its input's name, then by what contains what; null where nothing fits.
  */
 export function guessColumns(
   columns: readonly string[],
   sample: readonly (readonly string[])[],
   parameters: readonly Parameter[],
+  titles: ReadonlyMap<string, readonly string[]> = new Map(),
 ): Record<string, string | null> {
   const numeric = columns.map((_, at) => looksNumeric(sample.map((row) => row[at] ?? '')))
   const pairs: { column: string; key: string; score: number }[] = []
   for (const [at, column] of columns.entries()) {
     for (const parameter of parameters) {
-      const score = likeness(column, parameter)
+      const score = likeness(column, parameter, titles.get(parameter.key) ?? [])
       const fits = score >= SURE || !/^(INT|FLOAT)$/.test(parameter.type) || numeric[at] !== false
       if (score > 0 && fits) pairs.push({ column, key: parameter.key, score: score + standing(parameter) })
     }
@@ -31,11 +32,12 @@ export function guessColumns(
 
 const SURE = 80
 
-function likeness(column: string, { key, name, role, input, nodeTitle }: Parameter): number {
+function likeness(column: string, { key, name, role, input, nodeTitle }: Parameter, titles: readonly string[]): number {
   if (column.trim() === key) return 100
   const said = plain(column)
   if (!said) return 0
   if (said === plain(name)) return 90
+  if (titles.some((title) => said === plain(title))) return 88
   if (said === plain(key) || said === plain(`${nodeTitle} ${input}`)) return 85
   const roleWords = (role && plainWords.get(role)) ?? []
   const rank = roleWords.indexOf(said)

@@ -15,7 +15,7 @@ import {
   UNREADABLE,
 } from '../../contract/panel.ts'
 import type { Parameter, ParameterRole, Problem } from '../../contract/workflow.ts'
-import { coerceValue, resolveParameter } from './parameters.ts'
+import { coerceValue } from './parameters.ts'
 
 /** What a panel may have to tell. Other languages: resources/locales, problems.json, under the same codes. */
 export const panelSentences = {
@@ -216,36 +216,11 @@ function fitted(item: PanelItem, field: Parameter, given: Json): Json {
   return coerceValue({ ...field, type: 'COMBO', role: null, upload: undefined }, given)
 }
 
-/**
- * The parameter a person means by its name, or by the title a panel gives it.
- * @throws AppError 'parameter.unknown', 'parameter.ambiguous'
- */
-export function resolveByPanel(parameters: readonly Parameter[], panels: readonly Panel[], name: string): Parameter {
-  try {
-    return resolveParameter(parameters, name)
-  } catch (cause) {
-    if (!(cause instanceof AppError) || cause.code !== 'parameter.unknown') throw cause
-    const titled = titlesIn(panels, parameters).filter(({ title }) => folded(title) === folded(name))
-    const found = parameters.filter(({ key }) => titled.some((one) => one.key === key))
-    if (found.length === 1) return found[0]!
-    if (found.length === 0) throw cause
-    const candidates = found.map((one) => `${one.key} (${one.name})`).join(', ')
-    throw new AppError('parameter.ambiguous', { name, candidates })
-  }
-}
-const folded = (text: string) =>
-  text
-    .normalize('NFKC')
-    .toLowerCase()
-    .replace(/[\s_-]+/g, ' ')
-    .trim()
-
-/** What panels call the parameters on their forms. */
-export function titlesIn(panels: readonly Panel[], parameters: readonly Parameter[]): { key: string; title: string }[] {
-  const known = new Set(parameters.map(({ key }) => key))
-  return panels.flatMap(({ params }) =>
-    [...itemsOf(params)].flatMap(({ item, key, hidden }) =>
-      !hidden && item.title && key !== null && known.has(key) ? [{ key, title: item.title }] : [],
-    ),
-  )
+/** What forms call each parameter, by key. */
+export function titlesIn(panels: readonly Panel[]): Map<string, string[]> {
+  const titles = new Map<string, string[]>()
+  for (const { params } of panels)
+    for (const { item, key, hidden } of itemsOf(params))
+      if (!hidden && key !== null && item.title) titles.set(key, [...(titles.get(key) ?? []), item.title])
+  return titles
 }

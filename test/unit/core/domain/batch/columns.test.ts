@@ -67,3 +67,16 @@ test('a placeholder is found by its name', () => {
   const parameters = [aParameter('6.text{{product}}', { name: 'product', type: 'STRING', role: 'placeholder' })]
   expect(guess(['Product'], ['mug'], parameters)).toEqual({ Product: '6.text{{product}}' })
 })
+
+test('a column may be called as a form calls its field, which tells less than the parameter’s own name', () => {
+  const titles = new Map([
+    ['6.text', ['参考形象描述']],
+    ['3.steps', ['Seed', 'Patience']],
+  ])
+  const columns = ['参考形象描述', 'patience', 'seed']
+  expect(guessColumns(columns, [], textParameters(), titles)).toEqual({
+    参考形象描述: '6.text',
+    patience: '3.steps',
+    seed: '3.seed',
+  })
+})

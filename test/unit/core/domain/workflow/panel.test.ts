@@ -12,7 +12,7 @@ import {
   panelSentences,
   panelValues,
   readPanel,
-  resolveByPanel,
+  titlesIn,
   writePanel,
   writePanels,
 } from '../../../../../core/domain/workflow/panel.ts'
@@ -262,21 +262,17 @@ describe('filling in', () => {
   })
 })
 
-test('a parameter is found by its title on a form, unless the title is used twice or means a parameter by name', () => {
+test('what is shown on a form has its title there as a name, hidden items have none', () => {
   const panel = panelOf(
     { type: 'string', title: '参考形象描述', id: '2', key: 'text' },
-    { type: 'number', title: 'How much', id: '5', key: 'cfg' },
-    { type: 'number', title: 'how_much', id: '5', key: 'denoise' },
-    { type: 'number', title: 'Seed', id: '5', key: 'steps' },
+    { type: 'group', title: 'G', children: [{ type: 'number', title: 'How much', id: '5', key: 'cfg' }] },
+    { type: 'number', title: 'Kept', id: '5', key: 'steps', hidden: true },
   )
-  expect(resolveByPanel(parameters, [panel], '参考形象描述').key).toBe('2.text')
-  expect(resolveByPanel(parameters, [panel], 'seed').key).toBe('5.seed')
-  expect(() => resolveByPanel(parameters, [panel], 'How much')).toThrow(
-    expect.objectContaining({ code: 'parameter.ambiguous' }),
-  )
-  expect(() => resolveByPanel(parameters, [panel], 'nobody')).toThrow(
-    expect.objectContaining({ code: 'parameter.unknown' }),
-  )
+  const other = panelOf({ type: 'string', title: 'Words', id: '2', key: 'text' })
+  expect([...titlesIn([panel, other])]).toEqual([
+    ['2.text', ['参考形象描述', 'Words']],
+    ['5.cfg', ['How much']],
+  ])
 })
 
 test('a screen in English says what a form has to tell as it says itself', () => {
