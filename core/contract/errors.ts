@@ -89,8 +89,12 @@ export const errors = {
     remedy: 'Give it with --object-info, and a workflow beside it.',
   },
   'import.unsupported-file': {
-    message: '{name} is {kind}, which holds no workflow that can be read.',
+    message: '{name} is a kind of file ({kind}) that holds no workflow we can read.',
     remedy: 'Drop a workflow (.json), or a picture, video or sound made by ComfyUI.',
+  },
+  'import.locked': {
+    message: '{name} is protected by a password.',
+    remedy: 'Unpack it first, and drop what was in it.',
   },
   'import.empty-archive': {
     message: 'There is no workflow in the archive {name}.',

@@ -3,6 +3,9 @@ import { readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { AppError, type Facts, type Failure, fill } from '../../core/contract/errors.ts'
+import { writeJson } from '../../core/contract/json.ts'
+import { firstFile } from '../../core/engine/metadata/read-file.ts'
+import { openFile } from '../../core/engine/metadata/source.ts'
 import { languageOf } from '../electron/words.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -102,6 +105,25 @@ export async function readInput({ cwd }: Context, file: string, tooLarge: 'impor
   } catch (cause) {
     if (cause instanceof AppError) throw cause
     throw new AppError('input.missing', { name: file }, { cause })
+  }
+}
+
+/**
+ * A workflow file of any size and kind. Of a video or model above 64 MiB, the texts in it, as JSON.
+ * @throws AppError 'input.missing', import.*
+ */
+export async function readWorkflowInput(context: Context, file: string) {
+  const full = path.resolve(context.cwd, file)
+  const found = await stat(full).catch(() => null)
+  if (!found?.isFile() || found.size <= LIMIT_MIB * MiB)
+    return { ...(await readInput(context, file, 'import.too-large')), container: undefined }
+  const name = path.basename(full)
+  const source = openFile(full)
+  try {
+    const { texts, container } = firstFile(name, source)
+    return { name: `${path.parse(name).name}.json`, path: full, bytes: Buffer.from(writeJson(texts)), container }
+  } finally {
+    source.close()
   }
 }
 

@@ -11,7 +11,15 @@ import { bundledDefinitions } from '../../core/engine/definitions.ts'
 import { connect } from '../api/client.ts'
 import { ownerOf } from '../services/data-folder.ts'
 import { convertFile, type Definitions, inspectFile } from '../services/library.ts'
-import { type Command, type Context, EXIT, onlyArgument, parseOptions, readInput } from './context.ts'
+import {
+  type Command,
+  type Context,
+  EXIT,
+  onlyArgument,
+  parseOptions,
+  readInput,
+  readWorkflowInput,
+} from './context.ts'
 import { reachApp } from './reach.ts'
 
 const WHOSE = { worker: { type: 'string' }, 'object-info': { type: 'string' } } as const
@@ -21,8 +29,9 @@ type Whose = { worker?: string; 'object-info'?: string }
 export const inspect: Command = async (context, args) => {
   const { terminal } = context
   const { values, positionals } = parseOptions(args, WHOSE)
-  const file = await readInput(context, onlyArgument(context, positionals, 'FILE'), 'import.too-large')
-  const inspection = await look(context, values, file, 'workflow.inspect', inspectFile)
+  const file = await readWorkflowInput(context, onlyArgument(context, positionals, 'FILE'))
+  const found = await look(context, values, file, 'workflow.inspect', inspectFile)
+  const inspection = { ...found, container: file.container ?? found.container }
   if (terminal.json) terminal.document(inspection)
   else terminal.say('{text}', { text: describe(context, inspection) })
   return EXIT.ok
@@ -37,7 +46,7 @@ export const convert: Command = async (context, args) => {
     'allow-loss': { type: 'boolean', default: false },
     output: { type: 'string', short: 'o' },
   })
-  const file = await readInput(context, onlyArgument(context, positionals, 'FILE'), 'import.too-large')
+  const file = await readWorkflowInput(context, onlyArgument(context, positionals, 'FILE'))
   const { prompt, losses } = await look(context, values, file, 'workflow.convert', convertFile)
   const refused = losses.length > 0 && !values['allow-loss']
   if (terminal.json) terminal.document({ prompt, losses })

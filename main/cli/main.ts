@@ -9,6 +9,7 @@ import { speechIn } from './words.ts'
 const commands: Record<string, () => Promise<Command>> = {
   serve: async () => (await import('../headless.ts')).serve,
   run: async () => (await import('./run.ts')).run,
+  import: async () => (await import('./import.ts')).importFiles,
   inspect: async () => (await import('./look.ts')).inspect,
   convert: async () => (await import('./look.ts')).convert,
   queue: async () => (await import('./queue.ts')).queue,

@@ -11,7 +11,7 @@ import type { z } from 'zod'
 import type { ImportResult as ImportResultSchema, ImportSource as ImportSourceSchema } from '../../core/contract/app.ts'
 import { AppError, type Failure, FailureError, toFailure } from '../../core/contract/errors.ts'
 import type { Panel } from '../../core/contract/panel.ts'
-import type { WorkflowSummary } from '../../core/contract/workflow.ts'
+import { type WorkflowSummary, workflowExtensions } from '../../core/contract/workflow.ts'
 import { fetchPublic, isPublic } from '../../core/engine/download/fetch-public.ts'
 import type { DefinitionsNow, ImportReply, ImportTask } from './import-worker.ts'
 import type { Definitions, Library } from './library.ts'
@@ -272,7 +272,7 @@ export class Importer implements Service {
 
 type Found = { name: string; failure: Failure } | ReadSource
 
-/** A file, or every file in a folder and those within, in the order people expect; hidden ones are left out. */
+/** A file, or what can hold a workflow in a folder and those within, in the order people expect; hidden ones are left out. */
 export async function filesUnder(place: string): Promise<string[]> {
   const found = await stat(place).catch(() => null)
   if (!found) throw new AppError('input.missing', { name: path.basename(place) })
@@ -281,6 +281,7 @@ export async function filesUnder(place: string): Promise<string[]> {
   const files = entries
     .filter((entry) => entry.isFile())
     .map((entry) => path.join(entry.parentPath, entry.name))
+    .filter((file) => workflowExtensions.includes(path.extname(file).slice(1).toLowerCase()))
     .filter(
       (file) =>
         !path

@@ -83,14 +83,14 @@ function containerOfBrand(head: Uint8Array): Container {
 
 /** Files people drop by mistake, named so that they see which. */
 const knownKinds: readonly [mark: string, kind: string][] = [
-  ['7z\xbc\xaf', 'a 7-Zip archive'],
-  ['Rar!', 'a RAR archive'],
-  ['BM', 'a BMP picture'],
-  ['%PDF', 'a PDF document'],
-  ['8BPS', 'a Photoshop picture'],
-  ['MZ', 'a Windows program'],
-  ['\x7fELF', 'a Linux program'],
-  ['SQLite', 'a database'],
+  ['7z\xbc\xaf', '7-Zip'],
+  ['Rar!', 'RAR'],
+  ['BM', 'BMP'],
+  ['%PDF', 'PDF'],
+  ['8BPS', 'PSD'],
+  ['MZ', 'EXE'],
+  ['\x7fELF', 'ELF'],
+  ['SQLite', 'SQLite'],
 ]
 
 /** To be asked before text is read. @throws AppError 'import.too-large' */
@@ -105,12 +105,16 @@ export function checkWorkflowSize(name: string, sizeBytes: number) {
  * @throws AppError 'import.too-large', 'import.empty', 'import.unsupported-file', 'import.damaged', 'import.not-json',
  * 'import.no-workflow', 'import.too-many-files'
  */
-export function readWorkflowFile(name: string, bytes: Uint8Array): WorkflowFile {
-  for (const found of readWorkflowFiles(name, bytesSource(bytes))) {
-    if ('fault' in found) throw found.fault
-    return found.file
+export const readWorkflowFile = (name: string, bytes: Uint8Array): WorkflowFile => firstFile(name, bytesSource(bytes))
+
+/** As readWorkflowFile, of a file that is only read where its texts are. */
+export function firstFile(name: string, source: ByteSource): WorkflowFile {
+  let fault: AppError | null = null
+  for (const found of readWorkflowFiles(name, source)) {
+    if ('file' in found) return found.file
+    fault ??= found.fault
   }
-  throw new AppError('import.no-workflow', { name })
+  throw fault ?? new AppError('import.no-workflow', { name })
 }
 
 /** Every file in a dropped one: itself, or what is in an archive, one after the other as they are asked for. */
@@ -125,7 +129,7 @@ function* filesIn(name: string, source: ByteSource, depth: number): Generator<Fo
   const head = source.read(0, HEAD_BYTES)
   try {
     if (begins(head, 'PK\x03\x04') || begins(head, 'PK\x05\x06') || /\.zip$/i.test(name)) {
-      if (depth === DEEPEST) throw new AppError('import.unsupported-file', { name, kind: 'an archive in an archive' })
+      if (depth === DEEPEST) throw new AppError('import.unsupported-file', { name, kind: 'ZIP in ZIP' })
       return yield* filesInZip(name, source, depth)
     }
     if (begins(head, '\x1f\x8b') && depth < DEEPEST) {
@@ -189,7 +193,7 @@ function readOne(name: string, head: Uint8Array, source: ByteSource): WorkflowFi
   if (text.trim() === '') throw new AppError('import.empty', { name })
   if (/^\s*</.test(text)) {
     if (/<svg[\s>]/i.test(text.slice(0, 65_536))) return readTexts(name, source, 'svg', readWholeXml)
-    const kind = /^\s*<(!doctype html|html)/i.test(text) ? 'a web page' : 'an XML file'
+    const kind = /^\s*<(!doctype html|html)/i.test(text) ? 'HTML' : 'XML'
     throw new AppError('import.unsupported-file', { name, kind })
   }
   if (isA1111(text) && !/^\s*[{[]/.test(text)) return { container: 'json', texts: { parameters: text } }

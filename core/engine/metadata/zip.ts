@@ -30,7 +30,7 @@ export interface ZipEntry {
   /** With its folders, divided by `/`. */
   readonly name: string
   readonly sizeBytes: number
-  /** @throws AppError 'import.damaged', 'import.too-large', 'import.unsupported-file' */
+  /** @throws AppError 'import.damaged', 'import.too-large', 'import.locked', 'import.unsupported-file' */
   open(): ByteSource
 }
 
@@ -124,7 +124,7 @@ type Place = { whole: number; packed: number; at: number; flags: number; method:
 
 function openEntry(source: ByteSource, name: string, place: Place, budget: { left: number }): ByteSource {
   const { whole, packed, at, flags, method } = place
-  if (flags & ENCRYPTED) throw new AppError('import.unsupported-file', { name, kind: 'protected by a password' })
+  if (flags & ENCRYPTED) throw new AppError('import.locked', { name })
   const head = source.read(at, 30)
   if (head.length < 30 || !begins(head, LOCAL))
     throw new AppError('import.damaged', { name, reason: 'it is not where the archive says' })
@@ -133,7 +133,7 @@ function openEntry(source: ByteSource, name: string, place: Place, budget: { lef
     throw new AppError('import.damaged', { name, reason: 'the archive ends inside it' })
   if (method === STORED) return partOf(source, from, packed)
   const unpack = Object.hasOwn(UNPACK, method) ? UNPACK[method] : undefined
-  if (!unpack) throw new AppError('import.unsupported-file', { name, kind: `packed by method ${method}` })
+  if (!unpack) throw new AppError('import.unsupported-file', { name, kind: `ZIP, ${method}` })
   const limit = Math.min(zipLimits.entryBytes, budget.left)
   // what it says about its size is not believed, only used to refuse early
   if (whole > limit || packed > zipLimits.entryBytes) throw tooLarge(name, whole)

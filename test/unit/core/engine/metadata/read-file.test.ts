@@ -382,7 +382,7 @@ describe('a ZIP', () => {
 
   test('protected by a password, cut short, or empty, says so', () => {
     const one: [string, Uint8Array][] = [['a.json', bytes(workflow)]]
-    expect(found(zip(one, { encrypted: true }))).toEqual(['a.json: import.unsupported-file'])
+    expect(found(zip(one, { encrypted: true }))).toEqual(['a.json: import.locked'])
     expect(found(zip(one).subarray(0, 60))).toEqual(['all.zip: import.damaged'])
     expect(found(zip([]))).toEqual(['all.zip: import.empty-archive'])
   })
