@@ -1,6 +1,6 @@
 import type { Values } from '../../contract/batch.ts'
 import type { Prompt } from '../../contract/comfyui.ts'
-import type { Json } from '../../contract/json.ts'
+import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts'
 import type { Parameter } from '../../contract/workflow.ts'
 import { expandChoices, replaceTokens, stripComments } from '../workflow/text.ts'
 import { chanceOf } from './chance.ts'
@@ -84,7 +84,11 @@ export function withOverrides(prompt: Prompt, values: Values, parameters: readon
     if (!node) return
     if (node === prompt[id]) changed[id] = { ...node, inputs: { ...node.inputs } }
     const { inputs } = changed[id]!
-    inputs[input] = mark === undefined ? value : filled(inputs[input], mark, value)
+    const holder = mark === undefined ? holderOf(inputs, input) : null
+    if (holder !== null) {
+      const part = input.slice(holder.length + 1)
+      inputs[holder] = { ...(inputs[holder] as JsonObject), [part]: value }
+    } else inputs[input] = mark === undefined ? value : filled(inputs[input], mark, value)
   }
   const places = keys.flatMap((key) =>
     (known.get(key) ?? [placeOf(key)]).map((place, index) => ({ place, key, shared: index > 0 })),
@@ -94,6 +98,14 @@ export function withOverrides(prompt: Prompt, values: Values, parameters: readon
   for (const { place, key } of places) if (place.mark === undefined) put(place, values[key]!)
   for (const { place, key } of places) if (place.mark !== undefined) put(place, values[key]!)
   return changed
+}
+
+/** `lora_1.strength` is a part of the object that `lora_1` holds, where no input is called so; else null. */
+function holderOf(inputs: JsonObject, input: string): string | null {
+  const dot = input.lastIndexOf('.')
+  if (dot < 1 || Object.hasOwn(inputs, input)) return null
+  const holder = input.slice(0, dot)
+  return isJsonObject(inputs[holder]) ? holder : null
 }
 
 const MARK = /\{\{\s*([^{}|]+?)\s*\}\}/g

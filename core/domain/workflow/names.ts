@@ -3,7 +3,7 @@ import type { Parameter, ParameterRole } from '../../contract/workflow.ts'
 import { definitionOf, inputNamed } from './definitions.ts'
 import { modelFolderOf } from './models.ts'
 import { roleSaid } from './role-words.ts'
-import { stagesOf } from './stages.ts'
+import { regionsOf, stagesOf } from './stages.ts'
 import { titleOf } from './trace.ts'
 
 /** Every one is a key of resources/locales names.json. */
@@ -86,6 +86,7 @@ export function named(
   live: ReadonlySet<string>,
 ): Parameter[] {
   const stages = stagesOf(prompt, definitions)
+  const places = regionsOf(prompt, definitions)
   const names: string[] = []
   const taken = new Set<string>()
   const take = (index: number, name: string, first = 2) => {
@@ -109,9 +110,9 @@ export function named(
   const ways: [say: (index: number) => string | number | null, each: boolean][] = [
     [(index) => stages.get(parameters[index]!.node) ?? null, true],
     [title, true],
+    [(index) => places.get(parameters[index]!.node) ?? null, true],
     [(index) => leadsTo(parameters[index]!, prompt), false],
     [(index) => (live.has(parameters[index]!.node) ? null : 'not in use'), false],
-    [(index) => parameters[index]!.nodeTitle, false],
   ]
   const groups = new Map<string, number[]>()
   for (const index of own) {
@@ -130,7 +131,13 @@ export function named(
       for (const { index, words } of apart)
         take(index, typeof words === 'number' ? `${label} ${words}` : `${label} (${words})`)
     }
-    for (const index of left()) take(index, label, main === null ? 1 : 2)
+    const rest = left()
+    const titles = rest.map((index) => titledAlone(index, group))
+    rest.forEach((index, at) => {
+      if (rest.length === 1 && main === null) return take(index, label) // several samplings share it
+      if (titles.every((title) => title !== null)) return take(index, `${label} (${titles[at]})`)
+      take(index, label, main === null ? 1 : 2)
+    })
   }
   parameters.forEach((parameter, index) => {
     if (names[index] !== undefined) return
@@ -138,6 +145,14 @@ export function named(
     take(index, taken.has(label.toLowerCase()) ? `${label} (${parameter.nodeTitle})` : label)
   })
   return parameters.map((parameter, index) => ({ ...parameter, name: names[index]! }))
+
+  /** What its node is called, where none beside it is called so. */
+  function titledAlone(index: number, group: number[]): string | null {
+    const { nodeTitle } = parameters[index]!
+    const apart = (other: number) =>
+      other === index || names[other]?.endsWith(')') || parameters[other]!.nodeTitle !== nodeTitle
+    return group.every(apart) ? nodeTitle : null
+  }
 
   /** The one of several that `--set prompt=…` means beyond doubt; null: there is none. */
   function mainOf(group: number[]): number | null {

@@ -7,7 +7,7 @@ import {
   type PromptNode,
 } from '../../contract/comfyui.ts'
 import { AppError, type Facts, fill } from '../../contract/errors.ts'
-import { isJsonObject, type Json } from '../../contract/json.ts'
+import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts'
 import type { Parameter, ParameterChoice, ParameterRole } from '../../contract/workflow.ts'
 import {
   definitionOf,
@@ -49,6 +49,7 @@ export function findParameters(prompt: Prompt, definitions: ObjectInfo, editor: 
     const definition = definitionOf(definitions, node.class_type)
     const ofNode = Object.entries(node.inputs).flatMap(([input, value]): Parameter[] => {
       if (isLink(value)) return []
+      if (isJsonObject(value) && typeof value.lora === 'string') return loraParts(id, node, input, value, live.has(id))
       const declared = definition ? inputNamed(definition, input, node.inputs) : null
       // The server ignores what its own classes do not declare.
       if (definition && !declared && definition.python_module?.startsWith('custom_nodes') !== true) return []
@@ -68,6 +69,20 @@ export function findParameters(prompt: Prompt, definitions: ObjectInfo, editor: 
   }
   const sized = asTheirTitlesSay(found, titled, live)
   return named(order(boundTogether(withPlaceholders(sized), hints.keepers)), definitions, prompt, live)
+}
+
+/** A LoRA kept as one object, as the stacks of custom nodes do: its file, strength and whether it is on. */
+function loraParts(id: string, node: PromptNode, input: string, value: JsonObject, live: boolean): Parameter[] {
+  const roles: [part: string, role: ParameterRole | null][] = [
+    ['lora', 'lora'],
+    ['strength', 'strength'],
+    ['on', null],
+  ]
+  return roles.flatMap(([part, role]) => {
+    if (value[part] === undefined) return []
+    const parameter = describe(id, node, null, `${input}.${part}`, null, value[part], role)
+    return [{ ...parameter, shown: parameter.shown && live && value.on !== false }]
+  })
 }
 
 function describe(

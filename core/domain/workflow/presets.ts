@@ -2,7 +2,7 @@ import type { Values } from '../../contract/batch.ts'
 import type { ObjectInfo, Prompt } from '../../contract/comfyui.ts'
 import { isLink } from '../../contract/comfyui.ts'
 import { type Facts, fill } from '../../contract/errors.ts'
-import type { Json } from '../../contract/json.ts'
+import { isJsonObject, type Json } from '../../contract/json.ts'
 import type { Advice, Change, Parameter, ParameterRole, PresetId } from '../../contract/workflow.ts'
 import { withOverrides } from '../batch/materialise.ts'
 import { type Family, families, others, type Speed, speeds } from './families.ts'
@@ -92,6 +92,8 @@ function filesOf(prompt: Prompt, nodes: Iterable<string>): File[] {
   return [...nodes].flatMap((id) => {
     const { class_type, inputs } = prompt[id]!
     return Object.entries(inputs).flatMap(([input, value]): File[] => {
+      if (isJsonObject(value) && typeof value.lora === 'string' && value.on !== false)
+        return [{ node: id, file: value.lora, folder: 'loras' }]
       if (typeof value !== 'string' || !/\.(safetensors|sft|ckpt|gguf|pth?|bin)$/i.test(value)) return []
       const file = value.slice(Math.max(value.lastIndexOf('/'), value.lastIndexOf('\\')) + 1)
       return [{ node: id, file, folder: modelFolderOf(class_type, input, value) ?? '' }]

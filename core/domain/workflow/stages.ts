@@ -74,3 +74,55 @@ function namesOf(said: string[][]): string[] {
   }
   return passes
 }
+
+/** Where in the picture an area stands, in thirds of what lies beside it. */
+export const regions = [
+  ['top left', 'top', 'top right'],
+  ['left', 'center', 'right'],
+  ['bottom left', 'bottom', 'bottom right'],
+] as const
+const third = (start: number, size: number): number => {
+  if (size > 0.8) return 1
+  const middle = start + size / 2
+  return middle < 0.4 ? 0 : middle > 0.6 ? 2 : 1
+}
+
+/** The part of the picture a text is for, where conditions are set to areas: `left`, `bottom right`. */
+export function regionsOf(prompt: Prompt, definitions: ObjectInfo): ReadonlyMap<string, string> {
+  const areas = Object.values(prompt).filter(
+    ({ class_type, inputs }) =>
+      /^ConditioningSetArea(Percentage)?$/.test(class_type) &&
+      ['x', 'y', 'width', 'height'].every((name) => typeof inputs[name] === 'number'),
+  )
+  const sides = areas.map(({ class_type, inputs }) => {
+    const { x, y, width, height } = inputs as Record<string, number>
+    return { part: class_type.endsWith('Percentage'), x: x!, y: y!, width: width!, height: height! }
+  })
+  const pixels = sides.filter(({ part }) => !part)
+  const canvas = {
+    width: Math.max(1, ...pixels.map(({ x, width }) => x + width)),
+    height: Math.max(1, ...pixels.map(({ y, height }) => y + height)),
+  }
+  const found = new Map<string, string | null>()
+  areas.forEach((area, at) => {
+    const { part, x, y, width, height } = sides[at]!
+    const { width: wide, height: high } = part ? { width: 1, height: 1 } : canvas
+    const region = regions[third(y / high, height / high)]![third(x / wide, width / wide)]!
+    const waiting = linksOf(area)
+    const seen = new Set<string>()
+    for (let link = waiting.pop(); link; link = waiting.pop()) {
+      const [id] = link
+      const node = Object.hasOwn(prompt, id) ? prompt[id]! : null
+      const gives = node && definitionOf(definitions, node.class_type)?.output
+      if (!node || seen.has(id) || (gives && !gives.some((type) => type === 'CONDITIONING' || type === 'STRING')))
+        continue
+      seen.add(id)
+      found.set(id, found.has(id) && found.get(id) !== region ? null : region)
+      waiting.push(...linksOf(node))
+    }
+  })
+  const sure = [...found].filter((entry): entry is [string, string] => entry[1] !== null)
+  const texts = sure.filter(([id]) => Object.values(prompt[id]!.inputs).some((value) => typeof value === 'string'))
+  // two in one place are not told apart by it, and then neither are the others
+  return new Map(new Set(texts.map(([, region]) => region)).size === texts.length ? sure : [])
+}
