@@ -22,7 +22,7 @@ import { createPrepare, jobNames } from './services/prepare.ts'
 import { Queue } from './services/queue.ts'
 import { Report } from './services/report.ts'
 import { resourcesDir } from './services/resources.ts'
-import { openSecrets } from './services/secrets.ts'
+import { ACCOUNT_KEY, openSecrets } from './services/secrets.ts'
 import { ServerFiles } from './services/server-files.ts'
 import { lifecycle, type Service } from './services/service.ts'
 import { KeptSettings } from './services/settings.ts'
@@ -84,6 +84,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     inputs,
     settings,
     clock,
+    hasAccountKey: () => secrets.get(ACCOUNT_KEY) !== undefined,
     random: Math.random,
     defaultOutputDir: outputDir,
   })
@@ -122,6 +123,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   const telling = tellAll({ events, queue, dispatcher, library, fleet, settings, awake })
   const services = {
     settings,
+    secrets,
     library,
     importer,
     inputs,

@@ -69,6 +69,19 @@ export const app = {
   'settings.get': query(nothing, Settings),
   'settings.set': command(SettingsChange, Settings),
 
+  /** The key of a ComfyUI account, for nodes that cost money: it can be set and removed, never read. */
+  'account.get': query(nothing, z.object({ isSet: z.boolean() })),
+  'account.set': command(
+    z.object({
+      key: z
+        .string()
+        .trim()
+        .regex(/^[\x21-\x7e]{8,500}$/),
+    }),
+    z.object({ isSet: z.boolean() }),
+  ),
+  'account.remove': command(nothing, z.object({ isSet: z.boolean() })),
+
   'workflow.import': command(FileBytes, WorkflowSummary),
   /**
    * Any number of files, each told of on its own: one that fails stops no other. `cameWith`: workflows imported just

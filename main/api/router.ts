@@ -12,6 +12,7 @@ import type { NodePacks } from '../services/node-packs.ts'
 import type { Plans } from '../services/plans.ts'
 import type { Queue } from '../services/queue.ts'
 import type { Report } from '../services/report.ts'
+import { ACCOUNT_KEY, type Secrets } from '../services/secrets.ts'
 import type { ServerFiles } from '../services/server-files.ts'
 import type { KeptSettings } from '../services/settings.ts'
 import { readTable } from '../services/tables.ts'
@@ -19,6 +20,7 @@ import type { Fleet } from '../services/workers/fleet.ts'
 
 export interface Services {
   readonly settings: KeptSettings
+  readonly secrets: Secrets
   readonly library: Library
   readonly importer: Importer
   readonly inputs: Inputs
@@ -40,8 +42,20 @@ const bytesOf = (base64: string) => Buffer.from(base64, 'base64')
 
 /** Every procedure, for a caller at `reach`. */
 export function appRouter(services: Services, reach: Reach): Router<App> {
-  const { settings, library, importer, inputs, serverFiles, plans, queue, dispatcher, artifacts, report, fleet } =
-    services
+  const {
+    settings,
+    secrets,
+    library,
+    importer,
+    inputs,
+    serverFiles,
+    plans,
+    queue,
+    dispatcher,
+    artifacts,
+    report,
+    fleet,
+  } = services
   const asker = { mayUsePaths: reach === 'local' }
   const changed = (count: number) => ({ changed: count })
   const definitionsFor = async (worker?: string, definitions?: unknown): Promise<Definitions> =>
@@ -55,6 +69,16 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
       if (changes.outputDir && !asker.mayUsePaths)
         throw new AppError('app.refused', { reason: 'an output folder can only be chosen on the machine itself' })
       return settings.set(changes)
+    },
+
+    'account.get': () => ({ isSet: secrets.get(ACCOUNT_KEY) !== undefined }),
+    'account.set': ({ key }) => {
+      secrets.set(ACCOUNT_KEY, key)
+      return { isSet: true }
+    },
+    'account.remove': () => {
+      secrets.remove(ACCOUNT_KEY)
+      return { isSet: false }
     },
 
     'workflow.import': ({ name, base64 }) => importer.import(name, bytesOf(base64)),

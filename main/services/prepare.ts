@@ -1,10 +1,11 @@
 import type { Values } from '../../core/contract/batch.ts'
 import type { ObjectInfo, Prompt } from '../../core/contract/comfyui.ts'
+import { AppError } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import { materialise } from '../../core/domain/batch/materialise.ts'
 import { nameFacts } from '../../core/domain/batch/telling.ts'
 import { withValues } from '../../core/domain/workflow/embed.ts'
-import { fitFiles } from '../../core/domain/workflow/needs.ts'
+import { fitFiles, paidNodes } from '../../core/domain/workflow/needs.ts'
 import type { JobNames } from './artifacts.ts'
 import type { Made, Prepare } from './dispatcher.ts'
 import type { Inputs } from './inputs.ts'
@@ -47,6 +48,8 @@ export function createPrepare({ inputs }: { inputs: Pick<Inputs, 'resolve'> }): 
     )
     const definitions = await worker.definitions(signal)
     const complete = fitFiles(filled, definitions)
+    const paid = worker.kind === 'rehearsal' ? [] : paidNodes(complete, definitions)
+    if (paid.length > 0 && !batch.plan.allowPaid) throw new AppError('prompt.paid', { classTypes: paid.join(', ') })
     const workflow = batch.editor === null ? null : withValues(batch.editor as never, definitions, complete)
     return {
       attempt: {
@@ -54,6 +57,7 @@ export function createPrepare({ inputs }: { inputs: Pick<Inputs, 'resolve'> }): 
         jobId: job.id,
         prompt: markOutputs(complete, definitions, promptId),
         pngInfo: { ...(workflow !== null && { workflow }), nightshift: { job: job.id, attempt: promptId } },
+        ...(paid.length > 0 && { paid: true }),
       },
       record: { prompt: complete, workflow, seeds, chosenText },
     }

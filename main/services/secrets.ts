@@ -10,6 +10,9 @@ export interface Secrets {
   remove(name: string): void
 }
 
+/** The key of a person's ComfyUI account, which nodes that cost money ask for. */
+export const ACCOUNT_KEY = 'comfyui-account'
+
 const ALGORITHM = 'aes-256-gcm'
 const KEY_BYTES = 32
 const NONCE_BYTES = 12

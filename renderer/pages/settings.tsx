@@ -129,6 +129,7 @@ function Loaded({ settings }: { settings: Settings }) {
           onChange={(notifyAtEnd) => change({ notifyAtEnd })}
         />
       </Card>
+      <AccountCard />
       <Card title={t('settings.about')}>
         <dl className="num grid grid-cols-[auto_1fr] gap-x-6 gap-y-1.5">
           <dt className="text-faint">{t('settings.version')}</dt>
@@ -144,6 +145,57 @@ function Loaded({ settings }: { settings: Settings }) {
         </dl>
       </Card>
     </>
+  )
+}
+
+/** The key for nodes that cost money: it can be set and removed, never seen again. */
+function AccountCard() {
+  const { t } = useWords()
+  const account = useAsk('account.get', {})
+  const [key, setKey] = useState('')
+  const told = (next: { isSet: boolean }) => {
+    queries.setQueryData(['account.get', {}], next)
+    setKey('')
+  }
+  const set = useDo('account.set', { onError: sayFault, onSuccess: told })
+  const remove = useDo('account.remove', { onError: sayFault, onSuccess: told })
+  return (
+    <Card title={t('settings.account')}>
+      <Field label={t('settings.accountKey')} help={t('settings.accountKeyNote')}>
+        {(ids) => (
+          <form
+            className="flex gap-2"
+            onSubmit={(event) => {
+              event.preventDefault()
+              if (key.trim()) set.mutate({ key: key.trim() })
+            }}
+          >
+            <input
+              {...ids}
+              type="password"
+              autoComplete="off"
+              spellCheck={false}
+              value={key}
+              onChange={({ target }) => setKey(target.value)}
+              className="field font-mono text-xs"
+            />
+            <Button type="submit" disabled={key.trim() === ''}>
+              {t('settings.accountKeySave')}
+            </Button>
+          </form>
+        )}
+      </Field>
+      <div className="flex min-h-8 flex-wrap items-center justify-between gap-2">
+        <p role="status" className="text-soft">
+          {account.data && t(account.data.isSet ? 'settings.accountKeySet' : 'settings.accountKeyNone')}
+        </p>
+        {account.data?.isSet && (
+          <Button look="quiet" onClick={() => remove.mutate({})}>
+            {t('settings.accountKeyRemove')}
+          </Button>
+        )}
+      </div>
+    </Card>
   )
 }
 

@@ -44,6 +44,27 @@ test('a prompt nothing is told of is found in the history', async ({ server, wor
   expect((await all(worker.run(anAttempt(aPicture()), soon()))).at(-1)!.is).toBe('saved')
 })
 
+test('a node that repeats the key of the account in its failure tells nobody', async ({ server }) => {
+  const worker = new ComfyWorker({
+    id: 'gpu',
+    kind: 'remote',
+    address: readAddress(server.url),
+    newId: randomUUID,
+    now: Date.now,
+    accountKey: () => 'asked',
+  })
+  worker.start()
+  try {
+    server.onNext('error')
+    const attempt = { ...anAttempt(aPicture()), paid: true }
+    const ending = (await all(worker.run(attempt, soon()))).at(-1)!
+    expect(ending).toMatchObject({ is: 'failed', failure: { facts: { reason: 'the rehearsal was ••• to fail' } } })
+    expect(await worker.recover(attempt.promptId)).toEqual(ending)
+  } finally {
+    await worker.close()
+  }
+})
+
 test('a socket cut mid-run does not lose the prompt', async ({ server, worker }) => {
   server.onNext('drop-socket')
   expect((await all(worker.run(anAttempt(aPicture()), soon()))).at(-1)!.is).toBe('saved')

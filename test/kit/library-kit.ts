@@ -61,7 +61,10 @@ export function libraryKit({ workers = [] as WorkerView[], definitions = bundled
     lacking: async ([worker = 'none']: readonly string[], names: Iterable<string>) =>
       new Map([...names].filter((name) => lacking.has(name)).map((name) => [name, worker])),
   }
-  const plans = new Plans({ queue, serverFiles, library, fleet, inputs, settings, clock, random, defaultOutputDir })
+  const account = { hasKey: true }
+  const hasAccountKey = () => account.hasKey
+  const shared = { queue, serverFiles, library, fleet, inputs, settings, clock, random, defaultOutputDir }
+  const plans = new Plans({ ...shared, hasAccountKey })
   const plan = (more: Partial<BatchPlanInput> & { workflowId: string }) => BatchPlan.parse(more)
   return {
     dataDir,
@@ -73,6 +76,7 @@ export function libraryKit({ workers = [] as WorkerView[], definitions = bundled
     queue,
     inputs,
     lacking,
+    account,
     settings,
     library,
     plans,

@@ -12,6 +12,7 @@ export const batchSentences = {
   'batch.missing-nodes': '{worker} has no {classTypes}; only the rehearsal can sketch them.',
   'batch.missing-models': '{worker} lacks {models}.',
   'batch.paid': 'Uses nodes that cost money: {classTypes}.',
+  'batch.paid-no-key': 'No key of a ComfyUI account is set; nodes that cost money will fail without one.',
   'batch.rehearsal-only': 'No ComfyUI is connected, so the rehearsal will sketch the pictures.',
   'batch.unknown-token': 'The name pattern has words that mean nothing here: {tokens}.',
   'table.open-quote': 'Line {line}: a quotation mark is never closed; it was read as an ordinary character.',

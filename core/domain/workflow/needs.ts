@@ -221,10 +221,12 @@ export function coreVersions(classTypes: ReadonlySet<string>, editor: EditorWork
   return versions
 }
 
-/** Classes that call a paid service. */
-export function paidNodes(prompt: Prompt, definitions: ObjectInfo): string[] {
+/** Classes that call a paid service; what these definitions lack may be known to `core`. */
+export function paidNodes(prompt: Prompt, definitions: ObjectInfo, core?: ObjectInfo): string[] {
   const classes = new Set(Object.values(prompt).map(({ class_type }) => class_type))
-  return [...classes].filter((classType) => definitionOf(definitions, classType)?.api_node === true)
+  const known = (classType: string) =>
+    definitionOf(definitions, classType) ?? (core ? definitionOf(core, classType) : null)
+  return [...classes].filter((classType) => known(classType)?.api_node === true)
 }
 
 /**

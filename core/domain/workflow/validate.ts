@@ -110,6 +110,9 @@ const SAYS_MISSING_NODE = '0.11.1'
 const SAYS_CYCLE = '0.19.3'
 const JUDGES_NEWER_COMBOS = '0.3.76'
 
+/** Choices that are a tuple in Python, which object_info does not tell; a look at every core class found one. */
+const inTuple = new Set(['LoraSave.lora_type'])
+
 interface Verdict {
   valid: boolean
   reasons: NodeErrorReason[]
@@ -246,7 +249,7 @@ class Check {
         const judgedElsewhere = check
           ? check.takesAll === true || check.takes.includes(name)
           : this.#options.guessUploads !== false && judgesUpload(spec)
-        const error = this.#literal(name, spec, received, converted, judgedElsewhere)
+        const error = this.#literal(name, spec, received, converted, judgedElsewhere, node.class_type)
         if (error) errors.push(error)
         continue
       }
@@ -335,6 +338,7 @@ class Check {
     received: Json,
     converted: JsonObject,
     judgedElsewhere: boolean,
+    classType: string,
   ): NodeErrorReason | undefined {
     const config = [type, limits] as Json
     let value = isJsonObject(received) && '__value__' in received ? received.__value__! : received
@@ -377,7 +381,8 @@ class Check {
     )
     if (strangers.length === 0) return undefined
     const long = choices.length > 20
-    const list = long ? `(list of length ${choices.length})` : str(choices)
+    const shown = inTuple.has(`${classType}.${name}`) ? `(${str(choices).slice(1, -1)})` : str(choices)
+    const list = long ? `(list of length ${choices.length})` : shown
     return wrong(
       'value_not_in_list',
       'Value not in list',

@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FileReference, ObjectInfo, SystemStats } from '../../../core/contract/comfyui.ts'
 import { AppError, toFailure } from '../../../core/contract/errors.ts'
-import { isJsonObject } from '../../../core/contract/json.ts'
+import { isJsonObject, parseJson, writeJson } from '../../../core/contract/json.ts'
 import type { WorkerHealth, WorkerView } from '../../../core/contract/worker.ts'
 import type { ComfyAddress } from '../../../core/engine/comfy/address.ts'
 import { ComfyClient, type ModelFile } from '../../../core/engine/comfy/client.ts'
@@ -30,6 +30,8 @@ export interface ComfyWorkerOptions {
   newId: () => string
   /** Epoch milliseconds. */
   now: () => number
+  /** The key of the person's account for paid nodes; asked when it is needed, and kept nowhere. */
+  accountKey?: () => string | undefined
   enabled?: boolean
   pace?: Partial<Pace>
   /** Between two looks at a server that answers. */
@@ -148,15 +150,17 @@ export class ComfyWorker implements Worker {
   }
 
   run(attempt: Attempt, signal: AbortSignal): AsyncIterable<JobStep> {
-    return this.#counted(runPrompt(this.#client, attempt, signal, this.#options.pace))
+    const accountKey = attempt.paid ? this.#options.accountKey?.() : undefined
+    const submission = { ...attempt, ...(accountKey !== undefined && { accountKey }) }
+    return this.#counted(runPrompt(this.#client, submission, signal, this.#options.pace))
   }
 
   follow(promptId: string, signal: AbortSignal): AsyncIterable<JobStep> {
     return this.#counted(followPrompt(this.#client, promptId, signal, this.#options.pace))
   }
 
-  recover(promptId: string, signal?: AbortSignal): Promise<Recovered> {
-    return recoverPrompt(this.#client, promptId, signal, this.#options.pace?.absenceMs)
+  async recover(promptId: string, signal?: AbortSignal): Promise<Recovered> {
+    return this.#withoutKey(await recoverPrompt(this.#client, promptId, signal, this.#options.pace?.absenceMs))
   }
 
   cancel(promptId: string, signal?: AbortSignal): Promise<void> {
@@ -249,13 +253,22 @@ export class ComfyWorker implements Worker {
   async *#counted(steps: AsyncGenerator<JobStep>): AsyncGenerator<JobStep> {
     this.#inFlight++
     try {
-      yield* steps
+      for await (const step of steps) yield this.#withoutKey(step)
     } catch (cause) {
       if (cause instanceof AppError && cause.code === 'worker.unreachable') this.#lookNow()
       throw cause
     } finally {
       this.#inFlight--
     }
+  }
+
+  /** A node that failed may repeat what it was given: the key is in nothing we pass on. */
+  #withoutKey<T extends JobStep | Recovered>(step: T): T {
+    if (step.is !== 'failed') return step
+    const key = this.#options.accountKey?.()
+    if (!key) return step
+    const hidden = writeJson(step.failure).replaceAll(JSON.stringify(key).slice(1, -1), '•••')
+    return { ...step, failure: parseJson(hidden) }
   }
 
   async #hash({ path: file, name }: { path: string; name: string }, signal?: AbortSignal): Promise<string> {

@@ -10,6 +10,7 @@ import { bundledDefinitions } from '../../../core/engine/definitions.ts'
 import type { RehearsalOptions, RehearsalServer } from '../../../core/engine/rehearsal/server.ts'
 import type { Clock } from '../clock.ts'
 import type { Database } from '../database/open.ts'
+import { ACCOUNT_KEY } from '../secrets.ts'
 import type { Service } from '../service.ts'
 import { ComfyWorker, type ComfyWorkerOptions } from './comfy-worker.ts'
 import { DefinitionsCache } from './definitions-cache.ts'
@@ -241,7 +242,17 @@ export class Fleet implements Service {
     const { clock, newId, secrets, pace } = this.#deps
     const header = has_header ? readHeader(secrets.get(secretOf(id)) ?? null) : null
     const address = { url, header }
-    return new ComfyWorker({ id, kind: 'remote', address, newId, now: clock.now, pace, enabled: enabled === 1 })
+    const accountKey = () => secrets.get(ACCOUNT_KEY)
+    return new ComfyWorker({
+      id,
+      kind: 'remote',
+      address,
+      newId,
+      now: clock.now,
+      accountKey,
+      pace,
+      enabled: enabled === 1,
+    })
   }
 
   #adopt(worker: ComfyWorker) {

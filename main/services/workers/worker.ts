@@ -11,6 +11,8 @@ export interface Attempt {
   readonly prompt: Prompt
   /** Goes to `extra_data.extra_pnginfo`: `workflow` (the editor's, with the values used) and `nightshift: {job, attempt}`. */
   readonly pngInfo: Record<string, Json>
+  /** Some of its nodes cost money: the worker sends the person's key along. */
+  readonly paid?: boolean
 }
 
 export type { Output } from '../../../core/engine/comfy/outputs.ts'

@@ -132,9 +132,12 @@ describe('submitting', () => {
     const { definitions } = (await libraryKit().fleet.definitionsFor()) as { definitions: Record<string, object> }
     const paid = { ...definitions.EmptyImage, api_node: true } as never
     const options = { workers: [aView('gpu')], definitions: { ...definitions, EmptyImage: paid } as never }
-    const { plans, plan } = await kit(imagePrompt(), options)
+    const { plans, plan, account } = await kit(imagePrompt(), options)
     await expect(plans.submit(plan({ workers: ['gpu'] }), remote)).rejects.toMatchObject({ code: 'prompt.paid' })
-    expect((await plans.preview(plan({ workers: ['gpu'] }), remote)).warnings).toMatchObject([{ code: 'batch.paid' }])
+    const warnings = async () => (await plans.preview(plan({ workers: ['gpu'] }), remote)).warnings
+    expect(await warnings()).toMatchObject([{ code: 'batch.paid' }])
+    account.hasKey = false
+    expect(await warnings()).toMatchObject([{ code: 'batch.paid' }, { code: 'batch.paid-no-key' }])
     expect(await plans.submit(plan({ workers: ['rehearsal'] }), remote)).toMatchObject({ jobs: 1 })
     expect(await plans.submit(plan({ workers: ['gpu'], allowPaid: true }), remote)).toMatchObject({ jobs: 1 })
   })
