@@ -80,7 +80,9 @@ export class Inputs {
     if (before !== '' && this.check(before, false) === undefined) return before
     const { bytes } = await fetchPublic(url, { limitBytes: MOST_FETCHED_BYTES, mayReach: this.#mayReach })
     const last = decoded(new URL(url).pathname.split('/').filter(Boolean).at(-1) ?? '')
-    const { kind, ext } = mediaOf(bytes.subarray(0, HEAD_BYTES), last)
+    const head = bytes.subarray(0, HEAD_BYTES)
+    const { kind } = mediaOf(head, '') // whatever the address calls it
+    const { ext } = mediaOf(head, last)
     if (kind !== 'image' && kind !== 'video' && kind !== 'audio') throw new AppError('input.not-media', { name: url })
     const { ref } = await this.add(`${path.basename(last, path.extname(last)) || 'picture'}.${ext}`, bytes)
     await mkdir(this.#addresses, { recursive: true })
