@@ -42,7 +42,7 @@ export interface Pace {
 }
 export interface SupervisorOptions {
   readonly id: string
-  readonly launch: (port: number) => Launch
+  readonly launch: (port: number) => Launch | Promise<Launch>
   /** null: the first that is free. */
   readonly port: number | null
   /** Ports that others of ours are about to use. */
@@ -195,7 +195,7 @@ export class Supervisor {
     if (this.#state.is !== 'starting') this.#setState({ is: 'starting', phase: story.phase, since })
     const port = await this.#choosePort()
     const mark = newId()
-    const { command, args, cwd, env } = launch(port)
+    const { command, args, cwd, env } = await launch(port)
     const session = path.join(stateDir, id) // ComfyUI-Manager asks for a restart by a file of this name and .reboot
     const pidFile = session + PID_FILE
     await mkdir(stateDir, { recursive: true })
