@@ -171,6 +171,38 @@ test('all well ends with 0, and every line of standard output is an event', asyn
   expect(existsSync(path.join(data, 'nightshift.lock'))).toBe(false)
 })
 
+test('a preset is told as what it changes, gives way to what is set, and is used', async () => {
+  const { dir, workflow, data, out } = workplace({
+    ...sampled,
+    '1': { class_type: 'CheckpointLoaderSimple', inputs: { ckpt_name: 'sd_xl_base_1.0.safetensors' } },
+  })
+  const run = ['run', workflow, '--worker', 'rehearsal', '--out', out, '--data', data, '--json']
+  const ran = await cliRun([...run, '--preset', 'fast', '--set', '调度器=simple', '--lang', 'zh'])
+  expect(ran.err).toContain('SDXL 的快速预设')
+  expect(ran.err).toContain('步数：4 → 20')
+  const why = expect.stringContaining('stabilityai/stable-diffusion-xl-base-1.0')
+  expect(named(ran, 'batch')).toMatchObject([
+    {
+      ...{ preset: 'fast', family: 'sdxl' },
+      changes: [
+        { key: '4.steps', name: 'Steps', from: 4, to: 20, why },
+        { key: '4.sampler_name', name: 'Sampler', from: 'euler', to: 'dpmpp_2m', why },
+      ],
+    },
+  ])
+  const { prompt } = JSON.parse(readFileSync(path.join(out, `${pictures(out)[0]!}.json`), 'utf8'))
+  expect(prompt['4'].inputs).toMatchObject({ steps: 20, sampler_name: 'dpmpp_2m', scheduler: 'simple', cfg: 7 })
+
+  const unknown = await cliRun([...run, '--preset', 'best'])
+  expect([unknown.code, named(unknown, 'error')]).toMatchObject([2, [{ code: 'app.usage' }]])
+  writeFileSync(path.join(dir, 'plain.json'), promptFile(aPicture))
+  const none = await cliRun(['run', path.join(dir, 'plain.json'), '--preset', 'fast', '--data', data, '--json'])
+  expect([none.code, named(none, 'error')]).toMatchObject([
+    2,
+    [{ facts: { reason: expect.stringContaining('nothing is known of the models') } }],
+  ])
+})
+
 test('pictures of a folder are jobs, in the order people count, and are what the nodes load', async () => {
   const { dir, workflow, data, out } = workplace({
     '1': { class_type: 'LoadImage', inputs: { image: 'example.png' } },

@@ -133,10 +133,11 @@ export function named(
     }
     const rest = left()
     const titles = rest.map((index) => titledAlone(index, group))
+    const isTitled = titles.every((title) => title !== null)
+    const isShared = rest.length === 1 && main === null // by several samplings
     rest.forEach((index, at) => {
-      if (rest.length === 1 && main === null) return take(index, label) // several samplings share it
-      if (titles.every((title) => title !== null)) return take(index, `${label} (${titles[at]})`)
-      take(index, label, main === null ? 1 : 2)
+      if (isTitled && !isShared) take(index, `${label} (${titles[at]})`)
+      else take(index, label, main === null && !isShared ? 1 : 2)
     })
   }
   parameters.forEach((parameter, index) => {
