@@ -20,18 +20,19 @@ export function refuseOtherKinds(name: string, value: Json) {
   if (!isJsonObject(value)) return
   const program = programOf(value)
   if (program !== null) throw new AppError('import.other-program', { name, program })
-  if (isTemplateCategory(value)) throw new AppError('import.template-index', { name })
   if (isNodeTemplates(value)) throw new AppError('import.node-templates', { name })
+  if (isTemplateCategory(value)) throw new AppError('import.template-index', { name })
   const items = Object.values(value)
   if (items.length > 0 && items.every(isProgress)) throw new AppError('import.run-record', { name })
   if (items.length > 0 && items.every(isDefinition)) throw new AppError('import.object-info', { name })
 }
 
-/** One category of ComfyUI's list of templates. */
-const isTemplateCategory = ({ moduleName, templates }: JsonObject) =>
-  typeof moduleName === 'string' && Array.isArray(templates)
-const isNodeTemplates = ({ templates }: JsonObject) =>
+/** ComfyUI's list of templates, or one category of it. */
+const isTemplateCategory = ({ templates }: JsonObject) =>
   Array.isArray(templates) && templates.length > 0 && templates.every((one) => isJsonObject(one) && 'name' in one)
+/** Pieces an old editor saved: `{templates: [{name, data}]}`. */
+const isNodeTemplates = (value: JsonObject) =>
+  isTemplateCategory(value) && (value.templates as JsonObject[]).every(({ data }) => typeof data === 'string')
 /** How far a node came: `{max, value, start, last_updated, images}`. */
 const isProgress = (item: Json) =>
   isJsonObject(item) && 'max' in item && 'value' in item && ('last_updated' in item || 'images' in item)

@@ -80,21 +80,21 @@ function inFile(name: string, text: string): FoundWorkflow[] {
   return found
 }
 
-/** The JSON of a file; of a text with words around it, each fenced piece. */
+/** The JSON of a file, or its text where another program wrote it; of a message, each piece that is one of these. */
 function parsed(name: string, text: string): Json[] {
   try {
     return [parseForeignJson(name, text)]
   } catch (cause) {
-    if (readForeignText(text)) return [text] // words and settings, as programs write them beside their pictures
-    const fenced = fencedTexts(text).flatMap((piece) => {
+    const pieces = fencedTexts(text).flatMap((piece) => {
       try {
         return [parseForeignJson(name, piece)]
       } catch {
         return readForeignText(piece) ? [piece] : []
       }
     })
-    if (fenced.length === 0) throw cause
-    return fenced
+    if (pieces.length > 0) return pieces
+    if (readForeignText(text)) return [text]
+    throw cause
   }
 }
 

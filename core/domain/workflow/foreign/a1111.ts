@@ -48,7 +48,8 @@ export interface Described {
   options: Options
 }
 
-const maxTextLength = 400_000
+/** Far above any text a person writes. */
+const maxTextLength = 120_000
 
 /** A text of `parameters`; null: it is none. */
 export function parseA1111(text: string): Described | null {
@@ -111,10 +112,12 @@ function unquoted(raw: string): string {
   return raw.slice(1, -1).replace(/\\(.)/gs, (_, letter: string) => (letter === 'n' ? '\n' : letter))
 }
 
+/** `name [abcdef12]` */
+export const withoutHash = (name: string) => name.replace(/\[[0-9a-f]{6,64}\]\s*$/i, '').trim()
 const modelEnding = /\.(safetensors|sft|ckpt|pt|pth|bin|gguf)$/i
 /** A guess at a file's name from a model's; programs leave the ending out. */
 export function fileOf(name: string, ending = '.safetensors'): string {
-  const bare = name.replace(/\s*\[[0-9a-f]{6,64}\]\s*$/i, '').trim()
+  const bare = withoutHash(name)
   if (bare === '' || modelEnding.test(bare)) return bare
   return bare + (/[-_.]q\d(_[k01])?(_[sml])?$/i.test(bare) ? '.gguf' : ending)
 }
@@ -227,7 +230,7 @@ export function settingsOf(described: Described, program?: string): { settings: 
   const files: string[] = []
   const file = (name: string, ending?: string) => {
     const guess = fileOf(name, ending)
-    if (guess !== '' && guess !== name) files.push(guess)
+    if (guess !== withoutHash(name)) files.push(guess)
     return guess
   }
   const model = modelFiles(named, options.take('vae'), modules, file)
@@ -335,7 +338,7 @@ function modelFiles(
   const order = (one: string) => (/clip[-_ ]?l/i.test(one) ? 0 : /clip[-_ ]?g/i.test(one) ? 1 : /t5/i.test(one) ? 2 : 3)
   return {
     file: file(name),
-    encoders: encoders.sort((one, other) => order(one) - order(other)).map(file),
+    encoders: encoders.sort((one, other) => order(one) - order(other)).map((one) => file(one)),
     vae: own === undefined ? null : file(own),
   }
 }

@@ -1,7 +1,18 @@
 import { isJsonObject, type Json, type JsonObject, writeJson } from '../../../contract/json.ts'
 import type { Problem } from '../../../contract/workflow.ts'
 import { problem } from '../problems.ts'
-import { clamp, type Described, fileOf, noticesOf, Options, seedOf, settingsOf, side, upscalerOf } from './a1111.ts'
+import {
+  clamp,
+  type Described,
+  fileOf,
+  noticesOf,
+  Options,
+  seedOf,
+  settingsOf,
+  side,
+  upscalerOf,
+  withoutHash,
+} from './a1111.ts'
 import { nothingFound, readInvokeText, readNovelAiText, takeTags, type Words, wordsOf } from './prompt-text.ts'
 import { samplingOf } from './samplers.ts'
 import { isFlow, type PictureSettings } from './settings.ts'
@@ -52,7 +63,7 @@ class Notes {
   }
   file(name: string, ending?: string): string {
     const file = fileOf(name, ending)
-    if (file !== '' && file !== name) this.#guessed.add(file)
+    if (file !== withoutHash(name)) this.#guessed.add(file)
     return file
   }
   sampling(sampler: string, schedule: string | null) {
@@ -433,7 +444,8 @@ function fromNovelAi(value: JsonObject): Understood {
     rescale: number(value.cfg_rescale) || null,
     from: /img2img/i.test(mode) || masked ? { denoise: clamp(number(value.strength) ?? 0.7, 0, 1), masked } : null,
   }
-  const left = settingsLeft(value, new Set([...novelAside, 'sm', 'sm_dyn']))
+  const plainUncond = value.uncond_scale === 1 ? ['uncond_scale'] : []
+  const left = settingsLeft(value, new Set([...novelAside, ...plainUncond, 'sm', 'sm_dyn']))
   if (left !== '') notes.tell('foreign-settings-unused', { settings: left })
   return { settings, problems: [...notes.done(), ...noticesOf(program, found)] }
 }

@@ -50,7 +50,7 @@ export function readA1111Text(
   text: string,
   { steps, pass = 0, embeddings, found }: { steps: number; pass?: 0 | 1; embeddings: readonly string[]; found: Found },
 ): Words {
-  const bare = takeTags(text, found)
+  const bare = takeTags(text, found).replace(/ {2,}/g, ' ')
   const parts = bare.split(/\bAND\b/)
   if (parts.length > 1) found.combined = true
   return {
@@ -59,12 +59,18 @@ export function readA1111Text(
       const spans = spansOf(words, steps, pass, found).map(({ start, end, text }) => ({
         start,
         end,
-        texts: text.split(/\bBREAK\b/).map((chunk) => toComfy(withEmbeddings(chunk, embeddings), found).trim()),
+        texts: chunksOf(text).map((chunk) => toComfy(withEmbeddings(chunk, embeddings), found).trim()),
       }))
       return { weight, spans }
     }),
   }
 }
+
+function chunksOf(text: string): string[] {
+  const chunks = text.split(/\bBREAK\b/)
+  return [...chunks.slice(0, mostChunks - 1), chunks.slice(mostChunks - 1).join(' ')].slice(0, chunks.length)
+}
+const mostChunks = 64
 
 /** `a cat :0.8`, one part of several. */
 function weighed(part: string): { words: string; weight: number } {
@@ -319,7 +325,7 @@ export function readInvokeText(text: string, found: Found): string {
   const bare = takeTags(text, found)
   if (/\)\.(blend|and|swap)\(/.test(bare)) found.scheduled = true
   const pattern =
-    /\(([^()]{1,2000})\)(?:(\d{1,9}\.?\d{0,9}|\.\d{1,9})|([+]{1,64}|-{1,64}(?=[\s,.)]|$)))|([\p{L}\p{N}_]{1,200})([+]{1,64}|-{2,64})(?=[\s,.)]|$)/gu
+    /\(([^()]{1,2000})\)(?:(\d{1,9}\.?\d{0,9}|\.\d{1,9})|([+]{1,64}|-{1,64}(?=[\s,.)]|$)))|([\p{L}\p{N}_]{1,200})([+]{1,64}|-{1,64})(?=[\s,.)]|$)/gu
   return bare
     .replace(
       pattern,

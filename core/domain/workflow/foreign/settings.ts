@@ -71,8 +71,9 @@ interface Loaded {
 export function promptOf(settings: PictureSettings): { prompt: Prompt; problems: Problem[] } {
   const prompt: Prompt = {}
   const problems: Problem[] = []
+  let count = 0
   const add = (class_type: string, title: string, inputs: Record<string, Json>): string => {
-    const id = String(Object.keys(prompt).length + 1)
+    const id = String(++count)
     const node: PromptNode = { class_type, inputs, _meta: { title } }
     prompt[id] = node
     return id
@@ -81,7 +82,10 @@ export function promptOf(settings: PictureSettings): { prompt: Prompt; problems:
   const { program, width, height, from, hires, refiner } = settings
   const base = load(build, settings.model, '')
   if (settings.model.file === '') {
-    problems.push(problem('bad-value', 'foreign-no-model', { program }, { node: base.model[0] }))
+    const [node] = base.model
+    const input = prompt[node]!.class_type === 'CheckpointLoaderSimple' ? 'ckpt_name' : 'unet_name'
+    const at = { node, classType: prompt[node]!.class_type, input }
+    problems.push(problem('bad-value', 'foreign-no-model', { program }, at))
   }
   const patched = patch(build, base, '')
   const positive = guided(build, encode(build, settings.positive, patched.clip, 'Positive prompt'), settings.guidance)
@@ -204,9 +208,11 @@ function load({ add }: Build, { file, encoders, vae }: ModelFiles, prefix: strin
 }
 const encoderLoaders = ['CLIPLoader', 'DualCLIPLoader', 'TripleCLIPLoader', 'QuadrupleCLIPLoader']
 
+const isSd3 = (file: string) => /sd_?3|diffusion-?3/i.test(file)
+
 function encoderType(file: string, names: readonly string[]): string {
   const has = (pattern: RegExp) => names.some((name) => pattern.test(name))
-  if (names.length > 1) return has(/t5/i) ? (isFlow(file) && /sd_?3|diffusion-?3/i.test(file) ? 'sd3' : 'flux') : 'sdxl'
+  if (names.length > 1) return has(/t5/i) ? (isSd3(file) ? 'sd3' : 'flux') : 'sdxl'
   if (/chroma/i.test(file)) return 'chroma'
   if (/qwen[-_ ]?image/i.test(file)) return 'qwen_image'
   if (/z[-_ ]?image|lumina/i.test(file) || has(/gemma|qwen_?3/i)) return 'lumina2'
@@ -236,8 +242,11 @@ function patch({ add, settings }: Build, base: Loaded, prefix: string): Loaded {
   }
   const { shift, rescale, merging } = settings
   if (shift !== null) {
-    const classType = /sd_?3|diffusion-?3/i.test(settings.model.file) ? 'ModelSamplingSD3' : 'ModelSamplingAuraFlow'
-    model = [add(classType, `${prefix}Shift`, { model, shift }), 0]
+    const { file } = settings.model
+    const { width, height } = settings
+    model = /flux/i.test(file)
+      ? [add('ModelSamplingFlux', `${prefix}Shift`, { model, max_shift: shift, base_shift: shift, width, height }), 0]
+      : [add(isSd3(file) ? 'ModelSamplingSD3' : 'ModelSamplingAuraFlow', `${prefix}Shift`, { model, shift }), 0]
   }
   if (rescale !== null) model = [add('RescaleCFG', `${prefix}Guidance rescale`, { model, multiplier: rescale }), 0]
   if (merging !== null) model = [add('TomePatchModel', `${prefix}Token merging`, { model, ratio: merging }), 0]
