@@ -5,12 +5,17 @@ import type { ObjectInfo } from '../../core/contract/comfyui.ts'
 import { AppError, fill } from '../../core/contract/errors.ts'
 import { isJsonObject, parseJsonWithFloats, writeJson } from '../../core/contract/json.ts'
 import type { Inspection, Problem } from '../../core/contract/workflow.ts'
+import type { WorkerFiles } from '../../core/domain/workflow/needs.ts'
 import { readAddress } from '../../core/engine/comfy/address.ts'
 import { ComfyClient } from '../../core/engine/comfy/client.ts'
 import { bundledDefinitions } from '../../core/engine/definitions.ts'
 import { connect } from '../api/client.ts'
+import { systemClock } from '../services/clock.ts'
 import { ownerOf } from '../services/data-folder.ts'
 import { convertFile, type Definitions, inspectFile } from '../services/library.ts'
+import { completeNeeds } from '../services/needs.ts'
+import { NodePacks } from '../services/node-packs.ts'
+import { resourcesDir } from '../services/resources.ts'
 import {
   type Command,
   type Context,
@@ -30,7 +35,7 @@ export const inspect: Command = async (context, args) => {
   const { terminal } = context
   const { values, positionals } = parseOptions(args, WHOSE)
   const file = await readWorkflowInput(context, onlyArgument(context, positionals, 'FILE'))
-  const found = await look(context, values, file, 'workflow.inspect', inspectFile)
+  const found = await look(context, values, file, 'workflow.inspect', inspectHere(context, values.worker))
   const inspection = { ...found, container: file.container ?? found.container }
   if (terminal.json) terminal.document(inspection)
   else terminal.say('{text}', { text: describe(context, inspection) })
@@ -69,7 +74,7 @@ async function look<T>(
   { worker, 'object-info': objectInfo }: Whose,
   { name, bytes }: File,
   procedure: 'workflow.inspect' | 'workflow.convert',
-  here: (name: string, bytes: Uint8Array, definitions: Definitions) => T,
+  here: (name: string, bytes: Uint8Array, definitions: Definitions) => T | Promise<T>,
 ): Promise<T> {
   if (objectInfo !== undefined) return here(name, bytes, await readDefinitions(context, objectInfo))
   if (worker !== undefined && /^https?:\/\//i.test(worker)) return here(name, bytes, await askDefinitions(worker))
@@ -94,6 +99,31 @@ async function look<T>(
     }
   }
   return here(name, bytes, { ...bundledDefinitions(), from: 'bundled' })
+}
+
+const LISTS_WITHIN_MS = 10_000
+
+/** Without the app: what the network and the one server asked can say is added here. */
+function inspectHere(context: Context, worker: string | undefined) {
+  const { dataDir } = context
+  const nodePacks = new NodePacks({ dataDir, resourcesDir, clock: systemClock, timeoutMs: LISTS_WITHIN_MS })
+  return (name: string, bytes: Uint8Array, known: Definitions): Promise<Inspection> => {
+    const { prompt, ...inspection } = inspectFile(name, bytes, known)
+    const isServer = worker !== undefined && known.from === worker
+    const filesOf = (folders: readonly string[]) => (isServer ? filesAt(worker, known, folders) : Promise.resolve([]))
+    return completeNeeds(inspection, prompt, { fleet: { filesOf }, nodePacks })
+  }
+}
+
+async function filesAt(url: string, { definitions }: Definitions, folders: readonly string[]): Promise<WorkerFiles[]> {
+  const client = new ComfyClient(readAddress(url), { clientId: randomUUID() })
+  try {
+    const lists = await Promise.all(folders.map((folder) => client.modelFiles(folder).catch(() => null)))
+    const files = folders.flatMap((folder, at) => (lists[at] ? [[folder, lists[at]] as const] : []))
+    return [{ worker: url, definitions, files: new Map(files) }]
+  } finally {
+    await client.close()
+  }
 }
 
 async function readDefinitions(context: Context, file: string): Promise<Definitions> {
@@ -139,6 +169,7 @@ function describe(context: Context, inspection: Inspection): string {
   const { inspect: said } = context.terminal.speech.words
   const { format, container, nodes, definitions, parameters, models, customNodes, paid, outputs, problems, family } =
     inspection
+  const { vram, nodeLists } = inspection
   const section = (title: string, lines: string[]) =>
     lines.length > 0 ? ['', title, ...lines.map((line) => `  ${line}`)] : []
   const presence = (present: boolean | null) => (present === null ? said.unknown : present ? said.present : said.absent)
@@ -160,12 +191,25 @@ function describe(context: Context, inspection: Inspection): string {
     ),
     ...section(
       said.models,
-      models.map(({ file, folder, present }) => `${folder}/${file}: ${presence(present)}`),
+      models.flatMap(({ file, folder, present, workers, sizeBytes, sources }) => [
+        `${folder}/${file}: ${presence(present)}${sizeBytes === null ? '' : `, ${gibOf(sizeBytes)}`}`,
+        ...workers.map(({ worker, present: there, as }) => `  ${worker}: ${presence(there)}${as ? ` (${as})` : ''}`),
+        ...sources.map(({ url }) => `  ${url}`),
+      ]),
     ),
+    ...(vram && models.length > 0
+      ? ['', vram.aboutBytes === null ? said.vramUnknown : fill(said.vram, { size: gibOf(vram.aboutBytes) })]
+      : []),
     ...section(
       said.customNodes,
-      customNodes.map(({ classType, candidates }) => [classType, ...candidates].join('  ')),
+      customNodes.flatMap(({ classType, packs }) => [
+        classType,
+        ...packs.map(({ id, title, url, why }) =>
+          ['  -', id, ...(title === id ? [] : [title]), ...(url === null ? [] : [url]), `(${said.why[why]})`].join(' '),
+        ),
+      ]),
     ),
+    ...(nodeLists?.because ? [`  ${context.terminal.speech.failure(nodeLists.because).message}`] : []),
     ...section(said.paid, paid),
     ...section(
       said.outputs,
@@ -177,6 +221,8 @@ function describe(context: Context, inspection: Inspection): string {
     ),
   ].join('\n')
 }
+
+const gibOf = (bytes: number) => `${(bytes / 1024 ** 3).toFixed(bytes < 1024 ** 3 ? 2 : 1)} GiB`
 
 function short(value: unknown): string {
   const text = typeof value === 'string' ? value.replace(/\s+/g, ' ') : writeJson(value)

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { AppError, type Failure, toFailure } from '../../core/contract/errors.ts'
 import { type JsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
@@ -64,6 +64,7 @@ export class NodePacks {
       await this.#asking
     } catch (cause) {
       this.#failed = { at: this.#deps.clock.now(), because: toFailure(cause) }
+      this.#write('.failed.json', writeJson(this.#failed))
     }
     const nodeLists = {
       fetchedAt: this.#kept?.fetchedAt ?? null,
@@ -86,6 +87,7 @@ export class NodePacks {
     const { clock, patienceMs, timeoutMs } = this.#deps
     this.#readKept()
     const now = clock.now()
+    this.#failed ??= this.#readKeptFailure()
     if (this.#map && this.#kept && now - this.#kept.fetchedAt < FRESH_FOR_MS) return
     if (this.#failed && now - this.#failed.at < REST_MS) return
     // nothing but its shape can be checked, so the one who keeps it is asked before those who copy it
@@ -101,6 +103,7 @@ export class NodePacks {
       ...(signal && { signal }),
     })
     this.#failed = undefined
+    rmSync(path.join(this.#dir, `${LIST}.failed.json`), { force: true })
     if (found.is === 'new') {
       this.#map = found.list as unknown as ExtensionMap
       this.#kept = { url: found.url, etag: found.etag, fetchedAt: now }
@@ -119,6 +122,15 @@ export class NodePacks {
       this.#kept = about as unknown as Kept
     } catch {
       // nothing is kept, or it was damaged: it is fetched again
+    }
+  }
+
+  /** Another process may have tried just now. */
+  #readKeptFailure(): { at: number; because: Failure } | undefined {
+    try {
+      return parseJson(readFileSync(path.join(this.#dir, `${LIST}.failed.json`), 'utf8')) as never
+    } catch {
+      return undefined
     }
   }
 

@@ -7,14 +7,14 @@ import type { Connection } from './transport.ts'
 
 /** Which answers an event makes old. */
 const staleAfter: { [E in EventName<App>]: Name[] } = {
-  'workflow.changed': ['workflow.list', 'workflow.get'],
+  'workflow.changed': ['workflow.list', 'workflow.get', 'workflow.needs'],
   'queue.changed': [],
   'job.changed': ['job.page', 'job.get', 'batch.list', 'batch.get'],
   'job.progress': [],
   'artifact.added': ['artifact.page', 'job.get'],
   'batch.changed': ['batch.list', 'batch.get', 'job.page'],
   'batch.ended': ['batch.list', 'batch.get', 'workflow.list'],
-  'worker.changed': ['worker.list', 'workflow.get'],
+  'worker.changed': ['worker.list', 'workflow.get', 'workflow.needs'],
   'settings.changed': ['settings.get', 'app.info'],
   'awake.changed': [],
 }

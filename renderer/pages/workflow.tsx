@@ -23,7 +23,7 @@ import {
 } from 'lucide-react'
 import { lazy, type ReactNode, Suspense, useState } from 'react'
 import { type Json, writeJson } from '../../core/contract/json.ts'
-import type { Inspection, Parameter, ParameterChoice, Problem, Workflow } from '../../core/contract/workflow.ts'
+import type { Parameter, ParameterChoice, Problem, Workflow } from '../../core/contract/workflow.ts'
 import { asking, call, queries, refresh, useAsk, useDo } from '../client/client.ts'
 import { save } from '../client/files.ts'
 import { type ChangeDraft, type Draft, planOfForm, shownValue, useDraft } from '../draft.ts'
@@ -31,6 +31,7 @@ import { sayParameter, saySentence, useWords } from '../i18n.ts'
 import { Button, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
 import { Field } from '../parts/forms.tsx'
 import { LastRun } from '../parts/last-run.tsx'
+import { Needs } from '../parts/needs.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
 import { faultOf, isWide, ParameterControl, rangeOf } from '../parts/parameter-control.tsx'
 import { PresetBar } from '../parts/preset-bar.tsx'
@@ -505,7 +506,7 @@ function About({ workflow }: { workflow: Workflow }) {
         <Problems problems={inspection.problems} onShow={show} known={new Set(graph.nodes.map(({ id }) => id))} />
       </Tabs.Panel>
       <Tabs.Panel value="needs" className="min-h-0 flex-1 overflow-y-auto p-4 outline-offset-[-2px]">
-        <Needs inspection={inspection} />
+        <Needs workflow={workflow} />
       </Tabs.Panel>
     </Tabs.Root>
   )
@@ -577,73 +578,6 @@ function Problems({
           </section>
         )
       })}
-    </div>
-  )
-}
-
-function Needs({ inspection }: { inspection: Inspection }) {
-  const { t } = useWords()
-  const { models, customNodes, paid, definitions } = inspection
-  const from =
-    definitions.from === 'bundled' ? t('workflow.bundled', { version: definitions.version ?? '' }) : definitions.from
-  return (
-    <div className="flex flex-col gap-5">
-      <p className="text-xs text-faint">{t('workflow.definitionsFrom', { from })}</p>
-      {models.length + customNodes.length + paid.length === 0 && (
-        <p className="flex items-center gap-2 text-soft">
-          <CircleCheck size={16} className="text-good" aria-hidden /> {t('workflow.noNeeds')}
-        </p>
-      )}
-      {models.length > 0 && (
-        <section aria-labelledby="needs-models">
-          <h2 id="needs-models" className="mb-2">
-            {t('workflow.models')}
-          </h2>
-          <ul className="card divide-y divide-line">
-            {models.map(({ file, folder, node, present, sources }) => (
-              <li key={`${node} ${folder} ${file}`} className="flex items-center gap-3 px-3 py-2">
-                <span className="min-w-0 flex-1">
-                  <span className="block font-medium break-all">{file}</span>
-                  <span className="block text-xs text-faint break-all">
-                    models/{folder}
-                    {sources[0] && ` · ${sources[0].url}`}
-                  </span>
-                </span>
-                <span className={`badge ${present === null ? '' : present ? 'tone-good' : 'tone-bad'}`}>
-                  {present === null
-                    ? t('workflow.presentUnknown')
-                    : present
-                      ? t('workflow.present')
-                      : t('workflow.missing')}
-                </span>
-              </li>
-            ))}
-          </ul>
-        </section>
-      )}
-      {customNodes.length > 0 && (
-        <section aria-labelledby="needs-nodes">
-          <h2 id="needs-nodes">{t('workflow.customNodes')}</h2>
-          <p className="mb-2 text-xs text-faint">{t('workflow.customNodesRemedy')}</p>
-          <ul className="card divide-y divide-line">
-            {customNodes.map(({ classType, candidates }) => (
-              <li key={classType} className="px-3 py-2">
-                <span className="font-medium break-all">{classType}</span>
-                {candidates.length > 0 && (
-                  <span className="block text-xs text-faint break-all">{candidates.join(', ')}</span>
-                )}
-              </li>
-            ))}
-          </ul>
-        </section>
-      )}
-      {paid.length > 0 && (
-        <section aria-labelledby="needs-paid">
-          <h2 id="needs-paid">{t('workflow.paid')}</h2>
-          <p className="mb-2 text-xs text-faint">{t('workflow.paidNote')}</p>
-          <p>{paid.join(', ')}</p>
-        </section>
-      )}
     </div>
   )
 }

@@ -215,3 +215,57 @@ test('definitions come from the worker asked, else from a real one that answers,
   expect(await fleet.definitionsFor()).toMatchObject({ from: 'gpu', version: '0.33.0' })
   await expect(fleet.definitionsFor('nobody')).rejects.toMatchObject({ code: 'batch.unknown-worker' })
 })
+
+test('while nobody answers, what a server said last serves, with its date; also after a restart; a removed one is forgotten', async () => {
+  const folder = aFolder()
+  const fleet = await aFleet(folder)
+  const comfyui = await aComfyui()
+  const { id } = await fleet.add({ url: comfyui.url, name: 'gpu' })
+  const live = await fleet.definitionsFor()
+  expect(live).not.toHaveProperty('cachedAt')
+  comfyui.die()
+  await eventually(() => fleet.get(id)?.health.is === 'unreachable')
+  const kept = await fleet.definitionsFor()
+  expect(kept).toMatchObject({ from: 'gpu', version: '0.33.0', cachedAt: expect.any(Number) })
+  expect(kept.definitions).toEqual(live.definitions)
+  expect((await fleet.definitionsFor('gpu')).definitions).toBe(kept.definitions) // the same one, so nothing is made anew
+
+  await fleet.stop()
+  const later = await aFleet(folder)
+  expect(await later.definitionsFor()).toMatchObject({ from: 'gpu', cachedAt: kept.cachedAt })
+  await comfyui.start()
+  await eventually(() => later.get('gpu')?.health.is === 'ready')
+  expect(await later.definitionsFor()).not.toHaveProperty('cachedAt')
+  await later.remove('gpu')
+  expect(await later.definitionsFor()).toMatchObject({ from: 'bundled' })
+})
+
+test('each server that answers is asked for the model files of the folders wanted; what it does not say is left out', async () => {
+  const sized = JSON.stringify([{ name: 'a.safetensors', pathIndex: 0, size: 7 }, { name: 'b.safetensors' }, 5])
+  const url = await aServer((request, response) => {
+    const path = request.url!.replace(/^\/(api\/)?/, '')
+    const answers: Record<string, string> = {
+      system_stats: '{"system":{"os":"linux","python_version":"3","comfyui_version":"0.33.0"},"devices":[]}',
+      prompt: '{"exec_info":{"queue_remaining":0}}',
+      object_info: '{}',
+      'experiment/models/loras': sized,
+      'models/embeddings': '["bad"]',
+    }
+    response.statusCode = path in answers ? 200 : 404
+    response.end(answers[path] ?? '')
+  })
+  const fleet = await aFleet(aFolder())
+  await fleet.add({ url, name: 'gpu' })
+  const [found, ...others] = await fleet.filesOf(['loras', 'embeddings', 'none'])
+  expect(others).toEqual([])
+  expect([...found!.files]).toEqual([
+    [
+      'loras',
+      [
+        { name: 'a.safetensors', sizeBytes: 7 },
+        { name: 'b.safetensors', sizeBytes: null },
+      ],
+    ],
+    ['embeddings', [{ name: 'bad', sizeBytes: null }]],
+  ])
+})

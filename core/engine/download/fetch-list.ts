@@ -56,7 +56,7 @@ export async function fetchList(asked: ListRequest): Promise<FetchedList> {
   try {
     const found = await won
     asked.signal?.throwIfAborted()
-    if (!found) throw new AppError('list.unreachable', { reason: reasons.join('; ') })
+    if (!found) throw new AppError('list.unreachable', { reason: reasons[0] ?? 'no answer in time', reasons })
     return found
   } finally {
     next = addresses.length

@@ -51,7 +51,11 @@ test('when nobody gives it, the reason of each is told; when the time is over, i
   const { addresses } = await listFarm(refuses(404), gives('{}'))
   const failure = await fetchList({ ...asked, addresses }).catch((cause) => cause)
   expect(failure).toMatchObject({ code: 'list.unreachable' })
-  expect(failure.facts.reason).toBe(`${addresses[0]!.host}: HTTP 404; ${addresses[1]!.host}: it sent something else`)
+  expect(failure.facts.reasons).toEqual([
+    `${addresses[0]!.host}: HTTP 404`,
+    `${addresses[1]!.host}: it sent something else`,
+  ])
+  expect(failure.facts.reason).toBe(failure.facts.reasons[0])
   const silent = await listFarm(hangs, hangs)
   await expect(fetchList({ ...asked, addresses: silent.addresses, timeoutMs: 100 })).rejects.toMatchObject({
     code: 'list.unreachable',
