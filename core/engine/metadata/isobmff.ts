@@ -13,19 +13,20 @@ interface Box {
 
 const MOST_BOXES = 50_000
 const XMP_BOX = 'be7acfcb97a942e89c71999491e3afac'
-/** Where the boxes within begin. */
-const HOLDING: Record<string, number> = { moov: 0, udta: 0, trak: 0 }
+const HOLDING = ['moov', 'udta', 'trak']
+const DEEPEST = 8
 
 /** MP4, MOV, AVIF, HEIF and JPEG XL: boxes of size, type and data, boxes within boxes. Only their heads are read. */
 export function readBoxes(file: ByteSource, texts: Texts): string | null {
   const budget = { left: MOST_BOXES }
   let damage: string | null = null
-  const waiting: ByteSource[] = [file]
-  for (let source = waiting.pop(); source !== undefined; source = waiting.pop()) {
+  const waiting = [{ source: file, depth: 0 }]
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    const { source, depth } = next
     for (const box of boxesIn(source, budget)) {
       if (box.cut) damage = `it ends inside its ${/^[\x20-\x7e]{4}$/.test(box.type) ? `${box.type} ` : ''}box`
-      const inside = HOLDING[box.type]
-      if (inside !== undefined) waiting.push(box.source)
+      const inside = HOLDING.includes(box.type)
+      if (inside && depth < DEEPEST) waiting.push({ source: box.source, depth: depth + 1 })
       else readBox(box, file, texts, budget)
     }
   }

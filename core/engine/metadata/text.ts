@@ -25,6 +25,8 @@ export function utf16Of(bytes: Uint8Array): string {
 }
 const decode = (encoding: string, bytes: Uint8Array) => new TextDecoder(encoding).decode(bytes).replace(/\0+$/, '')
 
+/** A program writes a few; a model's training, some dozens. */
+const MOST_TEXTS = 1000
 const KNOWN = /^(workflow|prompt|parameters)$/i
 /** ComfyUI's WebP writer: `key:value`, the key being any of its own. */
 const PREFIXED = /^([A-Za-z_][\w.-]{0,63})\s*[:=]\s*(?=[{["]|\w)/
@@ -38,6 +40,7 @@ export const isA1111 = (text: string) => A1111.test(text)
 export class Texts {
   readonly found: Record<string, string> = {}
   #room = maxTextBytes
+  #count = 0
 
   get room() {
     return this.#room
@@ -53,6 +56,8 @@ export class Texts {
   put(key: string, value: string) {
     const plain = KNOWN.test(key) ? key.toLowerCase() : key
     if (plain === '' || plain === '__proto__' || Object.hasOwn(this.found, plain)) return
+    if (this.#count >= MOST_TEXTS && !KNOWN.test(plain)) return
+    this.#count += 1
     this.found[plain] = value
   }
 
