@@ -2,7 +2,7 @@ import type { AnyRouter } from '@tanstack/react-router'
 import { CircleAlert, CircleCheck } from 'lucide-react'
 import { useSyncExternalStore } from 'react'
 import type { ImportResult } from '../core/contract/app.ts'
-import { failureOf, refresh } from './client/client.ts'
+import { call, failureOf, refresh } from './client/client.ts'
 import { sayFailure, useWords } from './i18n.ts'
 import { Button, ProgressBar } from './parts/basics.tsx'
 import { Modal, say, sayFault } from './parts/overlays.tsx'
@@ -41,7 +41,7 @@ let latest: AbortController | null = null
 const SLOW_MS = 600
 
 /** Imports everything, telling how far it is, and opens what came of it: the workflow if it is one, else the list. */
-export async function importAll(items: readonly Incoming[], router: AnyRouter, words: { all(count: number): string }) {
+export async function importAll(items: readonly Incoming[], router: AnyRouter, words: ImportWords) {
   if (items.length === 0) return
   latest?.abort()
   const stop = new AbortController()
@@ -75,20 +75,30 @@ export async function importAll(items: readonly Incoming[], router: AnyRouter, w
   }
   await Promise.all(Array.from({ length: AT_ONCE }, some))
 
-  // a form that came before its workflow, or fits several, is tried again beside those it came with
-  const ids = [...new Set(results.flat().flatMap((result) => (result.ok ? [result.workflow.id] : [])))]
-  if (ids.length <= MOST_COMPANIONS && !stop.signal.aborted)
-    for (const [at, some] of results.entries())
-      if (some.some((result) => !result.ok && /^panel\./.test(result.failure.code))) await take(at, ids)
+  // a form that came before its workflow is tried again beside those it came with, also where an older one took it
+  const ids = [...new Set(results.flat().flatMap((result) => (result.ok && !result.forms ? [result.workflow.id] : [])))]
+  if (ids.length > 0 && ids.length <= MOST_COMPANIONS && !stop.signal.aborted)
+    for (const [at, some] of results.entries()) {
+      const elsewhere = some.flatMap((result) =>
+        result.ok && result.forms && !ids.includes(result.workflow.id) ? [result.workflow.id] : [],
+      )
+      for (const id of elsewhere) await call('workflow.panel.undo', { id })
+      const lost = some.some((result) => !result.ok && /^panel\./.test(result.failure.code))
+      if (lost || elsewhere.length > 0) await take(at, ids)
+    }
 
   clearTimeout(slow)
   if (latest !== stop) return // another import has begun
   const all = results.flat()
   const [only, ...more] = new Map(
-    all.flatMap((result) => (result.ok ? [[result.workflow.id, result.workflow]] : [])),
+    all
+      .flatMap((result) => (result.ok ? [result.workflow] : []))
+      .sort((one, other) => one.panelCount - other.panelCount) // as it was when it had all its forms
+      .map((workflow) => [workflow.id, workflow]),
   ).values()
   const faults = all.filter((result) => !result.ok)
-  if (only) void refresh('workflow.list')
+  if (only) void refresh('workflow.list', 'workflow.get')
+  for (const result of all) if (result.ok && result.forms) tellForms(result, words)
   if (stop.signal.aborted) return tell({ results: all, is: 'cancelled' })
   if (faults.length > 0 && all.length > 1) {
     visible = true
@@ -102,6 +112,18 @@ export async function importAll(items: readonly Incoming[], router: AnyRouter, w
     say({ title: words.all(more.length + 1) })
     await router.navigate({ to: '/' })
   }
+}
+
+export interface ImportWords {
+  all(count: number): string
+  /** Forms that came alone were given to a workflow. */
+  forms(titles: string, name: string): string
+  undo: string
+}
+function tellForms({ workflow: { id, name }, forms = [] }: ImportResult & { ok: true }, words: ImportWords) {
+  const undo = () =>
+    void call('workflow.panel.undo', { id }).then(() => refresh('workflow.get', 'workflow.list'), sayFault)
+  say({ title: words.forms(forms.join(', '), name), action: { label: words.undo, run: undo } })
 }
 
 /** How far an import of many is, in a corner; then what failed, and why. */

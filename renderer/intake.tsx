@@ -3,7 +3,7 @@ import { FileDown } from 'lucide-react'
 import { useCallback, useEffect, useState } from 'react'
 import { addressesIn, droppedFiles, incomingAddress, incomingFile, isMedia, isTable } from './client/files.ts'
 import { useWords } from './i18n.ts'
-import { ImportProgress, type Incoming, importAll } from './importing.tsx'
+import { ImportProgress, type ImportWords, type Incoming, importAll } from './importing.tsx'
 import { lastWorkflow } from './last-workflow.ts'
 import { say } from './parts/overlays.tsx'
 
@@ -40,11 +40,13 @@ export function useTakeFiles() {
       takeFiles(files, addresses, router, {
         noWorkflowYet: t('intake.noWorkflowYet'),
         all: (count) => t('intake.allImported', { count, n: format.number(count) }),
+        forms: (titles, name) => t('intake.forms', { titles, name }),
+        undo: t('common.undo'),
       }),
     [router, t, format],
   )
 }
-type Words = { noWorkflowYet: string; all(count: number): string }
+type Words = ImportWords & { noWorkflowYet: string }
 
 async function takeFiles(files: readonly File[], addresses: readonly string[], router: AnyRouter, words: Words) {
   const tables = files.filter(({ name }) => isTable(name))

@@ -165,7 +165,8 @@ function FilledForm({
       if (found[0]) {
         const field = page.current?.querySelector(`[data-field=${CSS.escape(found[0].key)}]`)
         field?.scrollIntoView({ block: 'center' })
-        field?.querySelector<HTMLElement>('input, textarea, button, [role=combobox]')?.focus({ preventScroll: true })
+        const control = field?.querySelector('label')?.control ?? field?.querySelector<HTMLElement>('input, button')
+        control?.focus({ preventScroll: true })
         return
       }
       change(({ history }) => ({ history: withEntry(history, values) }))

@@ -457,7 +457,6 @@ function Outline({
                     type="button"
                     data-path={id}
                     aria-current={isChosen || undefined}
-                    aria-label={t('panelEditor.select', { name })}
                     onClick={() => onLook({ chosen: path })}
                     onKeyDown={(event) => {
                       const to = ({ ArrowUp: 'up', ArrowDown: 'down', ArrowRight: 'into', ArrowLeft: 'out' } as const)[
