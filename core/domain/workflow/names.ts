@@ -87,12 +87,19 @@ export function named(
 ): Parameter[] {
   const stages = stagesOf(prompt, definitions)
   const places = regionsOf(prompt, definitions)
+  const consumers = consumersOf(prompt)
   const names: string[] = []
   const taken = new Set<string>()
+  const numbers = new Map<string, number>()
+  /** `first`: the number to begin with; 2 gives the first the plain name. */
   const take = (index: number, name: string, first = 2) => {
     let free = name
-    for (let number = first; taken.has(free.toLowerCase()) || (free === name && first === 1); number++)
+    if (first === 1 || taken.has(name.toLowerCase())) {
+      let number = numbers.get(name) ?? first
+      while (taken.has(`${name} ${number}`.toLowerCase())) number++
+      numbers.set(name, number + 1)
       free = `${name} ${number}`
+    }
     taken.add(free.toLowerCase())
     names[index] = free
   }
@@ -111,13 +118,15 @@ export function named(
     [(index) => stages.get(parameters[index]!.node) ?? null, true],
     [title, true],
     [(index) => places.get(parameters[index]!.node) ?? null, true],
-    [(index) => leadsTo(parameters[index]!, prompt), false],
+    [(index) => leadsTo(parameters[index]!, consumers), false],
     [(index) => (live.has(parameters[index]!.node) ? null : 'not in use'), false],
   ]
   const groups = new Map<string, number[]>()
   for (const index of own) {
     const label = labelOf(parameters[index]!, definitions, prompt)
-    groups.set(label, [...(groups.get(label) ?? []), index])
+    const group = groups.get(label)
+    if (group) group.push(index)
+    else groups.set(label, [index])
   }
   for (const [label, group] of groups) {
     const main = group.length === 1 ? group[0]! : mainOf(group)
@@ -132,13 +141,14 @@ export function named(
         take(index, typeof words === 'number' ? `${label} ${words}` : `${label} (${words})`)
     }
     const rest = left()
-    const titles = rest.map((index) => titledAlone(index, group))
-    const isTitled = titles.every((title) => title !== null)
+    const beside = group.filter((index) => !names[index]?.endsWith(')'))
+    const titles = tally(beside.map((index) => parameters[index]!.nodeTitle))
+    const isTitled = rest.every((index) => titles.get(parameters[index]!.nodeTitle.toLowerCase()) === 1)
     const isShared = rest.length === 1 && main === null // by several samplings
-    rest.forEach((index, at) => {
-      if (isTitled && !isShared) take(index, `${label} (${titles[at]})`)
+    for (const index of rest) {
+      if (isTitled && !isShared) take(index, `${label} (${parameters[index]!.nodeTitle})`)
       else take(index, label, main === null && !isShared ? 1 : 2)
-    })
+    }
   }
   parameters.forEach((parameter, index) => {
     if (names[index] !== undefined) return
@@ -146,14 +156,6 @@ export function named(
     take(index, taken.has(label.toLowerCase()) ? `${label} (${parameter.nodeTitle})` : label)
   })
   return parameters.map((parameter, index) => ({ ...parameter, name: names[index]! }))
-
-  /** What its node is called, where none beside it is called so. */
-  function titledAlone(index: number, group: number[]): string | null {
-    const { nodeTitle } = parameters[index]!
-    const apart = (other: number) =>
-      other === index || names[other]?.endsWith(')') || parameters[other]!.nodeTitle !== nodeTitle
-    return group.every(apart) ? nodeTitle : null
-  }
 
   /** The one of several that `--set prompt=…` means beyond doubt; null: there is none. */
   function mainOf(group: number[]): number | null {
@@ -186,8 +188,22 @@ function placeOf(input: string): number | null {
   return number === undefined ? null : Number(number) + (list ? 1 : 0)
 }
 
+/** Which inputs a node's outputs lead to, each as the node and the input. */
+function consumersOf(prompt: Prompt): ReadonlyMap<string, readonly (readonly [node: string, input: string])[]> {
+  const consumers = new Map<string, [string, string][]>()
+  for (const [id, { inputs }] of Object.entries(prompt)) {
+    for (const [name, value] of Object.entries(inputs)) {
+      if (!isLink(value)) continue
+      const known = consumers.get(value[0])
+      if (known) known.push([id, name])
+      else consumers.set(value[0], [[id, name]])
+    }
+  }
+  return consumers
+}
+
 /** What a text is of its encoder, or where a file leads: a word, or its place among equals (1 for the first). */
-function leadsTo({ role, node, input }: Parameter, prompt: Prompt): string | number | null {
+function leadsTo({ role, node, input }: Parameter, consumers: ReturnType<typeof consumersOf>): string | number | null {
   if (role === 'prompt' || role === 'negative')
     return wordFor(input) ?? (/^(text|prompt|value|string)$/i.test(input) ? null : input)
   if (role !== 'image' && role !== 'video' && role !== 'audio' && role !== 'mask') return null
@@ -196,13 +212,11 @@ function leadsTo({ role, node, input }: Parameter, prompt: Prompt): string | num
   for (let depth = 0; depth < 8 && from.length > 0; depth++) {
     const found = new Set<string>()
     const next: string[] = []
-    for (const [id, { inputs }] of Object.entries(prompt)) {
-      for (const [name, value] of Object.entries(inputs)) {
-        if (!isLink(value) || !from.includes(value[0])) continue
-        if (general.test(name.slice(name.lastIndexOf('.') + 1))) {
-          if (!seen.has(id)) next.push(id)
-          seen.add(id)
-        } else found.add(name)
+    for (const [id, name] of from.flatMap((each) => consumers.get(each) ?? [])) {
+      if (!general.test(name.slice(name.lastIndexOf('.') + 1))) found.add(name)
+      else if (!seen.has(id)) {
+        seen.add(id)
+        next.push(id)
       }
     }
     const told = new Set([...found].map((name) => wordFor(name) ?? placeOf(name)).filter((one) => one !== null))
