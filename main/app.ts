@@ -2,23 +2,26 @@ import { randomUUID } from 'node:crypto'
 import { statfs } from 'node:fs/promises'
 import path from 'node:path'
 import type { App } from '../core/contract/app.ts'
+import { AppError, toFailure } from '../core/contract/errors.ts'
 import type { Log } from '../core/engine/log.ts'
 import type { RehearsalOptions } from '../core/engine/rehearsal/server.ts'
 import { EventHub, throttled } from './api/events.ts'
 import { appRouter } from './api/router.ts'
 import type { Served } from './api/served.ts'
+import { explain, languageOf } from './electron/words.ts'
 import { Artifacts } from './services/artifacts.ts'
 import { Awake } from './services/awake.ts'
 import { type Clock, systemClock } from './services/clock.ts'
 import { openDatabase } from './services/database/open.ts'
 import { Dispatcher } from './services/dispatcher.ts'
+import { Editors } from './services/editors.ts'
 import { Importer } from './services/importer.ts'
 import { Inputs } from './services/inputs.ts'
 import { Library } from './services/library.ts'
 import { NodePacks } from './services/node-packs.ts'
 import { picturesDir } from './services/pictures-dir.ts'
 import { Plans } from './services/plans.ts'
-import { createPrepare, jobNames } from './services/prepare.ts'
+import { createMake, createPrepare, jobNames } from './services/prepare.ts'
 import { Queue } from './services/queue.ts'
 import { Report } from './services/report.ts'
 import { resourcesDir } from './services/resources.ts'
@@ -55,6 +58,8 @@ export interface RunningApp extends Service {
   readonly served: Served
   /** After `stop`: closes the database. */
   close(): void
+  /** Browsers reach this machine there. */
+  listenOn(host: string): void
 }
 
 const TELL_EVERY_MS = 100
@@ -97,7 +102,8 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     nameFacts: (made) => jobNames(made, library.summary(made.job.batch.workflowId).name),
   })
   const report = new Report({ queue, artifacts })
-  const dispatcher = new Dispatcher({ ...shared, queue, fleet, artifacts, prepare: createPrepare({ inputs }) })
+  const make = createMake({ inputs })
+  const dispatcher = new Dispatcher({ ...shared, queue, fleet, artifacts, prepare: createPrepare(make) })
   const awake = new Awake({
     needed: () => options.idle !== true && settings.get().keepAwake && queue.runnable(),
     note: (reason) => log.info({ reason }, 'awake.not-kept'),
@@ -108,6 +114,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     const { language } = settings.get()
     return language === 'system' ? options.locale : language
   }
+  const editors = new Editors({ fleet, library, queue, artifacts, make, words: () => editorWords(locale()) })
   const info = async () => {
     const dir = settings.get().outputDir || outputDir
     return {
@@ -133,6 +140,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     dispatcher,
     artifacts,
     report,
+    editors,
     fleet,
     nodePacks,
     info,
@@ -141,7 +149,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   const life = lifecycle(
     options.idle
       ? [thumbnails, fleet, importer, telling]
-      : [thumbnails, artifacts, fleet, importer, telling, dispatcher, awake],
+      : [thumbnails, artifacts, fleet, importer, telling, editors, dispatcher, awake],
   )
   return {
     ...life,
@@ -162,8 +170,19 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
       },
       onFault: (cause, name) => log.error({ err: cause, name }, 'call.failed'),
     },
+    listenOn: (host) => editors.listenOn(host),
     close: () => database.close(),
   }
+}
+
+/** What the page of an editor may have to say. */
+function editorWords(locale: string) {
+  const language = languageOf('system', [locale])
+  const said = (code: 'editor.not-opened' | 'editor.no-entry') => {
+    const { message, remedy } = explain(toFailure(new AppError(code)), language)
+    return `${message} ${remedy}`
+  }
+  return { notOpened: said('editor.not-opened'), noEntry: said('editor.no-entry') }
 }
 
 type Telling = {

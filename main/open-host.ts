@@ -56,6 +56,7 @@ export async function openHost({ dataDir, ...options }: HostOptions): Promise<Ho
           throw asPortError(cause, host, port)
         }
         opened.push(door.close)
+        running.listenOn(host)
         log.info({ url: door.url }, 'host.serving')
         return { url: `${door.url}#t=${token}`, urlOnce: () => `${door.url}#t=${door.ticket()}` }
       },

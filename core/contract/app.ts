@@ -52,6 +52,17 @@ export const InputFile = z.object({
   sha256: z.string(),
 })
 
+/** What to open in a ComfyUI's own editor: what made a picture, a job, or a workflow with the values of the form. */
+export const EditorSubject = z.object({
+  artifactId: ArtifactId.optional(),
+  jobId: JobId.optional(),
+  workflowId: WorkflowId.optional(),
+  sets: Values.optional(),
+  /** Whose editor; not said: the one that made it, else the first that answers. */
+  workerId: WorkerId.optional(),
+})
+export type EditorSubject = z.infer<typeof EditorSubject>
+
 /** renderer and command line ⇄ host */
 export const app = {
   'app.info': query(
@@ -205,6 +216,9 @@ export const app = {
     z.object({ files: z.array(z.object({ id: ArtifactId, path: z.string() })) }),
     'local',
   ),
+
+  /** The address is that of this host, with another port; it enters once, within two minutes. */
+  'editor.open': command(EditorSubject, z.object({ port: z.int(), path: z.string(), worker: WorkerId })),
 
   'worker.list': query(nothing, z.object({ rows: z.array(WorkerView) })),
   'worker.test': query(WorkerAddress, WorkerHealth),

@@ -201,6 +201,19 @@ export const errors = {
   'worker.name-taken': { message: 'There is already a worker named {name}.', remedy: 'Choose another name.' },
   'worker.duplicate': { message: 'There is already a worker at {url}.', remedy: 'Use the one in the list.' },
 
+  'editor.none': {
+    message: 'No ComfyUI is connected, and the rehearsal has no editor.',
+    remedy: 'Add a ComfyUI under Workers; or download the workflow, and drop it on ComfyUI’s own page.',
+  },
+  'editor.not-opened': {
+    message: 'ComfyUI’s editor did not open the workflow that Nightshift sent.',
+    remedy: 'Reload ComfyUI’s page and open it from Nightshift again; or download the workflow and drop it there.',
+  },
+  'editor.no-entry': {
+    message: 'This page shows ComfyUI’s editor to those who come from Nightshift.',
+    remedy: 'Press “Open in ComfyUI” in Nightshift again.',
+  },
+
   'prompt.rejected': { message: 'ComfyUI refused the prompt: {reason}', remedy: 'Mend the values named and retry.' },
   'prompt.missing-node': {
     message: 'The worker has no node class {classType}.',

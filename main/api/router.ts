@@ -4,6 +4,7 @@ import { AppError } from '../../core/contract/errors.ts'
 import type { Reach, Router } from '../../core/contract/procedure.ts'
 import type { Artifacts } from '../services/artifacts.ts'
 import type { Dispatcher } from '../services/dispatcher.ts'
+import type { Editors } from '../services/editors.ts'
 import type { Importer } from '../services/importer.ts'
 import type { Inputs } from '../services/inputs.ts'
 import { convertFile, type Definitions, inspectFile, type Library, readPanelsFile } from '../services/library.ts'
@@ -28,6 +29,7 @@ export interface Services {
   readonly plans: Plans
   readonly queue: Queue
   readonly dispatcher: Dispatcher
+  readonly editors: Editors
   readonly artifacts: Artifacts
   readonly report: Report
   readonly fleet: Fleet
@@ -146,6 +148,8 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
       queue.resume()
       return dispatcher.state()
     },
+
+    'editor.open': (subject) => services.editors.open(subject),
 
     'artifact.page': (filter) => artifacts.page(filter),
     'artifact.get': ({ id }) => artifacts.get(id),

@@ -9,10 +9,18 @@ import { fitFiles, paidNodes } from '../../core/domain/workflow/needs.ts'
 import type { JobNames } from './artifacts.ts'
 import type { Made, Prepare } from './dispatcher.ts'
 import type { Inputs } from './inputs.ts'
+import type { KeptBatch, QueuedJob } from './queue.ts'
 import type { Worker } from './workers/worker.ts'
 
-/** Makes a job's prompt for one worker: its values and texts, its input files there, its outputs marked as this attempt's. */
-export function createPrepare({ inputs }: { inputs: Pick<Inputs, 'resolve'> }): Prepare {
+/** What of a job decides its prompt. */
+export type Making = Pick<QueuedJob, 'index' | 'overrides'> & {
+  batch: Pick<KeptBatch, 'prompt' | 'parameters' | 'editor' | 'createdAt'> & {
+    plan: Pick<KeptBatch['plan'], 'chance' | 'textMagic'>
+  }
+}
+
+/** Makes a job's prompt for one worker: its values and texts, its input files there. */
+export function createMake({ inputs }: { inputs: Pick<Inputs, 'resolve'> }) {
   const uploaded = new WeakMap<Worker, Map<string, string>>()
 
   /** What each worker was given, until it goes away: a server that came back may have lost it. */
@@ -35,7 +43,7 @@ export function createPrepare({ inputs }: { inputs: Pick<Inputs, 'resolve'> }): 
     return there
   }
 
-  return async (job, worker, { promptId }, signal) => {
+  return async (job: Making, worker: Worker, signal: AbortSignal) => {
     const { batch } = job
     const { prompt, seeds, chosenText } = materialise(batch.prompt, job.overrides, batch.parameters, {
       chance: batch.plan.chance ?? 0,
@@ -48,18 +56,28 @@ export function createPrepare({ inputs }: { inputs: Pick<Inputs, 'resolve'> }): 
     )
     const definitions = await worker.definitions(signal)
     const complete = fitFiles(filled, definitions)
-    const paid = worker.kind === 'rehearsal' ? [] : paidNodes(complete, definitions)
-    if (paid.length > 0 && !batch.plan.allowPaid) throw new AppError('prompt.paid', { classTypes: paid.join(', ') })
     const workflow = batch.editor === null ? null : withValues(batch.editor as never, definitions, complete)
+    return { record: { prompt: complete, workflow, seeds, chosenText }, definitions }
+  }
+}
+export type Make = ReturnType<typeof createMake>
+
+/** Makes one attempt at a job: its prompt, with its outputs marked as this attempt's. */
+export function createPrepare(make: Make): Prepare {
+  return async (job, worker, { promptId }, signal) => {
+    const { record, definitions } = await make(job, worker, signal)
+    const { prompt, workflow } = record
+    const paid = worker.kind === 'rehearsal' ? [] : paidNodes(prompt, definitions)
+    if (paid.length > 0 && !job.batch.plan.allowPaid) throw new AppError('prompt.paid', { classTypes: paid.join(', ') })
     return {
       attempt: {
         promptId,
         jobId: job.id,
-        prompt: markOutputs(complete, definitions, promptId),
+        prompt: markOutputs(prompt, definitions, promptId),
         pngInfo: { ...(workflow !== null && { workflow }), nightshift: { job: job.id, attempt: promptId } },
         ...(paid.length > 0 && { paid: true }),
       },
-      record: { prompt: complete, workflow, seeds, chosenText },
+      record,
     }
   }
 }

@@ -12,6 +12,7 @@ import {
   RotateCcw,
   Square,
   TriangleAlert,
+  Workflow as WorkflowIcon,
   X,
 } from 'lucide-react'
 import { useRef, useState } from 'react'
@@ -22,6 +23,7 @@ import { useProgress } from '../client/use-live.ts'
 import { useNames } from '../client/use-names.ts'
 import { usePages } from '../client/use-pages.ts'
 import { saySentence, useWords } from '../i18n.ts'
+import { useOpenEditor } from '../open-editor.ts'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
 import { Facts } from '../parts/facts.tsx'
 import { Field, SearchField } from '../parts/forms.tsx'
@@ -690,6 +692,7 @@ function Detail({ id, onClose }: { id: string; onClose: () => void }) {
   const move = useDo('job.move', acting)
   const prioritise = useDo('job.prioritise', acting)
   const cancel = useCancel()
+  const editor = useOpenEditor()
   return (
     <aside
       aria-label={t('queue.detail')}
@@ -731,6 +734,14 @@ function Detail({ id, onClose }: { id: string; onClose: () => void }) {
                   {t('queue.next')}
                 </Button>
               )}
+              <Button
+                size="sm"
+                icon={WorkflowIcon}
+                busy={editor.isPending}
+                onClick={() => editor.mutate({ jobId: id })}
+              >
+                {t('editor.open')}
+              </Button>
               {['waiting', 'running', 'parked'].includes(job.data.state) && (
                 <Button size="sm" look="danger" icon={X} onClick={() => cancel({ ids: [id] })}>
                   {t('common.cancelJob')}

@@ -20,6 +20,7 @@ import {
   Table2,
   Trash2,
   TriangleAlert,
+  Workflow as WorkflowIcon,
 } from 'lucide-react'
 import { lazy, type ReactNode, Suspense, useState } from 'react'
 import { type Json, writeJson } from '../../core/contract/json.ts'
@@ -28,6 +29,7 @@ import { asking, call, queries, refresh, useAsk, useDo } from '../client/client.
 import { save } from '../client/files.ts'
 import { type ChangeDraft, type Draft, planOfForm, shownValue, useDraft } from '../draft.ts'
 import { sayParameter, saySentence, useWords } from '../i18n.ts'
+import { useOpenEditor } from '../open-editor.ts'
 import { Button, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
 import { Field } from '../parts/forms.tsx'
 import { LastRun } from '../parts/last-run.tsx'
@@ -98,7 +100,7 @@ function Loaded({ workflow, draft, change }: { workflow: Workflow; draft: Draft;
   const set = (key: string, value: Json) => change(({ sets }) => ({ sets: { ...sets, [key]: value } }))
   return (
     <div className="flex min-h-0 flex-1 flex-col">
-      <Head workflow={workflow}>
+      <Head workflow={workflow} sets={draft.sets}>
         <Repeat value={draft.repeat} onChange={(repeat) => change({ repeat })} />
         <Link to={workflow.panels.length > 0 ? '/form/$id' : '/form/$id/edit'} params={{ id }} className="btn">
           <LayoutList aria-hidden /> {workflow.panels.length > 0 ? t('nav.form') : t('form.make')}
@@ -163,7 +165,7 @@ function Loaded({ workflow, draft, change }: { workflow: Workflow; draft: Draft;
   )
 }
 
-function Head({ workflow, children }: { workflow: Workflow; children: ReactNode }) {
+function Head({ workflow, sets, children }: { workflow: Workflow; sets: Draft['sets']; children: ReactNode }) {
   const { t, format } = useWords()
   const navigate = useNavigate()
   const { id, name, nodes, inspection } = workflow
@@ -178,6 +180,11 @@ function Head({ workflow, children }: { workflow: Workflow; children: ReactNode 
     if (next && next !== name) rename.mutate({ id, name: next })
     else setTitle(name)
   }
+  const editor = useOpenEditor()
+  const workers = useAsk('worker.list', {})
+  const real = (workers.data?.rows ?? []).filter(({ kind, health }) => kind === 'remote' && health.is === 'ready')
+  /** With none to choose from, the host says why there is none. */
+  const editors = real.length > 1 ? real.map(({ id }) => id) : [undefined]
   const exportAs = (as: 'original' | 'prompt') => () => void call('workflow.export', { id, as }).then(save, sayFault)
   return (
     <PageHead
@@ -206,6 +213,11 @@ function Head({ workflow, children }: { workflow: Workflow; children: ReactNode 
             onSelect: exportAs('prompt'),
             disabled: !workflow.runnable,
           },
+          ...editors.map((workerId) => ({
+            label: editors.length > 1 ? t('editor.openOn', { worker: workerId! }) : t('editor.open'),
+            icon: WorkflowIcon,
+            onSelect: () => editor.mutate({ workflowId: id, sets, workerId }),
+          })),
           null,
           { label: t('common.remove'), icon: Trash2, danger: true, onSelect: () => remove.mutate({ id }) },
         ]}

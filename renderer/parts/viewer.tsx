@@ -12,6 +12,7 @@ import {
   RotateCcw,
   SlidersHorizontal,
   SquareSplitHorizontal,
+  Workflow as WorkflowIcon,
   X,
 } from 'lucide-react'
 import { useEffect, useRef, useState } from 'react'
@@ -22,6 +23,7 @@ import { download } from '../client/files.ts'
 import { useNames } from '../client/use-names.ts'
 import { useDraft } from '../draft.ts'
 import { useWords } from '../i18n.ts'
+import { useOpenEditor } from '../open-editor.ts'
 import { Button, ErrorNotice, IconButton, Skeleton } from './basics.tsx'
 import { Facts } from './facts.tsx'
 import { Segmented } from './forms.tsx'
@@ -283,6 +285,7 @@ function About({ artifact, sidecar, onClose }: { artifact: Artifact; sidecar: Si
         action: { label: t('workflow.openQueue'), run: () => void navigate({ to: '/queue', search: { batch } }) },
       }),
   })
+  const editor = useOpenEditor()
   const nameOf = useNames(batchId)
   const settings = settingsOf(sidecar)
   async function copy() {
@@ -328,6 +331,14 @@ function About({ artifact, sidecar, onClose }: { artifact: Artifact; sidecar: Si
           {t('viewer.copy')}
         </Button>
         {workflowId && <UseOnForm workflowId={workflowId} settings={settings} />}
+        <Button
+          icon={WorkflowIcon}
+          busy={editor.isPending}
+          onClick={() => editor.mutate({ artifactId: id })}
+          className="col-span-2"
+        >
+          {t('editor.open')}
+        </Button>
       </div>
       <Facts
         title={t('viewer.values')}

@@ -91,6 +91,10 @@ export class ComfyWorker implements Worker {
     return this.#health
   }
 
+  get address() {
+    return this.#options.address
+  }
+
   get inFlight() {
     return this.#inFlight
   }

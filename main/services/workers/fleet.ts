@@ -5,7 +5,7 @@ import type { ObjectInfo } from '../../../core/contract/comfyui.ts'
 import { AppError } from '../../../core/contract/errors.ts'
 import type { WorkerAddress, WorkerHealth, WorkerView } from '../../../core/contract/worker.ts'
 import type { WorkerFiles } from '../../../core/domain/workflow/needs.ts'
-import { readAddress, readHeader } from '../../../core/engine/comfy/address.ts'
+import { type ComfyAddress, readAddress, readHeader } from '../../../core/engine/comfy/address.ts'
 import { bundledDefinitions } from '../../../core/engine/definitions.ts'
 import type { RehearsalOptions, RehearsalServer } from '../../../core/engine/rehearsal/server.ts'
 import type { Clock } from '../clock.ts'
@@ -93,6 +93,11 @@ export class Fleet implements Service {
 
   get(id: string): Worker | undefined {
     return this.#workers.get(id)
+  }
+
+  /** Where a worker's server is, with the header it asks for: never to leave this process. */
+  addressOf(id: string): ComfyAddress {
+    return this.#must(id).address
   }
 
   view(): WorkerView[] {

@@ -57,6 +57,8 @@ test.each([
   ['https://github.com.evil.example/', 'ask'],
   ['https://someone:secret@github.com/', 'no'],
   ['http://github.com/', 'no'],
+  ['http://127.0.0.1:20123/nightshift/enter?ticket=t', 'yes'],
+  ['http://127.0.0.1:20123/anything', 'no'],
   ['file:///etc/passwd', 'no'],
   ['javascript:alert(1)', 'no'],
   ['ms-settings:', 'no'],

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import type { ObjectInfo } from '../../../../core/contract/comfyui.ts'
 import type { WorkerHealth } from '../../../../core/contract/worker.ts'
 import { bundledDefinitions } from '../../../../core/engine/definitions.ts'
-import { createPrepare, jobNames } from '../../../../main/services/prepare.ts'
+import { createMake, createPrepare, jobNames } from '../../../../main/services/prepare.ts'
 import type { Worker } from '../../../../main/services/workers/worker.ts'
 import { asBytes, libraryKit } from '../../../kit/library-kit.ts'
 
@@ -33,7 +33,7 @@ test('the wire carries the mark of the attempt, the record the name a person wan
   const { id } = await library.sample('en')
   await plans.submit(plan({ workflowId: id, sets: { 'Filename prefix': '%date:yyyy%/x' } }), { mayUsePaths: false })
   const job = queue.claim({ id: 'rehearsal', kind: 'rehearsal' })!
-  const prepare = createPrepare({ inputs })
+  const prepare = createPrepare(createMake({ inputs }))
   const { worker } = aWorker()
   const { attempt, record } = await prepare(job, worker, first, signal)
 
@@ -67,7 +67,7 @@ test('an input file is uploaded once to each worker, and again when the worker h
   const { ref } = await inputs.add('mug.png', Buffer.from('pixels'))
   await plans.submit(plan({ workflowId: id, rows: [{ Image: ref }, { Image: ref }] }), { mayUsePaths: false })
   const jobs = [1, 2].map(() => queue.claim({ id: 'rehearsal', kind: 'rehearsal' })!)
-  const prepare = createPrepare({ inputs })
+  const prepare = createPrepare(createMake({ inputs }))
   const { worker, uploads, goAway } = aWorker()
   for (const job of jobs) {
     const { attempt, record } = await prepare(job, worker, first, signal)
@@ -103,7 +103,12 @@ test('every node that saves is marked, its prefix linked or not; others keep the
   const { id } = await library.import('a.json', asBytes(prompt))
   await plans.submit(plan({ workflowId: id }), { mayUsePaths: false })
   const job = queue.claim({ id: 'rehearsal', kind: 'rehearsal' })!
-  const { attempt } = await createPrepare({ inputs })(job, aWorker('gpu', known.definitions).worker, first, signal)
+  const { attempt } = await createPrepare(createMake({ inputs }))(
+    job,
+    aWorker('gpu', known.definitions).worker,
+    first,
+    signal,
+  )
   expect(attempt.prompt).toEqual({
     ...job.batch.prompt,
     '3': { ...job.batch.prompt['3'], inputs: { images: ['1', 0], filename_prefix: `nightshift/${first.promptId}` } },
