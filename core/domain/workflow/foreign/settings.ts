@@ -263,19 +263,23 @@ function encode(
   title: string,
   score?: { ascore: number; width: number; height: number },
 ): Link {
-  const one = (text: string, name: string): Link =>
-    score
-      ? [add('CLIPTextEncodeSDXLRefiner', name, { ...score, text, clip }), 0]
-      : [add('CLIPTextEncode', name, { text, clip }), 0]
+  const encoded = new Map<string, Link>()
+  const one = (text: string): Link => {
+    const known = encoded.get(text)
+    if (known) return known
+    const name = encoded.size === 0 ? title : `${title} (${encoded.size + 1})`
+    const classType = score ? 'CLIPTextEncodeSDXLRefiner' : 'CLIPTextEncode'
+    const link: Link = [add(classType, name, { ...score, text, clip }), 0]
+    encoded.set(text, link)
+    return link
+  }
   const kept = parts.length > 1 ? parts.filter((part) => !isEmpty({ parts: [part] })) : parts
   let all: Link | null = null
-  let count = 0
   for (const { weight, spans } of kept.length > 0 ? kept : parts.slice(0, 1)) {
     for (const { start, end, texts } of spans) {
       let whole: Link | null = null
       for (const text of texts) {
-        count++
-        const next = one(text, count === 1 ? title : `${title} (${count})`)
+        const next = one(text)
         whole = whole
           ? [add('ConditioningConcat', `${title}: joined`, { conditioning_to: whole, conditioning_from: next }), 0]
           : next
@@ -292,7 +296,7 @@ function encode(
         : whole
     }
   }
-  return all ?? one('', title)
+  return all ?? one('')
 }
 
 interface FirstPass {
