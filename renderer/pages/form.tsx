@@ -23,7 +23,7 @@ import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../p
 import { FormResults } from '../parts/form-results.tsx'
 import { Segmented, Select } from '../parts/forms.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
-import { type Filling, PanelFields } from '../parts/panel-fields.tsx'
+import { type Filling, misfitsOf, PanelFields } from '../parts/panel-fields.tsx'
 import { textOf } from '../parts/parameter-control.tsx'
 import { useMainAction } from '../parts/use-shortcut.ts'
 
@@ -181,6 +181,7 @@ function FilledForm({
     parameters,
     values,
     faults,
+    misfits: misfitsOf(workflow),
     onChange: set,
     onOver: (key) => {
       over.current = key

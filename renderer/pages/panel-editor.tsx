@@ -42,7 +42,7 @@ import { inserted, itemAt, moved, type Path, removed, replaced, rowsOf, stepped 
 import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
 import { Combobox, Field, Select, Switch } from '../parts/forms.tsx'
 import { Menu, Modal, say, sayFault } from '../parts/overlays.tsx'
-import { type Filling, ItemField, PanelFields } from '../parts/panel-fields.tsx'
+import { type Filling, ItemField, misfitsOf, PanelFields } from '../parts/panel-fields.tsx'
 import { textOf } from '../parts/parameter-control.tsx'
 
 /** The forms of a workflow, made by hand: fields added, grouped, moved and named, with how it will look beside them. */
@@ -860,6 +860,7 @@ function Preview({
     parameters,
     values,
     faults: new Map(),
+    misfits: misfitsOf(workflow),
     onChange: (key, value) =>
       setValues(({ [key]: _, ...rest }) => (value === undefined ? rest : { ...rest, [key]: value })),
   }

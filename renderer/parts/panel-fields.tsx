@@ -11,10 +11,10 @@ import {
   type Panel,
   type PanelItem,
 } from '../../core/contract/panel.ts'
-import type { Parameter } from '../../core/contract/workflow.ts'
+import type { Parameter, Workflow } from '../../core/contract/workflow.ts'
 import { inputThumbUrl } from '../client/client.ts'
 import { addInput, chooseFiles } from '../client/files.ts'
-import { useWords } from '../i18n.ts'
+import { saySentence, useWords } from '../i18n.ts'
 import { Button, IconButton } from './basics.tsx'
 import { Combobox, Segmented, Select } from './forms.tsx'
 import { sayFault } from './overlays.tsx'
@@ -29,9 +29,15 @@ export interface Filling {
   readonly onChange: (key: string, value: Json | undefined) => void
   /** What is wrong, by parameter key, in the person's language. */
   readonly faults: ReadonlyMap<string, string>
+  /** Why an item turns nothing, by the key it names. */
+  readonly misfits?: ReadonlyMap<string, string>
   /** The file field that takes what is dropped; see `FileField`. */
   readonly onOver?: (key: string | null) => void
 }
+
+/** What the host found of items that turn nothing, for `Filling.misfits`. */
+export const misfitsOf = ({ panelProblems }: Pick<Workflow, 'panelProblems'>) =>
+  new Map(panelProblems.map((problem) => [`${problem.node}.${problem.input}`, saySentence(problem)]))
 
 /** A form: its groups as cards, in order. */
 export function PanelFields({ panel, filling }: { panel: Panel; filling: Filling }) {
@@ -111,7 +117,9 @@ export function ItemField({ item, filling, large }: { item: PanelItem; filling: 
     return (
       <p className="col-span-full flex items-center gap-2 text-warn">
         <TriangleAlert size={15} className="shrink-0" aria-hidden />
-        <span className="break-words">{t('form.unusable', { title: item.title || key || '?' })}</span>
+        <span className="break-words">
+          {filling.misfits?.get(key ?? '') ?? t('form.unusable', { title: item.title || key || '?' })}
+        </span>
       </p>
     )
   const field = fieldOf(item, parameter)
@@ -313,6 +321,8 @@ function Picture({
   )
 }
 
+/** Some workflows hold whole pictures as text. */
+const clipped = (name: string) => (name.length > 80 ? `${name.slice(0, 79)}…` : name)
 const isShowable = (value: Json): value is string => typeof value === 'string' && /^(input:|https?:\/\/)/i.test(value)
 const signs: Record<string, LucideIcon> = { video: FileVideo, audio: FileAudio }
 
@@ -323,7 +333,9 @@ function FileField({ field, value, isSet, ids, filling, onChange }: ControlProps
   const [over, setOver] = useState(false)
   const kind = field.upload ?? 'image'
   const Sign = signs[kind] ?? ImageUp
-  const name = isShowable(value) && /^https?:/i.test(value) ? value.split(/[?#]/)[0]!.split('/').at(-1)! : textOf(value)
+  const name = clipped(
+    isShowable(value) && /^https?:/i.test(value) ? value.split(/[?#]/)[0]!.split('/').at(-1)! : textOf(value),
+  )
   const hover = (on: boolean) => {
     setOver(on)
     filling.onOver?.(on ? field.key : null)

@@ -58,6 +58,34 @@ async function shoot() {
   const sample = await call('workflow.sample', {})
   const { inspection } = await call('workflow.get', { id: sample.id })
   const key = (role: string) => inspection.parameters.find((parameter) => parameter.role === role)!.key
+  const [look, patience] = ['sampler', 'steps'].map((role) =>
+    inspection.parameters.find((parameter) => parameter.role === role),
+  )
+  const form = await call('workflow.panel.propose', {
+    id: sample.id,
+    words: {
+      title: 'Night postcards',
+      pictures: 'Your pictures',
+      words: 'What shall be on it?',
+      size: 'How large?',
+      more: 'Chance',
+      names: { [key('prompt')]: 'The scene', [key('negative')]: 'What it must not have' },
+    },
+  })
+  const brushes = [
+    { value: 'euler', label: 'Soft' },
+    { value: 'dpmpp_2m', label: 'Crisp' },
+    { value: 'lcm', label: 'Rough' },
+  ]
+  form.params.push({
+    type: 'group',
+    title: '4. How it is painted',
+    children: [
+      { type: 'select', id: look!.node, key: look!.input, title: 'Brush', options: brushes },
+      { type: 'number', id: patience!.node, key: patience!.input, title: 'Patience', min: 4, max: 40, step: 1 },
+    ],
+  })
+  await call('workflow.panel.set', { id: sample.id, panels: [form] })
   const done = await call('batch.submit', {
     workflowId: sample.id,
     name: 'Postcards',
@@ -100,6 +128,12 @@ async function shoot() {
   const screens: Record<string, (page: Page) => Promise<void>> = {
     start: (page) => open(page, '/'),
     workflow: (page) => open(page, `/workflow/${sample.id}`),
+    form: (page) => open(page, `/form/${sample.id}`),
+    'form-editor': async (page) => {
+      await open(page, `/form/${sample.id}/edit`)
+      await page.locator('[data-path]').last().click()
+      await settled(page)
+    },
     batch: async (page) => {
       await open(page, `/batch/${sample.id}`)
       await fillTable(page, prompts)

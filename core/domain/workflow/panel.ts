@@ -117,7 +117,7 @@ export function checkPanel({ params }: Panel, prompt: Prompt, parameters: readon
     const [id, input] = split(key)
     const node = Object.hasOwn(prompt, id) ? prompt[id] : undefined
     const title = item.title || key
-    if (!node) return [told('panel.node-missing', { title, node: id })]
+    if (!node) return [told('panel.node-missing', { title, node: id }, { node: id, input })]
     const code = isLink(node.inputs[input]) ? 'panel.input-linked' : 'panel.input-missing'
     const nodeTitle = String(node._meta?.title || node.class_type)
     return [told(code, { title, input, nodeTitle }, { node: id, input })]
