@@ -1,4 +1,4 @@
-import { mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
@@ -9,6 +9,7 @@ import { WebSocket } from 'ws'
 import type { Envelope } from '../../core/contract/errors.ts'
 import { parseJson } from '../../core/contract/json.ts'
 import { connect } from '../../main/api/client.ts'
+import { box, everyContainer, zip } from '../kit/containers.ts'
 import { eventually } from '../kit/eventually.ts'
 import { promptFile, startApp } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
@@ -19,7 +20,7 @@ interface Answer {
   bytes: Buffer
   envelope: Envelope<never>
 }
-type Asked = { method?: string; headers?: Record<string, string>; body?: string | Buffer }
+type Asked = { method?: string; headers?: Record<string, string>; body?: string | Uint8Array }
 
 /** The app behind a port, with pages of its own, and a plain way to ask it anything. */
 async function served(options: Parameters<typeof startApp>[0] = {}) {
@@ -334,6 +335,39 @@ test('an input file is sent as it is, however large, and its reference comes bac
     body: 'x',
   })
   expect(foreign.status).toBe(403)
+})
+
+test('a workflow file of any size is sent as it is, and each workflow or fault in it told of', async () => {
+  const { ask, cookie, origin, dataDir } = await served()
+  const headers = { cookie, origin, 'content-type': 'application/octet-stream' }
+  const send = (name: string, body: Uint8Array, more = {}) =>
+    ask(`/files/workflow?name=${encodeURIComponent(name)}`, { method: 'POST', headers: { ...headers, ...more }, body })
+  const film = Buffer.concat([
+    everyContainer.mp4!.make({ prompt: promptFile().toString() }),
+    box('free', Buffer.alloc(70 * 1024 * 1024)),
+  ])
+  expect((await send('影片.mp4', film)).envelope).toMatchObject({
+    ok: true,
+    value: { results: [{ ok: true, name: '影片.mp4', workflow: { name: '影片', nodes: 2, runnable: true } }] },
+  })
+  expect(readdirSync(path.join(dataDir, 'uploads'))).toEqual([])
+  const many = zip([
+    ['a.json', promptFile()],
+    ['b.gif', everyContainer.gif!.make({})],
+  ])
+  expect((await send('many.zip', many)).envelope).toMatchObject({
+    ok: true,
+    value: {
+      results: [
+        { ok: true, name: 'a.json' },
+        { ok: false, failure: { code: 'import.no-workflow' } },
+      ],
+    },
+  })
+  expect((await send('huge.json', Buffer.alloc(65 * 1024 * 1024, ' '))).envelope).toMatchObject({
+    failure: { code: 'import.too-large', facts: { sizeMiB: 65 } },
+  })
+  expect((await send('a.json', promptFile(), { cookie: '' })).status).toBe(403)
 })
 
 test.skipIf(process.platform === 'win32')('the control socket is this user’s alone, and may name paths', async () => {
