@@ -18,6 +18,7 @@ import { Editors } from './services/editors.ts'
 import { Importer } from './services/importer.ts'
 import { Inputs } from './services/inputs.ts'
 import { Library } from './services/library.ts'
+import { LocalEngine } from './services/local-engine.ts'
 import { NodePacks } from './services/node-packs.ts'
 import { picturesDir } from './services/pictures-dir.ts'
 import { Plans } from './services/plans.ts'
@@ -63,6 +64,7 @@ export interface RunningApp extends Service {
 }
 
 const TELL_EVERY_MS = 100
+const TELL_LOGS_EVERY_MS = 500
 const MOST_IDS = 200
 
 /** Builds every service. They live from `start` to `stop`; the router may be called from the beginning. */
@@ -76,6 +78,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   const secrets = openSecrets(dataDir, options.secretKey)
   const queue = new Queue({ database, clock, point })
   const fleet = new Fleet({ ...shared, dataDir, database, secrets, rehearsal: options.rehearsal })
+  const localEngine = new LocalEngine({ ...shared, database, fleet, dataDir, idle: options.idle })
   const inputs = new Inputs(dataDir, { mayReach: options.mayReach })
   const nodePacks = new NodePacks({ dataDir, resourcesDir, clock })
   const library = new Library({ ...shared, database, dataDir, resourcesDir, fleet, queue })
@@ -127,7 +130,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     }
   }
   const events = new EventHub<App>(clock.now())
-  const telling = tellAll({ events, queue, dispatcher, library, fleet, settings, awake })
+  const telling = tellAll({ events, queue, dispatcher, library, fleet, localEngine, settings, awake })
   const services = {
     settings,
     secrets,
@@ -142,6 +145,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     report,
     editors,
     fleet,
+    localEngine,
     nodePacks,
     info,
     locale,
@@ -191,12 +195,13 @@ type Telling = {
   dispatcher: Dispatcher
   library: Library
   fleet: Fleet
+  localEngine: LocalEngine
   settings: KeptSettings
   awake: Awake
 }
 
 /** Passes on what the services tell, none of it more often than a page can draw. */
-function tellAll({ events, queue, dispatcher, library, fleet, settings, awake }: Telling): Service {
+function tellAll({ events, queue, dispatcher, library, fleet, localEngine, settings, awake }: Telling): Service {
   const changedJobs = new Map<string, Set<string> | 'many'>()
   const tellQueue = throttled(() => {
     const { running: _, ...state } = dispatcher.state()
@@ -207,6 +212,17 @@ function tellAll({ events, queue, dispatcher, library, fleet, settings, awake }:
       events.tell('job.changed', { batchId, ids: ids === 'many' ? [] : [...ids] })
     changedJobs.clear()
   }, TELL_EVERY_MS)
+
+  const changedEngines = new Set<string>()
+  const tellEngines = throttled(() => {
+    for (const name of changedEngines) events.tell('engine.changed', { name })
+    changedEngines.clear()
+  }, TELL_EVERY_MS)
+  const loggedBy = new Set<string>()
+  const tellLogs = throttled(() => {
+    for (const process of loggedBy) events.tell('engine.logged', { process })
+    loggedBy.clear()
+  }, TELL_LOGS_EVERY_MS)
 
   const looked = () => awake.look()
   queue.events.on('changed', () => {
@@ -235,6 +251,14 @@ function tellAll({ events, queue, dispatcher, library, fleet, settings, awake }:
     events.tell('worker.changed', { id })
     tellQueue.push() // a worker that came or went may be why it stalls
   })
+  localEngine.events.on('changed', (name) => {
+    changedEngines.add(name)
+    tellEngines.push()
+  })
+  localEngine.events.on('logged', (process) => {
+    loggedBy.add(process)
+    tellLogs.push()
+  })
   settings.events.on('changed', (all) => {
     looked()
     events.tell('settings.changed', all)
@@ -245,6 +269,8 @@ function tellAll({ events, queue, dispatcher, library, fleet, settings, awake }:
     async stop() {
       tellQueue.stop()
       tellJobs.stop()
+      tellEngines.stop()
+      tellLogs.stop()
     },
   }
 }

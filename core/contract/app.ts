@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { Artifact, ArtifactFilter, ArtifactId, Sidecar } from './artifact.ts'
 import { Batch, BatchId, BatchPlan, BatchPreview, RowFault, Table, Values } from './batch.ts'
 import { JsonRecord, Prompt } from './comfyui.ts'
+import { EngineName, EngineSettings, EngineView, LogLine } from './engine.ts'
 import { Failure } from './errors.ts'
 import { Job, JobDetail, JobFilter, JobId, JobProgress, JobSelection, Page, PauseState, QueueState } from './job.ts'
 import { isJsonObject, walkable } from './json.ts'
@@ -226,6 +227,36 @@ export const app = {
   'worker.enable': command(z.object({ id: WorkerId, enabled: z.boolean() }), WorkerView),
   'worker.remove': command(z.object({ id: WorkerId }), changed),
 
+  'engine.list': query(nothing, z.object({ rows: z.array(EngineView) })),
+  /** Runs an existing ComfyUI in place; without a name, one that is known already is changed. */
+  'engine.adopt': command(
+    z.object({
+      dir: z.string(),
+      python: z.string().optional(),
+      name: EngineName.optional(),
+      settings: EngineSettings.partial().optional(),
+    }),
+    EngineView,
+    'local',
+  ),
+  'engine.set': command(z.object({ name: EngineName, settings: EngineSettings.partial() }), EngineView),
+  /** Resolves when it answers; `process`: only this one of its processes. */
+  'engine.start': command(z.object({ name: EngineName, process: z.string().optional() }), EngineView),
+  'engine.stop': command(z.object({ name: EngineName }), EngineView),
+  /** Forgets it; its folder stays. */
+  'engine.remove': command(z.object({ name: EngineName }), changed),
+  /** In the order they were said: the newest, those before `before`, or those after `after`. */
+  'engine.log': query(
+    z.object({
+      process: z.string(),
+      search: z.string().max(200).optional(),
+      before: z.int().optional(),
+      after: z.int().optional(),
+      limit: z.int().min(1).max(1000).default(200),
+    }),
+    z.object({ rows: z.array(LogLine) }),
+  ),
+
   'workflow.changed': event(z.object({ id: WorkflowId })),
   /** At most ten a second. */
   'queue.changed': event(QueueState.omit({ running: true })),
@@ -235,6 +266,9 @@ export const app = {
   'batch.changed': event(z.object({ id: BatchId })),
   'batch.ended': event(z.object({ id: BatchId, name: z.string(), counts: Batch.shape.counts })),
   'worker.changed': event(z.object({ id: WorkerId })),
+  'engine.changed': event(z.object({ name: EngineName })),
+  /** At most twice a second. */
+  'engine.logged': event(z.object({ process: z.string() })),
   'settings.changed': event(Settings),
   /** The machine should stay awake: there is work that may run. */
   'awake.changed': event(z.object({ on: z.boolean() })),

@@ -62,6 +62,15 @@ export const EngineSettings = z.object({
 })
 export type EngineSettings = z.infer<typeof EngineSettings>
 
+/** Those to change; defaults must not undo what was chosen before. */
+export const EngineChange = z.object({
+  flags: EngineSettings.shape.flags.unwrap().optional(),
+  cards: EngineSettings.shape.cards.optional(),
+  withCustomNodes: z.boolean().optional(),
+  autoStart: z.boolean().optional(),
+})
+export type EngineChange = z.infer<typeof EngineChange>
+
 export const EngineProcess = z.object({
   /** The worker's id too. */
   id: z.string(),

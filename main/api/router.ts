@@ -8,6 +8,7 @@ import type { Editors } from '../services/editors.ts'
 import type { Importer } from '../services/importer.ts'
 import type { Inputs } from '../services/inputs.ts'
 import { convertFile, type Definitions, inspectFile, type Library, readPanelsFile } from '../services/library.ts'
+import type { LocalEngine } from '../services/local-engine.ts'
 import { completeNeeds } from '../services/needs.ts'
 import type { NodePacks } from '../services/node-packs.ts'
 import type { Plans } from '../services/plans.ts'
@@ -33,6 +34,7 @@ export interface Services {
   readonly artifacts: Artifacts
   readonly report: Report
   readonly fleet: Fleet
+  readonly localEngine: LocalEngine
   readonly nodePacks: NodePacks
   readonly info: () => Promise<Info>
   /** The language to show a sample in. */
@@ -57,6 +59,7 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     artifacts,
     report,
     fleet,
+    localEngine,
   } = services
   const asker = { mayUsePaths: reach === 'local' }
   const changed = (count: number) => ({ changed: count })
@@ -158,6 +161,17 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
       return plans.again(queue.job(made.jobId), { newSeeds: newSeed, sets })
     },
     'artifact.locate': (wanted) => ({ files: artifacts.locate(wanted) }),
+
+    'engine.list': () => ({ rows: localEngine.list() }),
+    'engine.adopt': (given) => localEngine.adopt(given),
+    'engine.set': ({ name, settings }) => localEngine.change(name, settings),
+    'engine.start': ({ name, process }) => localEngine.run(name, process),
+    'engine.stop': ({ name }) => localEngine.halt(name),
+    'engine.remove': async ({ name }) => {
+      await localEngine.remove(name)
+      return changed(1)
+    },
+    'engine.log': async ({ process, ...query }) => ({ rows: await localEngine.log(process, query) }),
 
     'worker.list': () => ({ rows: fleet.view() }),
     'worker.test': (address) => fleet.test(address),

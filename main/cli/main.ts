@@ -14,6 +14,7 @@ const commands: Record<string, () => Promise<Command>> = {
   convert: async () => (await import('./look.ts')).convert,
   queue: async () => (await import('./queue.ts')).queue,
   workers: async () => (await import('./workers.ts')).workers,
+  engine: async () => (await import('./engine.ts')).engine,
   help: async () => help,
   version:
     async () =>

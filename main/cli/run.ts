@@ -20,6 +20,7 @@ import {
   usageError,
   wholeNumber,
 } from './context.ts'
+import { startTelling } from './engine.ts'
 import { Follower } from './follow.ts'
 import { hearInterruption } from './interruption.ts'
 import { reachApp, settledWorkers } from './reach.ts'
@@ -46,6 +47,7 @@ const OPTIONS = {
   'stop-at': text,
   'dry-run': flag,
   'allow-paid': flag,
+  'allow-loss': flag,
   'api-key-file': text,
   'api-key': text,
   preset: text,
@@ -67,7 +69,7 @@ export const run: Command = async (context, args) => {
 
   let app = await reachApp(context, { work: !values['dry-run'] })
   try {
-    const workers = values['dry-run'] ? values.worker : await findWorkers(app.client, values.worker)
+    const workers = values['dry-run'] ? values.worker : await findWorkers(context, app.client, values.worker)
     const { id, parameters, panels } = await importWorkflow(context, app.client, workflow)
     const meant: Meant = (name) => parameterMeant(parameters, panels, name)
     const given = await readRows(context, app.client, { id, parameters, meant, table, values })
@@ -184,6 +186,7 @@ function checkSettings(context: Context, values: Values_) {
     pattern: values.name ?? '',
     outDir: values.out === undefined ? '' : path.resolve(context.cwd, values.out),
     allowPaid: values['allow-paid'],
+    allowLoss: values['allow-loss'],
   }
 }
 
@@ -241,7 +244,11 @@ const WORKERS_ANSWER_WITHIN_MS = 10_000
  * The ids of the workers asked for. An address that is new is asked and kept before anything is queued, so that a
  * typing error is not waited for and its own node definitions are the ones that hold.
  */
-async function findWorkers(client: Client, asked: readonly string[]): Promise<string[]> {
+async function findWorkers(context: Context, client: Client, asked: readonly string[]): Promise<string[]> {
+  const { rows: engines } = await client.call('engine.list', {})
+  for (const { name, processes } of engines)
+    if (processes.some(({ id, state }) => asked.includes(id) && state.is !== 'ready'))
+      await startTelling(context, client, name)
   const same = (known: WorkerView, name: string) =>
     known.id === name || known.url?.replace(/\/+$/, '') === name.replace(/\/+$/, '')
   const known = (await settledWorkers(client, WORKERS_ANSWER_WITHIN_MS)).rows

@@ -16,6 +16,8 @@ const staleAfter: { [E in EventName<App>]: Name[] } = {
   'batch.ended': ['batch.list', 'batch.get', 'workflow.list'],
   'worker.changed': ['worker.list', 'workflow.get', 'workflow.needs'],
   'settings.changed': ['settings.get', 'app.info'],
+  'engine.changed': ['engine.list', 'worker.list'],
+  'engine.logged': ['engine.log'],
   'awake.changed': [],
 }
 /** Lists are asked again at most this often, however fast jobs end. */

@@ -14,6 +14,7 @@ import { ACCOUNT_KEY } from '../secrets.ts'
 import type { Service } from '../service.ts'
 import { ComfyWorker, type ComfyWorkerOptions } from './comfy-worker.ts'
 import { DefinitionsCache } from './definitions-cache.ts'
+import { LocalWorker } from './local.ts'
 import { REHEARSAL, type RehearsalWorker, startRehearsal } from './rehearsal.ts'
 import { nameFor, testAddress } from './remote.ts'
 import type { Worker } from './worker.ts'
@@ -40,13 +41,16 @@ export interface Definitions {
   cachedAt?: number
 }
 
+/** What the fleet knows of its workers beyond what the dispatcher does. */
+type Member = ComfyWorker | LocalWorker
+
 const FILES_WITHIN_MS = 8_000
 
-/** Every place that takes attempts: the rehearsal, always, and the ComfyUIs a person added by address. */
+/** Every place that takes attempts: the rehearsal, always; the ComfyUIs a person added by address; those we run ourselves. */
 export class Fleet implements Service {
   readonly events = new EventEmitter<{ changed: [workerId: string] }>()
   readonly #deps: Deps
-  readonly #workers = new Map<string, ComfyWorker>()
+  readonly #workers = new Map<string, Member>()
   readonly #cache: DefinitionsCache
   #rehearsal: RehearsalWorker | undefined
   #running = false
@@ -97,7 +101,9 @@ export class Fleet implements Service {
 
   /** Where a worker's server is, with the header it asks for: never to leave this process. */
   addressOf(id: string): ComfyAddress {
-    return this.#must(id).address
+    const { address } = this.#must(id)
+    if (!address) throw new AppError('engine.not-running', { name: id })
+    return address
   }
 
   view(): WorkerView[] {
@@ -148,6 +154,32 @@ export class Fleet implements Service {
     return this.#viewOf(worker)
   }
 
+  /**
+   * A worker for a ComfyUI of ours; its engine tells it how the process is.
+   * @throws AppError 'engine.name-taken'
+   */
+  addLocal(id: string): LocalWorker {
+    const { database, clock, newId, secrets, pace } = this.#deps
+    if (this.#workers.has(id)) throw new AppError('engine.name-taken', { name: id })
+    const keep = `INSERT INTO workers (id, kind, created_at) VALUES (?, 'local', ?) ON CONFLICT DO NOTHING`
+    database.prepare(keep).run(id, clock.now())
+    const row = database.prepare<[string], Row & { kind: string }>('SELECT * FROM workers WHERE id = ?').get(id)
+    if (row?.kind !== 'local') throw new AppError('engine.name-taken', { name: id })
+    const accountKey = () => secrets.get(ACCOUNT_KEY)
+    const worker = new LocalWorker({ id, newId, now: clock.now, accountKey, pace, enabled: row.enabled === 1 })
+    this.#adopt(worker)
+    return worker
+  }
+
+  async removeLocal(id: string): Promise<void> {
+    const worker = this.#must(id)
+    this.#deps.database.prepare(`DELETE FROM workers WHERE id = ? AND kind = 'local'`).run(id)
+    this.#workers.delete(id)
+    this.#cache.forget(id)
+    await worker.close()
+    this.events.emit('changed', id)
+  }
+
   /** The worker at this address, added if it is new. */
   async ensure(given: Address): Promise<WorkerView> {
     return this.find(given.url) ?? this.add(given)
@@ -163,6 +195,8 @@ export class Fleet implements Service {
   async remove(id: string): Promise<number> {
     if (id === REHEARSAL) throw new AppError('app.bad-request', { reason: 'the rehearsal is always there; disable it' })
     const worker = this.#must(id)
+    if (worker instanceof LocalWorker)
+      throw new AppError('app.bad-request', { reason: `${id} is run by an engine; remove that` })
     const { changes } = this.#deps.database.prepare('DELETE FROM workers WHERE id = ?').run(id)
     this.#deps.secrets.remove(secretOf(id))
     this.#workers.delete(id)
@@ -231,14 +265,14 @@ export class Fleet implements Service {
     )
   }
 
-  async #definitionsOf(worker: ComfyWorker): Promise<Definitions> {
+  async #definitionsOf(worker: Member): Promise<Definitions> {
     const definitions = await worker.definitions()
     const version = worker.health.is === 'ready' ? (worker.health.comfyuiVersion ?? undefined) : undefined
     this.#cache.keep(worker.id, { definitions, version, at: this.#deps.clock.now() })
     return { definitions, from: worker.id, version }
   }
 
-  #keptFor({ id }: ComfyWorker): Definitions | null {
+  #keptFor({ id }: Member): Definitions | null {
     const kept = this.#cache.latest(id)
     return kept && { definitions: kept.definitions, from: id, version: kept.version, cachedAt: kept.at }
   }
@@ -260,14 +294,14 @@ export class Fleet implements Service {
     })
   }
 
-  #adopt(worker: ComfyWorker) {
+  #adopt(worker: Member) {
     this.#workers.set(worker.id, worker)
     worker.onHealth(() => this.events.emit('changed', worker.id))
     worker.start()
     this.events.emit('changed', worker.id)
   }
 
-  #must(id: string): ComfyWorker {
+  #must(id: string): Member {
     const worker = this.#workers.get(id)
     if (!worker) throw new AppError('app.not-found', { what: id })
     return worker
@@ -285,7 +319,7 @@ export class Fleet implements Service {
     }
   }
 
-  #viewOf(worker: ComfyWorker): WorkerView {
+  #viewOf(worker: Member): WorkerView {
     const { id, kind, url, capacity, health, enabled, inFlight, hasHeader } = worker
     return { id, kind, url, hasHeader, enabled, capacity, inFlight, health }
   }

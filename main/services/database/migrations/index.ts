@@ -1,5 +1,6 @@
 import { first } from './0001-first.ts'
 import { panels } from './0002-panels.ts'
+import { engines } from './0003-engines.ts'
 
 /** In order; once released a migration never changes, the next one mends it. */
-export const migrations: readonly string[] = [first, panels]
+export const migrations: readonly string[] = [first, panels, engines]

@@ -1,0 +1,315 @@
+import { EventEmitter } from 'node:events'
+import { mkdir, readFile, rm } from 'node:fs/promises'
+import path from 'node:path'
+import {
+  type EngineCard,
+  type EngineKind,
+  EngineName,
+  EngineSettings,
+  type EngineView,
+  type LogLine,
+} from '../../core/contract/engine.ts'
+import { AppError } from '../../core/contract/errors.ts'
+import { parseJson, writeJson } from '../../core/contract/json.ts'
+import { type Look, readInstall, thisMachine } from '../../core/engine/installs.ts'
+import { flagsIn, launchOf, processId, refuseOurFlags } from '../../core/engine/process/launch.ts'
+import { LineLog, type LogQuery } from '../../core/engine/process/line-log.ts'
+import { type Pace, Supervisor, sweepOrphans } from '../../core/engine/process/supervisor.ts'
+import type { Clock } from './clock.ts'
+import type { Database } from './database/open.ts'
+import type { Service } from './service.ts'
+import type { Fleet } from './workers/fleet.ts'
+import type { LocalWorker } from './workers/local.ts'
+
+interface Deps {
+  readonly database: Database
+  readonly fleet: Pick<Fleet, 'addLocal' | 'removeLocal'>
+  readonly dataDir: string
+  readonly clock: Clock
+  readonly newId: () => string
+  readonly log?: (event: string, facts: object) => void
+  /** Nothing is started by itself, and nothing at all may be: only what is kept is looked at and changed. */
+  readonly idle?: boolean
+  readonly look?: Look
+  readonly pace?: Partial<Pace>
+}
+type Row = { name: string; kind: EngineKind; dir: string; python: string; settings: string }
+interface Engine {
+  readonly name: string
+  readonly kind: EngineKind
+  readonly dir: string
+  readonly python: string
+  version: string | null
+  settings: EngineSettings
+  processes: Process[]
+}
+interface Process {
+  readonly card: EngineCard
+  readonly supervisor: Supervisor
+  readonly worker: LocalWorker
+}
+
+const FIRST_NAME = 'local'
+
+/** The ComfyUIs of this machine that Nightshift runs: a process for each chosen card, and a worker for each process. */
+export class LocalEngine implements Service {
+  readonly events = new EventEmitter<{ changed: [name: string]; logged: [processId: string] }>()
+  readonly #deps: Deps
+  readonly #look: Look
+  readonly #engines = new Map<string, Engine>()
+  #running = false
+
+  constructor(deps: Deps) {
+    this.#deps = deps
+    this.#look = deps.look ?? thisMachine()
+  }
+
+  async start() {
+    if (this.#running) return
+    this.#running = true
+    const { database, idle, log } = this.#deps
+    const swept = await sweepOrphans(this.#stateDir)
+    if (swept > 0) log?.('engine.orphans-ended', { processes: swept })
+    for (const row of database.prepare<[], Row>('SELECT * FROM engines ORDER BY created_at, name').all()) {
+      const engine = this.#build(row, EngineSettings.parse(parseJson(row.settings)))
+      engine.version = await this.#versionOf(engine)
+      if (engine.settings.autoStart && !idle) for (const { supervisor } of engine.processes) supervisor.begin()
+    }
+  }
+
+  async stop() {
+    if (!this.#running) return
+    this.#running = false
+    const processes = [...this.#engines.values()].flatMap((engine) => engine.processes)
+    await Promise.all(processes.map(endProcess))
+    this.#engines.clear()
+  }
+
+  list(): EngineView[] {
+    return [...this.#engines.values()].map(viewOf)
+  }
+  view(name: string): EngineView {
+    return viewOf(this.#must(name))
+  }
+
+  /**
+   * Runs an existing ComfyUI in place from now on; nothing in its folder is changed.
+   * @throws AppError 'engine.not-found' | 'engine.no-python' | 'engine.name-taken' | 'engine.flag-ours'
+   */
+  async adopt(given: {
+    dir: string
+    python?: string
+    name?: string
+    settings?: Partial<EngineSettings>
+  }): Promise<EngineView> {
+    const { database, clock } = this.#deps
+    const found = await readInstall(path.resolve(given.dir), this.#look, given.python)
+    const same = [...this.#engines.values()].find(({ dir }) => dir === found.dir)
+    if (same && given.name === undefined) return this.change(same.name, given.settings ?? {})
+    const name = EngineName.parse(given.name ?? this.#freeName())
+    if (this.#engines.has(name)) throw new AppError('engine.name-taken', { name })
+    const settings = EngineSettings.parse({ cards: [{ card: 'auto' }], baseDir: found.baseDir, ...given.settings })
+    this.#check(settings)
+    const engine = this.#build({ name, kind: found.kind, dir: found.dir, python: found.python }, settings)
+    engine.version = found.version
+    database
+      .prepare(
+        `INSERT INTO engines (name, kind, dir, python, settings, created_at)
+         VALUES (:name, :kind, :dir, :python, :settings, :at)`,
+      )
+      .run({
+        name,
+        kind: found.kind,
+        dir: found.dir,
+        python: found.python,
+        settings: writeJson(settings as never),
+        at: clock.now(),
+      })
+    if (settings.autoStart && !this.#deps.idle) for (const { supervisor } of engine.processes) supervisor.begin()
+    this.events.emit('changed', name)
+    return viewOf(engine)
+  }
+
+  /** Other flags or cards hold from the next start on; what ran is started again. */
+  async change(name: string, changes: Partial<EngineSettings>): Promise<EngineView> {
+    const engine = this.#must(name)
+    const settings = EngineSettings.parse({ ...engine.settings, ...changes })
+    this.#check(settings)
+    const { autoStart: _, ...before } = engine.settings
+    const { autoStart: __, ...after } = settings
+    const restart = writeJson(before as never) !== writeJson(after as never)
+    const ran = engine.processes.some(({ supervisor }) => !['stopped', 'failed'].includes(supervisor.state.is))
+    engine.settings = settings
+    if (restart) {
+      await this.#replaceProcesses(engine)
+      if (ran) for (const { supervisor } of engine.processes) supervisor.begin()
+    }
+    const { database } = this.#deps
+    database.prepare('UPDATE engines SET settings = ? WHERE name = ?').run(writeJson(settings as never), name)
+    this.events.emit('changed', name)
+    return viewOf(engine)
+  }
+
+  /** Starts every process that is not, or one; resolves when all asked for answer. */
+  async run(name: string, processId?: string, signal?: AbortSignal): Promise<EngineView> {
+    const engine = this.#must(name)
+    if (this.#deps.idle) throw new AppError('app.internal', { reason: 'this process may not start ComfyUI' })
+    const chosen = engine.processes.filter(({ supervisor }) => processId === undefined || supervisor.id === processId)
+    engine.version = await this.#versionOf(engine)
+    await Promise.all(chosen.map(({ supervisor }) => supervisor.start(signal)))
+    return viewOf(engine)
+  }
+
+  async halt(name: string): Promise<EngineView> {
+    const engine = this.#must(name)
+    await Promise.all(engine.processes.map(({ supervisor }) => supervisor.stop()))
+    return viewOf(engine)
+  }
+
+  /** Forgets it; its folder stays as it is. */
+  async remove(name: string): Promise<void> {
+    const { processes } = this.#must(name)
+    await Promise.all(processes.map(endProcess))
+    for (const { supervisor } of processes) await this.#deps.fleet.removeLocal(supervisor.id)
+    this.#engines.delete(name)
+    this.#deps.database.prepare('DELETE FROM engines WHERE name = ?').run(name)
+    await rm(path.join(this.#deps.dataDir, 'engines', name, 'run'), { recursive: true, force: true })
+    this.events.emit('changed', name)
+  }
+
+  /** What a process said; see LineLog. */
+  async log(processId: string, query: LogQuery): Promise<LogLine[]> {
+    for (const { processes } of this.#engines.values())
+      for (const { supervisor } of processes) if (supervisor.id === processId) return supervisor.log.read(query)
+    throw new AppError('engine.unknown', { name: processId })
+  }
+
+  /** The engine a process or name belongs to. */
+  engineOf(nameOrProcess: string): string | null {
+    for (const { name, processes } of this.#engines.values())
+      if (name === nameOrProcess || processes.some(({ supervisor }) => supervisor.id === nameOrProcess)) return name
+    return null
+  }
+
+  // ---- inside ----
+
+  get #stateDir() {
+    return path.join(this.#deps.dataDir, 'engines', '.running')
+  }
+
+  #must(name: string): Engine {
+    const engine = this.#engines.get(name)
+    if (!engine) throw new AppError('engine.unknown', { name })
+    return engine
+  }
+
+  #check({ flags, cards }: EngineSettings) {
+    refuseOurFlags([...flags, ...cards.flatMap((card) => card.flags)])
+    if (new Set(cards.map(({ card }) => card)).size !== cards.length)
+      throw new AppError('app.bad-request', { reason: 'a card is named twice' })
+  }
+
+  #freeName(): string {
+    for (let number = 1; ; number++) {
+      const name = number === 1 ? FIRST_NAME : `${FIRST_NAME}-${number}`
+      if (!this.#engines.has(name)) return name
+    }
+  }
+
+  #build({ name, kind, dir, python }: Omit<Row, 'settings'>, settings: EngineSettings): Engine {
+    const engine: Engine = { name, kind, dir, python, version: null, settings, processes: [] }
+    engine.processes = settings.cards.map((card) => this.#process(engine, card))
+    this.#engines.set(name, engine)
+    return engine
+  }
+
+  #process(engine: Engine, card: EngineCard, kept?: LocalWorker): Process {
+    const { fleet, dataDir, clock, newId, pace } = this.#deps
+    const { name, settings } = engine
+    const id = processId(name, settings.cards, card)
+    const worker = kept ?? fleet.addLocal(id)
+    const log = new LineLog(path.join(dataDir, 'logs', `engine-${id}.log`), { now: clock.now })
+    const supervisor = new Supervisor({
+      id,
+      port: card.port,
+      taken: () => this.#portsBut(id),
+      stateDir: this.#stateDir,
+      log,
+      newId,
+      now: clock.now,
+      pace,
+      launch: async (port) => {
+        const dir = path.join(dataDir, 'engines', name, 'run')
+        await mkdir(dir, { recursive: true })
+        const declared = await readFile(path.join(engine.dir, 'comfy', 'cli_args.py'), 'utf8').catch(() => null)
+        const known = declared === null ? null : flagsIn(declared)
+        const { kind, python, settings } = engine
+        const { platform, env } = this.#look
+        const database = path.join(dir, `${id}.db`)
+        return launchOf({ kind, dir: engine.dir, python, settings, card, port, database, known, platform, env })
+      },
+    })
+    supervisor.events.on('state', (state) => {
+      const facts = state.is === 'failed' || state.is === 'pausing' ? { code: state.because.code } : {}
+      this.#deps.log?.('engine.state', { id, is: state.is, ...facts })
+      worker.heed(state)
+      this.events.emit('changed', name)
+    })
+    supervisor.events.on('facts', () => this.events.emit('changed', name))
+    supervisor.events.on('logged', () => this.events.emit('logged', id))
+    return { card, supervisor, worker }
+  }
+
+  /** Two that start at once must not choose the same. */
+  #portsBut(id: string): Set<number> {
+    const ports = new Set<number>()
+    for (const { processes } of this.#engines.values())
+      for (const { supervisor, card } of processes) {
+        if (supervisor.id === id) continue
+        const port = card.port ?? supervisor.port
+        if (port !== null) ports.add(port)
+      }
+    return ports
+  }
+
+  /** A worker that stays keeps what it has to do; one that goes gives it back. */
+  async #replaceProcesses(engine: Engine) {
+    const before = new Map(engine.processes.map((process) => [process.supervisor.id, process]))
+    await Promise.all(engine.processes.map(endProcess))
+    const { cards } = engine.settings
+    engine.processes = cards.map((card) => {
+      const id = processId(engine.name, cards, card)
+      const worker = before.get(id)?.worker
+      before.delete(id)
+      return this.#process(engine, card, worker)
+    })
+    for (const id of before.keys()) await this.#deps.fleet.removeLocal(id)
+  }
+
+  async #versionOf({ dir }: Engine): Promise<string | null> {
+    const found = await readInstall(dir, this.#look, process.execPath).catch(() => null)
+    return found?.version ?? null
+  }
+}
+
+async function endProcess({ supervisor }: Process) {
+  await supervisor.stop()
+  supervisor.log.close()
+  supervisor.events.removeAllListeners()
+}
+
+const viewOf = ({ name, kind, dir, python, version, settings, processes }: Engine): EngineView => ({
+  name,
+  kind,
+  dir,
+  python,
+  version: processes[0]?.supervisor.facts.comfyuiVersion ?? version,
+  settings,
+  processes: processes.map(({ card, supervisor }) => ({
+    id: supervisor.id,
+    card: card.card,
+    state: supervisor.state,
+    facts: supervisor.facts,
+    restarts: supervisor.restarts,
+  })),
+})
