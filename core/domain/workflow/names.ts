@@ -3,7 +3,7 @@ import type { Parameter, ParameterRole } from '../../contract/workflow.ts'
 import { definitionOf, inputNamed } from './definitions.ts'
 import { modelFolderOf } from './models.ts'
 import { roleSaid } from './role-words.ts'
-import { regionsOf, stagesOf } from './stages.ts'
+import { regionsOf, samplingNodes, stagesOf } from './stages.ts'
 import { titleOf } from './trace.ts'
 
 /** Every one is a key of resources/locales names.json. */
@@ -71,6 +71,10 @@ export const uses: readonly [RegExp, string][] = [
 const wordFor = (input: string) =>
   uses.find(([inputs]) => inputs.test(input.slice(input.lastIndexOf('.') + 1)))?.[1] ?? null
 
+/** What samplers have, and other nodes as well: those that touch up faces, or write a prompt. */
+const ofSampling: ReadonlySet<ParameterRole> = new Set([
+  ...(['seed', 'steps', 'cfg', 'sampler', 'scheduler', 'denoise'] as const),
+])
 /** Text that goes before or after what a person writes. */
 const besides = /trigger|prefix|suffix|append|style/i
 
@@ -87,6 +91,7 @@ export function named(
 ): Parameter[] {
   const stages = stagesOf(prompt, definitions)
   const places = regionsOf(prompt, definitions)
+  const sampling = samplingNodes(prompt, definitions)
   const consumers = consumersOf(prompt)
   const names: string[] = []
   const taken = new Set<string>()
@@ -161,10 +166,12 @@ export function named(
   function mainOf(group: number[]): number | null {
     let left = group.filter((index) => parameters[index]!.shown)
     const { role } = parameters[group[0]!]!
-    if (left.length > 1 && role === 'seed') {
+    if (role !== null && ofSampling.has(role)) {
       const samples = left.filter((index) => {
-        const output = definitionOf(definitions, parameters[index]!.classType)?.output
-        return output === undefined || output.includes('LATENT') || output.includes('NOISE')
+        const { node, classType } = parameters[index]!
+        const output = definitionOf(definitions, classType)?.output
+        const isText = output ? output.includes('STRING') : /wildcard|text|prompt/i.test(classType)
+        return sampling.has(node) && !isText
       })
       if (samples.length > 0) left = samples
     }

@@ -20,7 +20,7 @@ import {
 } from './definitions.ts'
 import { type EditorWorkflow, readEditor } from './editor.ts'
 import { flatten, keepersOf } from './flatten.ts'
-import { looksLikeModel, matchFile, modelFolderOf } from './models.ts'
+import { looksLikeModel, matchFile, modelFolderOf, namesModelFile } from './models.ts'
 import { named, switchTitle } from './names.ts'
 import { plain, plainWords, roleSaid } from './role-words.ts'
 import { branchesOf, literalsBehind, liveNodes, switchKeys, titleOf, traceTexts } from './trace.ts'
@@ -161,6 +161,9 @@ const sizes: Readonly<Record<string, ParameterRole>> = {
   height: 'height',
   batch_size: 'batch-size',
   length: 'length',
+  num_frames: 'length',
+  empty_latent_width: 'width',
+  empty_latent_height: 'height',
 }
 const folders: Readonly<Record<string, ParameterRole>> = { checkpoints: 'checkpoint', loras: 'lora', vae: 'vae' }
 const numeric = new Set(['INT', 'FLOAT'])
@@ -179,6 +182,8 @@ function roleOf(
   const folder = modelFolderOf(class_type, input, value)
   if (folder) return folders[folder] ?? 'model'
   if (declared?.type === 'COMBO' && looksLikeModel(declared, value)) return 'model'
+  if (definition === null && typeof value === 'string' && namesModelFile(value))
+    return /lora/i.test(input) ? 'lora' : /vae/i.test(class_type) ? 'vae' : 'model'
   const type = declared ? plainType(declared) : typeOfValue(value)
   const name = input.slice(input.lastIndexOf('.') + 1)
   const isPlaceholder = typeof value === 'string' && value.includes('{{')
@@ -203,7 +208,7 @@ function roleOf(
     case 'lyrics':
       return type === 'STRING' ? role : null
     case 'aspect-ratio':
-      return type === 'COMBO' ? role : null
+      return type === 'COMBO' || (definition === null && type === 'STRING') ? role : null
     case 'megapixels':
       return type === 'FLOAT' && (definition === null || !gives(definition, ['IMAGE', 'MASK']) || !hasCreator)
         ? role
@@ -234,8 +239,16 @@ const gives = (definition: NodeDefinition, types: string[]) =>
 
 /** Makes the empty picture or video everything starts from, so its size is the size. */
 function createsPicture({ class_type, inputs }: PromptNode, definition: NodeDefinition | null): boolean {
-  if (!('width' in inputs && 'height' in inputs)) return false
-  if (!definition) return /^Empty.*(Latent|Image)|Latent.*Empty/i.test(class_type)
+  const names = Object.keys(inputs)
+  if (!['width', 'height'].every((side) => names.some((name) => name === side || name === `empty_latent_${side}`)))
+    return false
+  if (!definition) {
+    const made =
+      names.some((name) => /batch|frames|length/.test(name)) || /empty|latent|resolution|aspect/i.test(class_type)
+    return (
+      made && !names.some((name) => isLink(inputs[name]!) && /^(image|pixels|samples|latent|video|mask)/.test(name))
+    )
+  }
   if (!gives(definition, ['LATENT', 'IMAGE'])) return false
   return !Object.entries(inputs).some(([name, value]) => {
     const type = isLink(value) ? inputNamed(definition, name, inputs)?.type : undefined

@@ -39,6 +39,20 @@ const texts = (nodes: Iterable<string>, prompt: Prompt) =>
     ...Object.values(prompt[id]!.inputs).filter((value) => typeof value === 'string' && value.length < 300),
   ]) as string[]
 
+/** The samplers, and everything they are made of. */
+export function samplingNodes(prompt: Prompt, definitions: ObjectInfo): ReadonlySet<string> {
+  const samplers = Object.keys(prompt).filter((id) => isSampler(prompt[id]!, definitions))
+  const nodes = new Set(samplers)
+  const waiting = samplers.flatMap((id) => linksOf(prompt[id]!))
+  for (let link = waiting.pop(); link; link = waiting.pop()) {
+    const [id] = link
+    if (nodes.has(id) || !Object.hasOwn(prompt, id)) continue
+    nodes.add(id)
+    waiting.push(...linksOf(prompt[id]!))
+  }
+  return nodes
+}
+
 /**
  * Which sampling a node serves where several follow each other: `base` and `refiner`, `high noise` and `low noise`, or
  * the first, second and third pass. Nodes that serve several are in none.

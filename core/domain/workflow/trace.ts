@@ -9,7 +9,9 @@ const weight: Readonly<Record<Towards, number>> = { second: 0, negative: 1, prom
 
 /** Inputs that hold text a person wrote, in classes nobody here knows. */
 const textInput =
-  /^(text|text_[a-z]+|prompt|prompts?_[a-z]+|positive|negative|user_prompt|positive_prompt|negative_prompt|caption|tags|string|value|t5xxl|clip_[lg]|llama)$/i
+  /^(text\d*|text_[a-z]+|prompt\d*|prompts?_[a-z]+|(positive|negative)(_[a-z]+)?|user_prompt|wildcard_text|caption|tags|string\d*|value|t5xxl|clip_[lg]|llama)$/i
+/** The same where nothing leads to a sampler that anybody here knows: only what can hardly mean anything else. */
+const plainly = /^((text_)?(positive|negative)(_prompt|_text|_[gl])?|wildcard_text|prompt)$/i
 const spokenInput = /(^|[._])(text_)?prompt(_text)?$|^(negative_prompt|lyrics|text)$/i
 const notWritten =
   /delimiter|separator|find|replace|regex|pattern|expression|json|filename|prefix|suffix|path|url|(^|[._])(system|structured)_|model/i
@@ -61,6 +63,16 @@ export function traceTexts(prompt: Prompt, definitions: ObjectInfo): Map<string,
     const definition = definitionOf(definitions, class_type)
     if (definition && !outputsConditioning(definition)) collectSpokenTexts(id, definition, inputs)
   }
+  if (![...found.values()].includes('prompt')) {
+    for (const [id, { class_type, inputs }] of Object.entries(prompt)) {
+      if (definitionOf(definitions, class_type) !== null) continue
+      for (const [name, value] of Object.entries(inputs)) {
+        if (!plainly.test(name) || (typeof value !== 'string' && !isLink(value))) continue
+        const keys = isLink(value) ? literalsBehind(value, 'STRING', prompt, definitions) : [`${id}.${name}`]
+        for (const key of keys) if (!found.has(key)) found.set(key, /neg/i.test(name) ? 'negative' : 'prompt')
+      }
+    }
+  }
   const told = [...found].map(([key, side]): [string, Side] => [key, side === 'second' ? 'prompt' : side])
   const isInstruction = ([key]: [string, Side]) =>
     instruction.test(titleOf(prompt, definitions, key.slice(0, key.indexOf('.'))))
@@ -84,16 +96,20 @@ export function traceTexts(prompt: Prompt, definitions: ObjectInfo): Map<string,
     const texts = Object.entries(inputs).filter(([name, value]) => isText(definition, name, value, inputs))
     const both = texts.some(([name]) => /neg/i.test(name)) && texts.some(([name]) => !/neg/i.test(name))
     for (const [name, value] of texts) {
+      if (definition === null && isLink(value) && /^(positive|negative)$/.test(name)) continue // conditions, not texts
       const named = /neg/i.test(name) ? 'negative' : 'prompt'
-      const towards = both || side === null ? named : side
       const keys = isLink(value) ? literalsBehind(value, 'STRING', prompt, definitions) : [`${id}.${name}`]
+      const isPair = keys.some(isNegative) && !keys.every(isNegative) // one node gives both
       for (const key of keys) {
+        const towards = isPair ? (isNegative(key) ? 'negative' : 'prompt') : both || side === null ? named : side
         const known = found.get(key)
         if (known === undefined || weight[towards] > weight[known]) found.set(key, towards)
       }
     }
   }
 }
+
+const isNegative = (key: string) => /neg/i.test(key.slice(key.indexOf('.')))
 
 /** What the author calls a node; empty where it is only called what every such node is. */
 export function titleOf(prompt: Prompt, definitions: ObjectInfo, id: string): string {

@@ -307,6 +307,112 @@ test('LoRAs kept as objects are parameters part by part', () => {
   expect(prompt['1']!.inputs.lora_1).toBe(one)
 })
 
+describe('nodes that nobody here knows', () => {
+  test.each<[string, Prompt, string[]]>([
+    [
+      'a loader with both texts and the size',
+      {
+        '1': node('Efficient Loader', {
+          positive: 'a cat',
+          negative: 'bad',
+          empty_latent_width: 512,
+          empty_latent_height: 768,
+          batch_size: 1,
+        }),
+        '2': node('KSampler (Efficient)', {
+          seed: 5,
+          sampler_name: 'euler',
+          positive: ['1', 1],
+          negative: ['1', 2],
+          latent_image: ['1', 3],
+        }),
+      },
+      [
+        '1.positive Prompt',
+        '1.negative Negative prompt',
+        '2.seed Seed',
+        '1.empty_latent_width Width',
+        '1.empty_latent_height Height',
+      ],
+    ],
+    [
+      'texts handed on through one node, and a size with proportions',
+      {
+        ...base,
+        '5': node('CR SDXL Aspect Ratio', { width: 1024, height: 1024, aspect_ratio: '3:4', batch_size: 1 }),
+        '7': node('SDXLPromptStyler', { text_positive: 'a fox', text_negative: 'blurry', style: 'base' }),
+        '2': encode(['7', 0]),
+        '3': encode(['7', 1]),
+        '4': sampler({ positive: ['2', 0], negative: ['3', 0], latent_image: ['5', 4] }),
+      },
+      [
+        ...['7.text_positive Prompt', '7.text_negative Negative prompt', '4.seed Seed', '5.aspect_ratio Aspect ratio'],
+        ...['5.width Width', '5.height Height'],
+      ],
+    ],
+    [
+      'a video of a pack with conditions of its own',
+      {
+        '1': node('WanVideoModelLoader', { model: 'wan2.1_t2v_14B.safetensors' }),
+        '3': node('WanVideoTextEncode', { positive_prompt: 'a wave', negative_prompt: 'blurry' }),
+        '4': node('WanVideoEmptyEmbeds', { width: 832, height: 480, num_frames: 81 }),
+        '5': node('WanVideoSampler', {
+          steps: 30,
+          seed: 42,
+          model: ['1', 0],
+          text_embeds: ['3', 0],
+          image_embeds: ['4', 0],
+        }),
+      },
+      [
+        ...[
+          '3.positive_prompt Prompt',
+          '3.negative_prompt Negative prompt',
+          '5.seed Seed',
+          '4.width Width',
+          '4.height Height',
+        ],
+        ...['4.num_frames Length', '1.model Model'],
+      ],
+    ],
+    [
+      'a wildcard encoder whose seed is not the picture’s, and a node that touches up faces',
+      {
+        ...base,
+        '2': node('ImpactWildcardEncode', {
+          wildcard_text: 'a __animal__',
+          populated_text: 'a fox',
+          seed: 3,
+          clip: ['1', 1],
+        }),
+        '4': sampler({ positive: ['2', 2], negative: ['2', 2] }),
+        '6': node('VAEDecode', { samples: ['4', 0], vae: ['1', 2] }),
+        '7': node('FaceDetailer', { seed: 4, image: ['6', 0], positive: ['2', 2], negative: ['2', 2] }),
+      },
+      [
+        ...[
+          '2.wildcard_text Prompt',
+          '2.seed Seed (ImpactWildcardEncode)',
+          '4.seed Seed',
+          '7.seed Seed (FaceDetailer)',
+        ],
+        ...['5.width Width', '5.height Height'],
+      ],
+    ],
+  ])('%s', (_, prompt, expected) => {
+    const roles = ['prompt', 'negative', 'seed', 'aspect-ratio', 'width', 'height', 'length', 'model']
+    expect(shown(prompt, ...roles)).toEqual(expected)
+  })
+})
+
+test('a graph of twenty thousand nodes of one kind is named in a moment', () => {
+  const prompt: Prompt = {}
+  for (let id = 0; id < 20_000; id++) prompt[String(id)] = node('LoadImage', { image: 'a.png' })
+  const started = performance.now()
+  expect(find(prompt).at(-1)!.name).toBe('Image 20000')
+  expect(performance.now() - started).toBeLessThan(5_000)
+})
+
 describe('in Chinese', () => {
   test('every word names are made of is there', () => {
     const words = [
