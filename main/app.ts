@@ -152,8 +152,8 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   }
   const life = lifecycle(
     options.idle
-      ? [thumbnails, fleet, importer, telling]
-      : [thumbnails, artifacts, fleet, importer, telling, editors, dispatcher, awake],
+      ? [thumbnails, fleet, localEngine, importer, telling]
+      : [thumbnails, artifacts, fleet, localEngine, importer, telling, editors, dispatcher, awake],
   )
   return {
     ...life,
