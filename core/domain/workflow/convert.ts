@@ -45,8 +45,10 @@ function convertFlat(flat: Flat): { prompt: Prompt; problems: Problem[] } {
     const title = titleOf(one)
     const inputs: Record<string, Json> = {}
     problems.push(...placementProblems(one, title))
-    for (const widget of one.placement.widgets)
-      inputs[widget.input.name] = literal(widget.input, widgetValue(one, widget))
+    for (const widget of one.placement.widgets) {
+      const value = widgetValue(one, widget)
+      if (value !== null || widget.at !== null) inputs[widget.input.name] = literal(widget.input, value)
+    }
     for (const input of node.inputs) {
       if (input.link === null || input.name === '') continue
       problems.push(...connect(one, input, sourceOf(one.context, node, input, flat, memo), inputs, title))
@@ -76,10 +78,8 @@ function followChoice(inputs: Record<string, Json>) {
 
 /** A list would be read as a link, so it is wrapped; the server unwraps it. */
 export function literal(input: PlacedWidget['input'], value: Json): Json {
-  if (widgetTypeOf(input) === 'CURVE' && typeof value === 'object' && value !== null) {
-    return isJsonObject(value) && '__value__' in value ? value : { __type__: 'CURVE', __value__: value }
-  }
-  return Array.isArray(value) ? { __value__: value } : value
+  if (!Array.isArray(value)) return value
+  return widgetTypeOf(input) === 'CURVE' ? { __type__: 'CURVE', __value__: value } : { __value__: value }
 }
 
 function placementProblems({ id, node, definition, placement }: FlatNode, title: string): Problem[] {
@@ -99,7 +99,9 @@ function placementProblems({ id, node, definition, placement }: FlatNode, title:
   }
   for (const { input, value } of placement.widgets) {
     if (!browserWidgets.has(input.type) || !isEmpty(value)) continue
-    problems.push(problem('loss', 'browser-widget', { title, input: input.name }, { ...at, input: input.name }))
+    // Without its view of a model, a node takes the camera's usual place.
+    const kind = input.name === 'viewport_state' ? 'warning' : 'loss'
+    problems.push(problem(kind, 'browser-widget', { title, input: input.name }, { ...at, input: input.name }))
   }
   const linked = new Set(node.inputs.flatMap(({ name, link }) => (link === null ? [] : [name])))
   const missing = defaulted.filter((name) => !linked.has(name))
@@ -108,7 +110,14 @@ function placementProblems({ id, node, definition, placement }: FlatNode, title:
   return problems
 }
 /** Widgets whose value is made in the browser at the moment of queueing: a camera's picture, a view of a 3D model. */
-const browserWidgets = new Set(['WEBCAM', 'AUDIO_RECORD', 'PAINTER', 'LOAD_3D', 'LOAD_3D_ANIMATION'])
+const browserWidgets = new Set([
+  'WEBCAM',
+  'AUDIO_RECORD',
+  'PAINTER',
+  'LOAD_3D',
+  'LOAD_3D_ANIMATION',
+  'LOAD_3D_ADVANCED',
+])
 const shown = (value: Json) => (typeof value === 'object' ? '{…}' : String(value).slice(0, 60))
 
 /** Writes what a connected input gets into `inputs`. */

@@ -40,20 +40,19 @@ function readSpec(name: string, spec: InputSpec, required: boolean): InputDefini
   return { name, type: String(type), options, choices, required }
 }
 
+/** Widgets the editor gives to a class by itself, after those of its definition. */
+export function editorsOwn({ name }: Pick<NodeDefinition, 'name'>): InputDefinition[] {
+  const own = (name: string, type: string) => [{ name, type, options: {}, choices: null, required: true }]
+  if (name === 'SaveGLB' || name === 'Preview3D') return own('image', 'PREVIEW_3D')
+  return name === 'Load3DAdvanced' ? own('viewport_state', 'LOAD_3D_ADVANCED') : []
+}
+
 /** Types the editor draws a widget for; others are sockets. */
 const widgetTypes = new Set([
   ...['INT', 'FLOAT', 'STRING', 'BOOLEAN', 'COMBO', 'COMFY_DYNAMICCOMBO_V3', 'MARKDOWN', 'IMAGEUPLOAD', 'COLOR'],
   ...['IMAGECOMPARE', 'BOUNDING_BOX', 'CHART', 'GALLERIA', 'PAINTER', 'TEXTAREA', 'CURVE', 'RANGE', 'AUDIO_UI'],
-  ...[
-    'AUDIOUPLOAD',
-    'AUDIO_RECORD',
-    'WEBCAM',
-    'LOAD_3D',
-    'LOAD_3D_ANIMATION',
-    'COMPOSITOR',
-    'COLORS',
-    'BOUNDING_BOXES',
-  ],
+  ...['AUDIOUPLOAD', 'AUDIO_RECORD', 'WEBCAM', 'LOAD_3D', 'LOAD_3D_ANIMATION', 'LOAD_3D_ADVANCED', 'PREVIEW_3D'],
+  ...['COMPOSITOR', 'COLORS', 'BOUNDING_BOXES', 'VIDEO_EDIT'],
 ])
 
 export function isWidget({ type, options }: InputDefinition): boolean {
@@ -108,18 +107,43 @@ function memberOf(input: InputDefinition, name: string): InputDefinition {
   return { ...(member ?? { type: '*', options: {}, choices: null }), name, required: false }
 }
 
-/** What the editor puts into a widget that has no stored value. */
+/** What the editor puts into a widget that has no stored value; null: nothing, which then is not in the prompt. */
 export function defaultOf(input: InputDefinition): Json {
-  if (input.options.default !== undefined) return input.options.default
-  if (isDynamicCombo(input)) return keysOf(input)[0] ?? ''
-  switch (widgetTypeOf(input)) {
+  const { default: given } = input.options
+  if (isDynamicCombo(input)) return keysOf(input)[0] ?? null // it looks for no default
+  const type = widgetTypeOf(input)
+  if (type === 'COMBO') return given || (input.choices?.[0] ?? (input.options.remote ? 'Loading...' : null))
+  if (given !== undefined && given !== null) return given
+  switch (type) {
     case 'INT':
     case 'FLOAT':
-      return typeof input.options.min === 'number' && input.options.min > 0 ? input.options.min : 0
+      return 0
     case 'BOOLEAN':
       return false
-    case 'COMBO':
-      return input.choices?.[0] ?? ''
+    case 'COLOR':
+      return '#000000'
+    case 'IMAGECOMPARE':
+      return ['', '']
+    case 'BOUNDING_BOX':
+      return { x: 0, y: 0, width: 512, height: 512 }
+    case 'RANGE':
+      return { min: 0, max: 1 }
+    case 'CURVE': {
+      const [from, to]: Json[][] = [
+        [0, 0],
+        [1, 1],
+      ]
+      return { points: [from!, to!], interpolation: 'monotone_cubic' }
+    }
+    case 'COLORS':
+    case 'BOUNDING_BOXES':
+    case 'GALLERIA':
+      return []
+    case 'CHART':
+    case 'COMPOSITOR':
+      return {}
+    case 'VIDEO_EDIT':
+      return { trim: { start_time: 0, duration: 0 }, crop: { x: 0, y: 0, width: 0, height: 0 } }
     default:
       return ''
   }

@@ -37,7 +37,7 @@ export interface EditorGraph {
   nodes: Map<string, EditorNode>
   links: Map<string, EditorLink>
   /** Of a subgraph: what its instances show outside. */
-  inputs: { name: string; label: string | null; type: Json }[]
+  inputs: { name: string; label: string | null; type: Json; links: string[] }[]
   outputs: { name: string; type: Json }[]
   name: string
 }
@@ -81,7 +81,63 @@ export function readEditor(workflow: EditorWorkflow, name = 'The workflow'): Edi
   for (const [key, group] of Object.entries(object(object(workflow.extra).groupNodes))) {
     if (isJsonObject(group)) groupNodes.set(key, group)
   }
-  return { root: readGraph(workflow, name), subgraphs, groupNodes }
+  const root = readGraph(workflow, name)
+  renumber(workflow, root, subgraphs)
+  return { root, subgraphs, groupNodes }
+}
+
+/**
+ * Gives nodes inside subgraphs numbers of their own where another graph has the same, as today's editor does when it
+ * opens a file: in the order of the file, each the next above the highest so far. A file without the editor's counter
+ * was written by hand or program, and keeps its numbers.
+ */
+function renumber(workflow: EditorWorkflow, root: EditorGraph, subgraphs: EditorDocument['subgraphs']) {
+  const listed = list(object(workflow.definitions).subgraphs).flatMap((raw) => {
+    const graph = subgraphs.get(idOf(object(raw).id) ?? '')
+    return graph ? [graph] : []
+  })
+  const used = new Set([...root.nodes.values()].flatMap(({ id, raw }) => (typeof raw.id === 'number' ? [id] : [])))
+  const counter = workflow.version === 0.4 ? workflow.last_node_id : object(workflow.state).lastNodeId
+  if (typeof counter !== 'number') return
+  let last = counter
+  const renamed = new Map<EditorGraph, Map<string, string>>()
+  for (const graph of new Set(listed)) {
+    const names = new Map<string, string>()
+    for (const { id } of graph.nodes.values()) {
+      const number = /^(0|[1-9]\d{0,8})$/.test(id) ? Number(id) : 0
+      if (!used.has(id)) last = Math.max(last, number)
+      else {
+        while (used.has(String(++last)));
+        names.set(id, String(last))
+      }
+      used.add(names.get(id) ?? id)
+    }
+    if (names.size > 0) renamed.set(graph, names)
+  }
+  for (const [graph, names] of renamed) rename(graph, names)
+  if (renamed.size === 0) return
+  for (const graph of [root, ...listed]) {
+    for (const node of graph.nodes.values()) {
+      const inside = subgraphs.get(node.type)
+      const names = inside && renamed.get(inside)
+      const { proxyWidgets } = node.properties
+      if (!names || !Array.isArray(proxyWidgets)) continue
+      const renewed = proxyWidgets.map((entry) => {
+        const name = Array.isArray(entry) ? names.get(String(entry[0])) : undefined
+        return Array.isArray(entry) && name !== undefined ? [name, ...entry.slice(1)] : entry
+      })
+      node.properties = { ...node.properties, proxyWidgets: renewed }
+    }
+  }
+}
+
+function rename(graph: EditorGraph, names: Map<string, string>) {
+  graph.nodes = new Map([...graph.nodes.values()].map((node) => [names.get(node.id) ?? node.id, node]))
+  for (const [id, node] of graph.nodes) node.id = id
+  for (const link of graph.links.values()) {
+    link.from = names.get(link.from) ?? link.from
+    link.to = names.get(link.to) ?? link.to
+  }
 }
 
 function readGraph(graph: JsonObject, name: string): EditorGraph {
@@ -108,8 +164,9 @@ function readGraph(graph: JsonObject, name: string): EditorGraph {
     nodes,
     links,
     inputs: list(graph.inputs).map((input) => {
-      const { name, type, label, localized_name } = object(input)
-      return { name: text(name) ?? '', type: type ?? '*', label: text(label) ?? text(localized_name) }
+      const { name, type, label, localized_name, linkIds } = object(input)
+      const links = list(linkIds).flatMap((id) => idOf(id) ?? [])
+      return { name: text(name) ?? '', type: type ?? '*', label: text(label) ?? text(localized_name), links }
     }),
     outputs: list(graph.outputs).map((output) => ({
       name: text(object(output).name) ?? '',

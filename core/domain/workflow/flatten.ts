@@ -2,7 +2,7 @@ import type { NodeDefinition, ObjectInfo } from '../../contract/comfyui.ts'
 import { AppError } from '../../contract/errors.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
 import type { Problem } from '../../contract/workflow.ts'
-import { definitionOf } from './definitions.ts'
+import { definitionOf, inputsOf, isWidget } from './definitions.ts'
 import {
   bypassed,
   type EditorDocument,
@@ -25,13 +25,15 @@ export interface Context {
   /** Ids of the instances around it, `''` for the root. */
   path: string
   host: { context: Context; node: EditorNode } | null
-  /** Values an instance around it gives to widgets inside, by `promotedKey`. */
-  promoted: Map<string, PromotedValue>
+  /** What the widgets of the instance around it hold, by the number of the subgraph's input. */
+  given: Map<number, GivenValue>
+  /** Values for widgets inside that no input of the subgraph leads to, by `promotedKey`. */
+  promoted: Map<string, GivenValue>
   inside: Map<string, Context>
 }
-interface PromotedValue {
+interface GivenValue {
   value: Json
-  at: Keeper
+  at: Keeper | null
 }
 /** Where a file keeps a value: at a position of a node's `widgets_values`, under a name, or both. */
 export interface Keeper {
@@ -56,6 +58,13 @@ export interface Flat {
   broadcasters: { node: EditorNode; context: Context }[]
   definitions: ObjectInfo
   document: EditorDocument
+  /** The widgets of instances, worked out once. */
+  hosts: Map<EditorNode, Host>
+}
+/** An instance of a subgraph as a node: the values it has for what is inside. */
+interface Host {
+  given: Map<number, GivenValue>
+  promoted: Map<string, GivenValue>
 }
 
 export type Virtual = 'drop' | 'reroute' | 'primitive' | 'set' | 'get' | 'broadcast' | 'subgraph'
@@ -90,8 +99,9 @@ export const pathOf = (context: Context, node: EditorNode) =>
  * @throws AppError 'import.too-many-nodes': subgraphs in subgraphs multiply
  */
 export function flatten(document: EditorDocument, definitions: ObjectInfo, maxNodes = 50_000): Flat {
-  const flat: Flat = { nodes: [], problems: [], broadcasters: [], definitions, document }
-  const root: Context = { graph: document.root, path: '', host: null, promoted: new Map(), inside: new Map() }
+  const flat: Flat = { nodes: [], problems: [], broadcasters: [], definitions, document, hosts: new Map() }
+  const nobody = { given: new Map(), promoted: new Map() }
+  const root: Context = { graph: document.root, path: '', host: null, ...nobody, inside: new Map() }
   const waiting: Context[] = [root]
   let seen = 0
   for (let context = waiting.pop(); context; context = waiting.pop()) {
@@ -99,8 +109,10 @@ export function flatten(document: EditorDocument, definitions: ObjectInfo, maxNo
       if (++seen > maxNodes) {
         throw new AppError('import.too-many-nodes', { name: 'The workflow', nodes: seen, limit: maxNodes })
       }
-      if (node.mode === muted || node.mode === bypassed) continue
       const virtual = virtualOf(node, flat)
+      // A muted or bypassed instance inside a subgraph keeps its nodes: the editor asks for the mode at the root only.
+      const kept = virtual === 'subgraph' && context.host !== null
+      if ((node.mode === muted || node.mode === bypassed) && !kept) continue
       if (virtual === 'subgraph') {
         const inside = enter(context, node, flat)
         if (inside) waiting.push(inside)
@@ -148,7 +160,7 @@ export function enter(context: Context, node: EditorNode, flat: Flat): Context |
     graph,
     path: pathOf(context, node),
     host: { context, node },
-    promoted: promotedValues(context, node, graph, flat),
+    ...hostOf(node, graph, flat),
     inside: new Map(),
   }
   context.inside.set(node.id, inside)
@@ -156,72 +168,160 @@ export function enter(context: Context, node: EditorNode, flat: Flat): Context |
 }
 
 /**
- * The values an instance keeps for widgets inside it. Editors stored them in four ways: one for each promoted input in
- * order; beside `proxyWidgets`; nowhere (the inner widgets count); by name.
+ * The widgets an instance has, one for each input of its subgraph that leads to a widget: at first they hold what the
+ * widget inside holds; then what the instance stored for them in order; then what it stored beside `proxyWidgets`,
+ * which may also name a widget that no input leads to; then by name.
  */
-function promotedValues(context: Context, node: EditorNode, graph: EditorGraph, flat: Flat): Context['promoted'] {
-  const promoted: Context['promoted'] = new Map()
-  const give = (input: string, given: PromotedValue) => {
-    const slot = graph.inputs.findIndex(({ name }) => name === input)
-    for (const link of linksFrom(graph, slot)) {
-      const widget = graph.nodes
-        .get(link.to)
-        ?.inputs.find(({ link: id }) => id !== null && graph.links.get(id) === link)
-      if (widget) promoted.set(promotedKey(link.to, widget.widget ?? widget.name), given)
-    }
-  }
-  const keep = (input: string, value: Json | undefined, index: number | null, name: string | null) => {
-    if (value !== undefined && value !== null) give(input, { value, at: { node, index, name } })
-  }
+function hostOf(node: EditorNode, graph: EditorGraph, flat: Flat): Host {
+  const known = flat.hosts.get(node)
+  if (known) return known
+  const host: Host = { given: new Map(), promoted: new Map() }
+  flat.hosts.set(node, host) // before looking inside: a subgraph may hold itself
+  const sources = graph.inputs.map((_, slot) => widgetBehind(graph, slot, flat))
   const values = Array.isArray(node.raw.widgets_values) ? node.raw.widgets_values : []
   const named = isJsonObject(node.raw.widgets_values_named) ? node.raw.widgets_values_named : {}
-  const proxies = proxyWidgets(node)
-  proxies.forEach(([inner, widget], index) => {
-    const value = values[index]
-    if (value === undefined || value === null) return
-    const linked = inner === '-1' ? widget : inputLeadingTo(graph, inner, widget)
-    if (linked !== null) keep(linked, value, index, null)
-    else if (graph.nodes.has(inner))
-      promoted.set(promotedKey(inner, widget), { value, at: { node, index, name: null } })
+  const saved = quarantined(node)
+  let position = 0
+  sources.forEach((source, slot) => {
+    if (!source) return
+    const { name } = graph.inputs[slot]!
+    const index = position++
+    const byName = named[name] ?? saved.get(name)
+    const value = byName ?? values[index] ?? null
+    const at = { node, index: index < values.length ? index : null, name: name in named ? name : null }
+    host.given.set(slot, value === null ? source.holds : { value, at: saved.has(name) ? null : at })
   })
-  const positions = proxies.length > 0 ? [] : promotedInputs(graph, flat)
-  positions.forEach((name, index) => {
-    keep(name, values[index], index, null)
+  proxyWidgets(node).forEach(([inner, widget], index) => {
+    const value = values[index] ?? null
+    const given = value === null ? null : { value, at: { node, index, name: null } }
+    const slot =
+      inner === '-1'
+        ? graph.inputs.findIndex(({ name }) => name === widget)
+        : sources.findIndex((source) => source?.node === inner && source.widget === widget)
+    const target = graph.nodes.get(inner)
+    if (sources[slot]) host.given.set(slot, given ?? host.given.get(slot)!)
+    else if (target)
+      for (const [key, value] of turnedBy(target, widget, given, graph, flat)) host.promoted.set(key, value)
   })
-  for (const [name, value] of Object.entries(named)) {
-    const index = positions.indexOf(name)
-    keep(name, value, index < 0 ? null : index, name)
+  return host
+}
+
+/** What a proxy turns inside a subgraph where no input leads to its widget: today's editor makes such an input. */
+function turnedBy(
+  node: EditorNode,
+  widget: string,
+  given: GivenValue | null,
+  graph: EditorGraph,
+  flat: Flat,
+): [string, GivenValue][] {
+  if (virtualOf(node, flat) === 'primitive') {
+    const targets = primitiveTargets(node, graph, flat)
+    const first = targets.map(({ node, input }) => widgetOf(node, input, flat)).find((one) => one !== null)
+    const value = given ?? first
+    return value ? targets.map(({ node, input }) => [promotedKey(node.id, input.name), value]) : []
   }
-  for (const { name } of graph.inputs) {
-    const outer = context.promoted.get(promotedKey(node.id, name)) // promoted once more, further out: that one counts
-    if (outer) give(name, outer)
-  }
-  return promoted
+  const name = widgetMeant(node, widget, flat)
+  const input = node.inputs.find((one) => (one.widget ?? one.name) === name)
+  // The new input takes the place of a link, even where the instance has no value for it.
+  const value = given ?? (input && input.link !== null ? widgetOf(node, input, flat) : null)
+  return value ? [[promotedKey(node.id, name), value]] : []
 }
 
-/** The subgraph input that is connected to this widget of an inner node. */
-function inputLeadingTo(graph: EditorGraph, inner: string, widget: string): string | null {
-  const socket = graph.nodes.get(inner)?.inputs.find((input) => (input.widget ?? input.name) === widget)
-  const link = socket?.link ? graph.links.get(socket.link) : undefined
-  return link?.from === subgraphInput ? (graph.inputs[link.fromSlot]?.name ?? null) : null
-}
-
-function linksFrom(graph: EditorGraph, slot: number): EditorLink[] {
-  return slot < 0 ? [] : (indexOf(graph).fromInput.get(slot) ?? [])
-}
-
-/** Subgraph inputs that lead to a widget, in order: each has a value on the instance. */
-function promotedInputs(graph: EditorGraph, flat: Flat): string[] {
-  return graph.inputs.flatMap(({ name }, slot) => {
-    const leads = linksFrom(graph, slot).some((link) => {
-      const target = graph.nodes.get(link.to)
-      const input = target?.inputs.find(({ link: id }) => id !== null && graph.links.get(id) === link)
-      return input !== undefined && (input.widget !== null || (target !== undefined && isVirtualWidget(target, flat)))
-    })
-    return leads ? [name] : []
+/** The widgets a primitive turns, by the slots its links name; none where one of them does not fit. */
+function primitiveTargets(primitive: EditorNode, graph: EditorGraph, flat: Flat) {
+  const [output] = Array.isArray(primitive.raw.outputs) ? primitive.raw.outputs : []
+  const ids = isJsonObject(output) && Array.isArray(output.links) ? output.links.map(String) : []
+  const targets = ids.flatMap((id) => {
+    const link = graph.links.get(id)
+    const node = graph.nodes.get(link?.to ?? '')
+    const input = node && link && inputsAsShown(node, flat)[link.toSlot]
+    return node && input ? [{ node, input }] : []
   })
+  const type = primitive.outputs[0]?.type ?? '*'
+  const fits = ({ input }: { input: EditorInput }) => input.type === type || input.type === '*' || type === '*'
+  return targets.length === ids.length && targets.every(fits) ? targets : []
 }
-const isVirtualWidget = (node: EditorNode, flat: Flat) => virtualOf(node, flat) === 'primitive'
+
+/** What the widget behind a socket holds. */
+function widgetOf(node: EditorNode, input: EditorInput, flat: Flat): GivenValue | null {
+  const virtual = virtualOf(node, flat)
+  if (virtual === 'subgraph') {
+    const inside = flat.document.subgraphs.get(node.type)
+    const slot = inside?.inputs.findIndex(({ name }) => name === input.name) ?? -1
+    return (inside && hostOf(node, inside, flat).given.get(slot)) ?? null
+  }
+  if (virtual !== null) return null
+  const definition = definitionOf(flat.definitions, node.type)
+  const name = definition ? input.name : input.widget
+  const placed = placeWidgets(node, definition).widgets.find((one) => one.input.name === name)
+  return placed ? { value: placed.value, at: { node, index: placed.at, name: placed.input.name } } : null
+}
+
+/**
+ * The sockets of a node as the editor orders them, whatever the file's order: those of its definition, first without
+ * a widget, then with. Inputs that come and go stand as the file has them.
+ */
+function inputsAsShown(node: EditorNode, flat: Flat): EditorInput[] {
+  const definition = definitionOf(flat.definitions, node.type)
+  const declared = definition ? inputsOf(definition) : []
+  if (!definition || declared.some(({ type }) => /^COMFY_(DYNAMIC|AUTOGROW|MATCHTYPE)/.test(type))) return node.inputs
+  const byName = new Map(node.inputs.map((input) => [input.name, input]))
+  const shown = declared.map((input): EditorInput => {
+    const widget = isWidget(input) ? input.name : null
+    return { link: null, ...byName.get(input.name), name: input.name, type: input.type, widget }
+  })
+  const names = new Set(declared.map(({ name }) => name))
+  return [
+    ...shown.filter(({ widget }) => widget === null),
+    ...shown.filter(({ widget }) => widget !== null),
+    ...node.inputs.filter(({ name }) => !names.has(name)),
+  ]
+}
+
+interface WidgetBehind {
+  node: string
+  widget: string
+  holds: GivenValue
+}
+/** The first widget that an input of a subgraph leads to: it is shown on the instances. */
+function widgetBehind(graph: EditorGraph, slot: number, flat: Flat): WidgetBehind | null {
+  const { fromInput } = indexOf(graph)
+  const listed = graph.inputs[slot]!.links.filter((id) => graph.links.get(id)?.fromSlot === slot)
+  const ids = listed.length > 0 ? listed : (fromInput.get(slot) ?? [])
+  for (const id of ids) {
+    const link = graph.links.get(id)
+    const node = graph.nodes.get(link?.to ?? '')
+    const input = node?.inputs.find((one) => one.link === id)
+    if (!node || !input) continue
+    const holds = widgetOf(node, input, flat)
+    const isInstance = virtualOf(node, flat) === 'subgraph'
+    if (holds) return { node: node.id, widget: isInstance ? input.name : (holds.at?.name ?? input.name), holds }
+  }
+  return null
+}
+
+/** Proxies may name a widget of an instance inside by what it leads to, and carry numbers of nodes in front. */
+function widgetMeant(node: EditorNode, widget: string, flat: Flat): string {
+  const name = widget.replace(/^(\s*\d+\s*:\s*)+/, '')
+  const inside = flat.document.subgraphs.get(node.type)
+  if (!inside || inside.inputs.some((input) => input.name === widget)) return inside ? widget : name
+  const slot = inside.inputs.findIndex((_, index) => widgetBehind(inside, index, flat)?.widget === name)
+  return inside.inputs[slot]?.name ?? name
+}
+
+/** Values the editor kept aside when it could not bring a proxy over. */
+function quarantined({ properties }: EditorNode): Map<string, Json> {
+  const entries = Array.isArray(properties.proxyWidgetErrorQuarantine) ? properties.proxyWidgetErrorQuarantine : []
+  const kept = new Map<string, Json>()
+  for (const entry of entries) {
+    if (!isJsonObject(entry) || !Array.isArray(entry.originalEntry)) continue
+    const [node, name] = entry.originalEntry
+    const { hostValue = null } = entry
+    if (String(node) === '-1' && typeof name === 'string' && hostValue !== null && !kept.has(name))
+      kept.set(name, hostValue)
+  }
+  return kept
+}
 
 /** `[inner node or -1, widget]`; saved as a list or as JSON in a string. Controls and previews are no inputs. */
 function proxyWidgets(node: EditorNode): [string, string][] {
@@ -238,7 +338,8 @@ function proxyWidgets(node: EditorNode): [string, string][] {
 }
 
 interface GraphIndex {
-  fromInput: Map<number, EditorLink[]>
+  /** Ids of the links from each of the subgraph's inputs. */
+  fromInput: Map<number, string[]>
   toOutput: Map<number, EditorLink>
   sets: Map<string, EditorNode>
 }
@@ -247,11 +348,11 @@ function indexOf(graph: EditorGraph): GraphIndex {
   const known = indexes.get(graph)
   if (known) return known
   const index: GraphIndex = { fromInput: new Map(), toOutput: new Map(), sets: new Map() }
-  for (const link of graph.links.values()) {
+  for (const [id, link] of graph.links) {
     if (link.from === subgraphInput) {
       const links = index.fromInput.get(link.fromSlot)
-      if (links) links.push(link)
-      else index.fromInput.set(link.fromSlot, [link])
+      if (links) links.push(id)
+      else index.fromInput.set(link.fromSlot, [id])
     }
     if (link.to === subgraphOutput) index.toOutput.set(link.toSlot, link)
   }
@@ -294,14 +395,15 @@ export function sourceOf(
   flat: Flat,
   memo: Map<string, Source>,
 ): Source {
+  const turned = promotedIn(context, node, input.widget ?? input.name)
+  if (turned) return { is: 'value', from: 'instance', ...turned }
   const passed: string[] = []
-  const wanted = input.type
-  let fallback: Source | null = null
+  let wanted = input.type
   const end = (source: Source) => {
     for (const key of passed) memo.set(key, source)
-    return source.is === 'nothing' && source.because === 'open' && fallback ? fallback : source
+    return source
   }
-  let here: { context: Context; node: EditorNode; input: EditorInput } | null = { context, node, input }
+  let here: Place | null = { context, node, input }
   let origin: { context: Context; node: string; slot: number } | null = null
   const seen = new Set<string>()
   for (;;) {
@@ -311,10 +413,10 @@ export function sourceOf(
       const link = graph.links.get(here.input.link)
       if (!link) return end({ is: 'nothing', because: 'dangling' })
       if (link.from === subgraphInput && host) {
-        const climbed = climb(here, link, host, flat)
+        const climbed: Place | Source = climb(here, link, host)
         if ('is' in climbed) return end(climbed)
-        fallback ??= keptValue(here, link, flat)
         here = climbed
+        wanted = here.input.type
         if (!visit(`in ${here.context.path} ${here.node.id} ${here.input.name}`))
           return end({ is: 'nothing', because: 'cycle' })
         continue
@@ -323,6 +425,12 @@ export function sourceOf(
       here = null
     }
     if (!origin) return end({ is: 'nothing', because: 'open' })
+    const primitive = primitiveAt(origin, flat)
+    if (primitive) {
+      // The editor writes its value into the widgets it is connected to, and nowhere further.
+      const direct = origin.context === context && context.graph.links.get(input.link ?? '')?.from === origin.node
+      return direct ? primitive : end({ is: 'nothing', because: 'primitive' })
+    }
     const key: string = `${origin.context.path} ${origin.node} ${origin.slot} ${typeof wanted === 'string' ? wanted : '?'}`
     const known = memo.get(key)
     if (known) return end(known)
@@ -332,6 +440,7 @@ export function sourceOf(
     if ('is' in step) return end(step)
     here = step.here ?? null
     origin = step.origin ?? null
+    if (here?.node.mode === bypassed) wanted = here.input.type
   }
   function visit(key: string) {
     if (seen.has(key)) return false
@@ -340,49 +449,40 @@ export function sourceOf(
   }
 }
 
+interface Place {
+  context: Context
+  node: EditorNode
+  input: EditorInput
+}
 interface Step {
-  here?: { context: Context; node: EditorNode; input: EditorInput }
+  here?: Place
   origin?: { context: Context; node: string; slot: number }
 }
 
-/** From an input inside a subgraph to the same input of the instance around it, or to the value kept there. */
-function climb(
-  here: { context: Context; node: EditorNode; input: EditorInput },
-  link: EditorLink,
-  host: NonNullable<Context['host']>,
-  flat: Flat,
-): { context: Context; node: EditorNode; input: EditorInput } | Source {
-  const declared = here.context.graph.inputs[link.fromSlot]
+/** From an input inside a subgraph to the same input of the instance around it, or to the value its widget holds. */
+function climb(here: Place, link: EditorLink, host: NonNullable<Context['host']>): Place | Source {
+  const { graph, given } = here.context
+  const declared = graph.inputs[link.fromSlot]
   if (!declared) return { is: 'nothing', because: 'dangling' }
   const outer =
     host.node.inputs.find(({ name }) => name === declared.name) ??
-    (host.node.inputs.length === here.context.graph.inputs.length
+    (host.node.inputs.length === graph.inputs.length
       ? sameType(host.node.inputs[link.fromSlot], declared.type)
       : undefined)
-  if (outer && outer.link !== null) return { context: host.context, node: host.node, input: outer }
-  return keptValue(here, link, flat) ?? { is: 'nothing', because: 'open' }
+  const further = promotedIn(host.context, host.node, declared.name)
+  if (!further && outer && outer.link !== null) return { context: host.context, node: host.node, input: outer }
+  const kept = further ?? given.get(link.fromSlot)
+  return kept ? { is: 'value', from: 'instance', ...kept } : { is: 'nothing', because: 'open' }
 }
-function keptValue(here: { context: Context; input: EditorInput }, link: EditorLink, flat: Flat): Source | null {
-  const { graph, promoted } = here.context
-  const kept = promoted.get(promotedKey(link.to, here.input.widget ?? here.input.name))
-  if (kept) return { is: 'value', value: kept.value, from: 'instance', at: kept.at }
-  if (here.input.widget !== null) return null
-  // A socket beside a widget on the same subgraph input gets what that widget holds.
-  for (const other of linksFrom(graph, link.fromSlot)) {
-    const node = graph.nodes.get(other.to)
-    const socket = node?.inputs.find(({ link: id }) => id !== null && graph.links.get(id) === other)
-    if (!node || !socket || socket.widget === null || virtualOf(node, flat) !== null) continue
-    const { widgets } = placeWidgets(node, definitionOf(flat.definitions, node.type))
-    const widget = widgets.find(({ input }) => input.name === socket.widget)
-    if (widget)
-      return {
-        is: 'value',
-        value: widget.value,
-        from: 'instance',
-        at: { node, index: widget.at, name: widget.input.name },
-      }
-  }
-  return null
+
+/** What a primitive turns its widgets to, even a muted one. */
+function primitiveAt({ context, node: id }: NonNullable<Step['origin']>, flat: Flat): Source | null {
+  const node = context.graph.nodes.get(id)
+  if (!node || virtualOf(node, flat) !== 'primitive') return null
+  const values = node.raw.widgets_values
+  const value = Array.isArray(values) ? values[0] : undefined
+  if (value === undefined) return { is: 'nothing', because: 'primitive' }
+  return { is: 'value', value, from: 'primitive', at: { node, index: 0, name: null } }
 }
 const sameType = (input: EditorInput | undefined, type: Json) =>
   input && typesFit(input.type, type) ? input : undefined
@@ -393,19 +493,12 @@ function follow(origin: { context: Context; node: string; slot: number }, wanted
   const node = context.graph.nodes.get(origin.node)
   if (!node) return { is: 'nothing', because: 'dangling' }
   const virtual = virtualOf(node, flat)
-  if (virtual === 'primitive') {
-    // even a muted one gives its value: the editor copies it while the person types
-    const values = node.raw.widgets_values
-    const value = Array.isArray(values) ? values[0] : undefined
-    if (value === undefined) return { is: 'nothing', because: 'primitive' }
-    return { is: 'value', value, from: 'primitive', at: { node, index: 0, name: null } }
-  }
   if (node.mode === muted) return { is: 'nothing', because: 'muted' }
   const through = (input: EditorInput | undefined): Source | Step =>
     input
       ? { here: { context, node, input } }
       : { is: 'nothing', because: node.mode === bypassed ? 'bypassed' : 'open' }
-  if (node.mode === bypassed && virtual !== 'get') return through(passThrough(node, slot, wanted))
+  if (node.mode === bypassed && virtual !== 'get') return through(passThrough(node, slot, wanted, flat))
   switch (virtual) {
     case null:
       return { is: 'link', id: pathOf(context, node), slot, type: node.outputs[slot]?.type ?? '*' }
@@ -438,14 +531,15 @@ function follow(origin: { context: Context; node: string; slot: number }, wanted
 }
 
 /** The input whose value a bypassed node hands to one of its outputs. */
-export function passThrough(node: EditorNode, slot: number, wanted: Json): EditorInput | undefined {
-  const { inputs } = node
-  const type = node.outputs[slot]?.type
-  if (wanted === '*' || wanted === '' || wanted === 0) return inputs[slot] ?? inputs[0]
+function passThrough(node: EditorNode, slot: number, wanted: Json, flat: Flat): EditorInput | undefined {
+  const inputs = inputsAsShown(node, flat)
+  if (wanted === '*' || wanted === '') return inputs[slot] ?? inputs[0]
+  const declared = definitionOf(flat.definitions, node.type)?.output[slot]
+  const type = typeof declared === 'string' && declared !== 'COMFY_MATCHTYPE_V3' ? declared : node.outputs[slot]?.type
   const fits = (input: EditorInput | undefined) =>
     input !== undefined && typesFit(input.type, type) && typesFit(input.type, wanted)
   if (fits(inputs[slot])) return inputs[slot]
-  return inputs.find((input) => input.type === type && typesFit(input.type, wanted)) ?? inputs.find(fits)
+  return inputs.find((input) => input.type === wanted) ?? inputs.find(fits)
 }
 
 /** Where the file keeps the value of each literal, by `NODE.INPUT`: a primitive, an instance around it, its own node. */
@@ -456,7 +550,7 @@ export function keepersOf(flat: Flat): Map<string, Keeper> {
     const { id, node, context, placement } = one
     for (const { input, at } of placement.widgets) {
       const promoted = promotedTo(one, input.name)
-      if (promoted) keepers.set(`${id}.${input.name}`, promoted.at)
+      if (promoted?.at) keepers.set(`${id}.${input.name}`, promoted.at)
       else if (at !== null) keepers.set(`${id}.${input.name}`, { node, index: at, name: input.name })
     }
     for (const input of node.inputs) {
@@ -469,5 +563,8 @@ export function keepersOf(flat: Flat): Map<string, Keeper> {
 }
 
 /** The value the instance around gives to a widget that has no link. */
-export const promotedTo = ({ context, node }: FlatNode, widget: string): PromotedValue | undefined =>
-  context.promoted.get(promotedKey(node.id, widget))
+export const promotedTo = ({ context, node }: FlatNode, widget: string): GivenValue | undefined =>
+  promotedIn(context, node, widget)
+function promotedIn({ promoted }: Context, node: EditorNode, widget: string): GivenValue | undefined {
+  return promoted.size === 0 ? undefined : promoted.get(promotedKey(node.id, widget))
+}

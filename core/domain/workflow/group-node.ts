@@ -70,7 +70,7 @@ export function groupAsSubgraph(group: JsonObject, instance: EditorNode): Editor
     const toSlot = match.node.inputs.indexOf(match.input)
     links.set(id, { from: subgraphInput, fromSlot: inputs.length, to: match.node.id, toSlot, type: match.input.type })
     match.input.link = id
-    inputs.push({ name: socket.name, label: null, type: socket.type })
+    inputs.push({ name: socket.name, label: null, type: socket.type, links: [id] })
   }
 
   const exported = new Set(

@@ -3,6 +3,7 @@ import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts
 import {
   childrenOf,
   defaultOf,
+  editorsOwn,
   type InputDefinition,
   inputsOf,
   isDynamicCombo,
@@ -78,8 +79,11 @@ interface Variant {
 }
 
 function placeByPosition(definition: NodeDefinition, values: Json[]): Placement {
-  const inputs = inputsOf(definition)
-  const has = (test: (input: InputDefinition) => boolean) => inputs.some(test)
+  const added = editorsOwn(definition)
+  const replaced = (input: InputDefinition) => added.find(({ name }) => name === input.name)
+  const declared = inputsOf(definition).map((input) => replaced(input) ?? input)
+  const own = added.filter((input) => !declared.includes(input))
+  const has = (test: (input: InputDefinition) => boolean) => declared.some(test)
   const choices = (varies: boolean, first: boolean) => (varies ? [first, !first] : [first])
   let best: (Placement & { misfit: number }) | null = null
   for (const control of choices(has(takesControl), true)) {
@@ -95,7 +99,7 @@ function placeByPosition(definition: NodeDefinition, values: Json[]): Placement 
           has((input) => input.options.forceInput === true),
           false,
         )) {
-          const placed = placeAs({ forced, control, upload, audioUi }, inputs, values)
+          const placed = placeAs({ forced, control, upload, audioUi }, declared, own, values)
           if (best === null || placed.misfit < best.misfit) best = placed
           if (placed.misfit === 0) return placed
         }
@@ -116,7 +120,12 @@ function controlSlots({ type, name, options }: InputDefinition): number {
   return flag || (flag === undefined && (name === 'seed' || name === 'noise_seed')) ? 1 : 0
 }
 
-function placeAs(variant: Variant, inputs: InputDefinition[], values: Json[]): Placement & { misfit: number } {
+function placeAs(
+  variant: Variant,
+  declared: InputDefinition[],
+  own: InputDefinition[],
+  values: Json[],
+): Placement & { misfit: number } {
   const widgets: PlacedWidget[] = []
   const misfits: string[] = []
   const defaulted: string[] = []
@@ -130,12 +139,20 @@ function placeAs(variant: Variant, inputs: InputDefinition[], values: Json[]): P
     else misfit += 1
   }
   const take = (input: InputDefinition, following: InputDefinition | undefined) => {
+    const type = widgetTypeOf(input)
+    if (type === 'IMAGECOMPARE') {
+      widgets.push({ input, value: defaultOf(input), at: null, control: null }) // shown, never stored
+      return
+    }
+    if (type === 'LOAD_3D' && widgets.some((widget) => widget.input.name === 'model_file')) takeButtons(modelButtons)
     expected++
     if (at >= values.length) {
       widgets.push({ input, value: defaultOf(input), at: null, control: null })
       // A linked widget needs no value, and one that is optional may be newer than the file.
-      defaulted.push(input.name)
-      misfit += input.required ? 0.2 : 0.1
+      if (!own.includes(input)) {
+        defaulted.push(input.name)
+        misfit += input.required ? 0.2 : 0.1
+      }
     } else {
       const value = values[at]!
       const degree = misfitOf(input, value)
@@ -150,7 +167,13 @@ function placeAs(variant: Variant, inputs: InputDefinition[], values: Json[]): P
       skip((value) => controlOf(value) !== null)
       if (controlSlots(input) === 2) skip((value) => typeof value === 'string')
     }
-    while (input.options.file_upload === true && modelButtons.has(values[at] ?? null)) skip(() => true)
+    const { remote } = input.options
+    if (isJsonObject(remote) && remote.refresh_button === true) {
+      if (typeof values[at] === 'boolean') skip(() => true)
+      takeButtons([['refresh', 'refresh']])
+    }
+    if (type === 'BOUNDING_BOX')
+      for (const _side of ['x', 'y', 'width', 'height']) skip((side) => typeof side === 'number')
     if (isDynamicCombo(input)) takeAll(childrenOf(input, widget.value))
   }
   const takeAll = (these: InputDefinition[]) => {
@@ -159,18 +182,31 @@ function placeAs(variant: Variant, inputs: InputDefinition[], values: Json[]): P
       else if (input.options.forceInput === true && variant.forced && valueTypes.has(input.type)) skip(() => true)
     })
   }
-  takeAll(inputs.filter((input) => input.required))
-  const uploading = inputs.find((input) => input.required && uploadOf(input) !== null)
+  /** Buttons whose values the editor sends as well. */
+  const takeButtons = (buttons: readonly (readonly [string, string])[]) => {
+    for (const [name, value] of buttons) {
+      const stored = values[at] === value
+      widgets.push({ input: undeclared(name), value, at: stored ? at : null, control: null })
+      if (stored) skip(() => true)
+    }
+  }
+  takeAll(declared.filter((input) => input.required))
+  const uploading = declared.find((input) => input.required && uploadOf(input) !== null)
   if (uploading?.options.audio_upload === true && variant.audioUi) skip((value) => value === null || value === '')
   if (uploading && variant.upload) skip((value) => typeof value === 'string' || typeof value === 'object')
-  takeAll(inputs.filter((input) => !input.required))
-  const leftOver = values.slice(at)
+  takeAll([...declared.filter((input) => !input.required), ...own])
+  const compared = widgets.some(({ input }) => input.type === 'IMAGECOMPARE') // older editors stored what was shown
+  const leftOver = compared ? [] : values.slice(at)
   misfit += leftOver.filter((value) => !isEmpty(value)).length * 0.6 + leftOver.length * 0.05
   return { widgets, leftOver, actual: values.length, expected, misfits, defaulted, unknown: false, misfit }
 }
 
-/** What the buttons beside a 3D model's file store. */
-const modelButtons = new Set<Json>(['upload3dmodel', 'uploadExtraResources', 'clear'])
+/** The buttons beside a 3D model's file, with what they store. */
+const modelButtons = [
+  ['upload 3d model', 'upload3dmodel'],
+  ['upload extra resources', 'uploadExtraResources'],
+  ['clear', 'clear'],
+] as const
 const valueTypes = new Set(['INT', 'FLOAT', 'STRING', 'BOOLEAN', 'COMBO'])
 export const isEmpty = (value: Json) => value === null || value === '' || value === 'image'
 
@@ -263,11 +299,23 @@ function withNamed(definition: NodeDefinition, placement: Placement, named: Json
       if (!sure.has(widget.input.name)) return placed ?? widget
       return { ...widget, at: placed?.at ?? null, control: placed?.control ?? widget.control }
     })
+  const names = new Set(widgets.map(({ input }) => input.name))
+  const editors = placement.widgets.filter(({ input }) => !names.has(input.name) && isEditorsOwn(input))
   const defaulted = widgets
     .filter(({ at, input }) => at === null && !sure.has(input.name))
     .map(({ input }) => input.name)
-  return { ...placement, widgets, defaulted, misfits: [], leftOver: [], expected: placement.actual, unknown: false }
+  return {
+    ...placement,
+    widgets: [...widgets, ...editors],
+    defaulted,
+    misfits: [],
+    leftOver: [],
+    expected: placement.actual,
+    unknown: false,
+  }
 }
+
+const isEditorsOwn = ({ type }: InputDefinition) => type === '*' || type === 'PREVIEW_3D' || type === 'LOAD_3D_ADVANCED'
 
 /** A class nobody here knows: its sockets that stand for widgets name them, in order. */
 function placeUnknown(node: EditorNode, values: Json[] | null): Placement {

@@ -460,12 +460,8 @@ describe('the stored values of a node', () => {
       { clip_name1: 'a', clip_name2: 'b', type: 'flux', device: 'default' },
     ],
     ['beyond 2^53', 'RandomNoise', [18446744073709551615n, 'fixed'], { noise_seed: 18446744073709551615n }],
-    [
-      'with a list',
-      'CurveEditor',
-      [{ points: [[0, 0]] }],
-      { curve: { __type__: 'CURVE', __value__: { points: [[0, 0]] } } },
-    ],
+    ['with a list', 'CurveEditor', [[[0, 0]]], { curve: { __type__: 'CURVE', __value__: [[0, 0]] } }],
+    ['with a curve', 'CurveEditor', [{ points: [[0, 0]] }], { curve: { points: [[0, 0]] } }],
   ])('%s are brought to their inputs', (_, type, values, expected) => {
     const converted = one(type, values)
     expect(converted.prompt['1']!.inputs).toEqual(expected)
