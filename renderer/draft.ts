@@ -2,7 +2,7 @@ import { useCallback, useEffect, useSyncExternalStore } from 'react'
 import type { BatchPlanInput } from '../core/contract/batch.ts'
 import type { Json } from '../core/contract/json.ts'
 import type { Settings } from '../core/contract/settings.ts'
-import type { Parameter } from '../core/contract/workflow.ts'
+import type { Parameter, Workflow } from '../core/contract/workflow.ts'
 import { valuesOf } from './tsv.ts'
 
 /** `parameter`: the key it fills; null: only names and reports know it. */
@@ -33,6 +33,7 @@ export interface Draft {
   textMagic: boolean | null
   stripMetadata: boolean | null
   allowPaid: boolean
+  allowLoss: boolean
   /** What was filled in on the form and made, latest first. */
   history: { at: number; sets: Record<string, Json> }[]
 }
@@ -54,6 +55,7 @@ const empty: Draft = {
   textMagic: null,
   stripMetadata: null,
   allowPaid: false,
+  allowLoss: false,
   history: [],
 }
 
@@ -127,6 +129,14 @@ export function useDraft(id: string): [Draft | null, ChangeDraft] {
   return [draft, useCallback((change) => changeDraft(id, change), [id])]
 }
 
+/** Only parts that would be left out keep it from the queue; a person may allow that. */
+export const onlyLoses = ({ runnable, inspection: { problems, outputs } }: Workflow) =>
+  !runnable &&
+  problems.some(({ kind }) => kind === 'loss') &&
+  (outputs.length > 0 || problems.some(({ kind }) => kind === 'missing-node'))
+export const mayQueue = (workflow: Workflow, draft: Draft) =>
+  workflow.runnable || (draft.allowLoss && onlyLoses(workflow))
+
 /** The plan of one picture per repeat, from the form alone. */
 export const planOfForm = (workflowId: string, draft: Draft, settings: Settings): BatchPlanInput => ({
   workflowId,
@@ -136,6 +146,7 @@ export const planOfForm = (workflowId: string, draft: Draft, settings: Settings)
   textMagic: draft.textMagic ?? settings.textMagic,
   stripMetadata: draft.stripMetadata ?? settings.stripMetadata,
   allowPaid: draft.allowPaid,
+  allowLoss: draft.allowLoss,
 })
 
 /** The plan of the whole batch page. A cell left empty takes the value for all rows; a row left empty is no row. */

@@ -53,6 +53,8 @@ export const BatchPlan = z.object({
   /** Queue the good rows and leave faulty ones out; false: refuse the batch when a row has a fault. */
   skipFaulty: z.boolean().default(true),
   allowPaid: z.boolean().default(false),
+  /** Queue even what cannot be brought over whole; what is left out is told by the workflow's problems. */
+  allowLoss: z.boolean().default(false),
   /** Same key and not ended: the batch is continued instead of made again. */
   continueKey: z.string().nullable().default(null),
   /** The seed of all choices made by chance (text magic, seed −1); kept with the batch. */

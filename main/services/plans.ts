@@ -368,7 +368,7 @@ export class Plans {
     const warnings: Sentence[] = []
     const warn = (code: BatchCode, facts: Facts = {}) => warnings.push(warning(code, facts))
     const losses = inspection.problems.filter(({ kind }) => kind === 'loss')
-    if (losses.length > 0) warn('batch.would-lose', { count: losses.length })
+    if (losses.length > 0) warn(plan.allowLoss ? 'batch.loses' : 'batch.would-lose', { count: losses.length })
     const replaced = new Set([...Object.keys(grid.sets), ...grid.axes.map(({ key }) => key)])
     const stands = (model: ModelNeed) =>
       !parameters.some(({ key, node, default: file }) => {
@@ -415,7 +415,7 @@ const missingNodes = ({ inspection }: Loaded) => [
 function refuseWhatCannotRun(plan: BatchPlan, { loaded, grid, faults }: Understood, takers: readonly string[]) {
   const { inspection, name } = loaded
   const losses = inspection.problems.filter(({ kind }) => kind === 'loss')
-  if (losses.length > 0)
+  if (losses.length > 0 && !plan.allowLoss)
     throw new AppError('convert.would-lose', {
       name,
       count: losses.length,

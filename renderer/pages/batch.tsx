@@ -21,7 +21,7 @@ import type { Settings } from '../../core/contract/settings.ts'
 import type { Parameter, Workflow } from '../../core/contract/workflow.ts'
 import { bridge, call, refresh, useAsk, useDo } from '../client/client.ts'
 import { addInput, bytesOf, chooseFiles } from '../client/files.ts'
-import { type ChangeDraft, type Column, type Draft, planOfBatch, useDraft } from '../draft.ts'
+import { type ChangeDraft, type Column, type Draft, mayQueue, onlyLoses, planOfBatch, useDraft } from '../draft.ts'
 import { sayParameter, saySentence, useWords } from '../i18n.ts'
 import { useTaker } from '../intake.tsx'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
@@ -230,7 +230,7 @@ function Loaded({
     },
   })
   const queue = () => {
-    if (!submit.isPending && workflow.runnable) submit.mutate(planOfBatch(id, draft, settings))
+    if (!submit.isPending && mayQueue(workflow, draft)) submit.mutate(planOfBatch(id, draft, settings))
   }
 
   useMainAction(queue)
@@ -452,6 +452,7 @@ function Loaded({
       </div>
       <Summary
         workflow={workflow}
+        mayQueue={mayQueue(workflow, draft)}
         preview={preview.data}
         error={preview.error}
         settling={preview.settling}
@@ -863,6 +864,14 @@ function Options({
           checked={draft.stripMetadata ?? settings.stripMetadata}
           onChange={(stripMetadata) => change({ stripMetadata })}
         />
+        {onlyLoses(workflow) && (
+          <Switch
+            label={t('workflow.allowLoss')}
+            help={t('workflow.allowLossNote')}
+            checked={draft.allowLoss}
+            onChange={(allowLoss) => change({ allowLoss })}
+          />
+        )}
         {workflow.inspection.paid.length > 0 && (
           <Switch
             label={t('batch.allowPaid')}
@@ -894,6 +903,7 @@ function Section({ title, note, children }: { title: string; note?: string; chil
 /** What Queue will do, before it is pressed. */
 function Summary({
   workflow,
+  mayQueue,
   preview,
   error,
   settling,
@@ -901,6 +911,7 @@ function Summary({
   busy,
 }: {
   workflow: Workflow
+  mayQueue: boolean
   preview: BatchPreview | undefined
   error: unknown
   settling: boolean
@@ -914,7 +925,7 @@ function Summary({
       <div className="min-w-0 flex-1">
         {error ? (
           <ErrorNotice compact cause={error} />
-        ) : !workflow.runnable ? (
+        ) : !mayQueue ? (
           <p className="flex items-center gap-2 text-bad">
             <TriangleAlert size={15} aria-hidden /> {t('batch.notRunnable')}{' '}
             <Link to="/workflow/$id" params={{ id: workflow.id }} className="font-medium underline">
@@ -950,7 +961,7 @@ function Summary({
         size="lg"
         icon={Moon}
         busy={busy}
-        disabled={!workflow.runnable || !preview || preview.jobs === 0 || settling}
+        disabled={!mayQueue || !preview || preview.jobs === 0 || settling}
         onClick={onQueue}
       >
         {left > 0

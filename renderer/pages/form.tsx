@@ -16,7 +16,7 @@ import { fieldOf, itemsOf, type Panel } from '../../core/contract/panel.ts'
 import type { Workflow } from '../../core/contract/workflow.ts'
 import { call, useAsk, useDo } from '../client/client.ts'
 import { addInput, isMedia } from '../client/files.ts'
-import { type ChangeDraft, type Draft, planOfForm, useDraft } from '../draft.ts'
+import { type ChangeDraft, type Draft, mayQueue, planOfForm, useDraft } from '../draft.ts'
 import { saySentence, useWords } from '../i18n.ts'
 import { useTaker } from '../intake.tsx'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
@@ -122,7 +122,8 @@ function FilledForm({
   change: ChangeDraft
 }) {
   const { t, format } = useWords()
-  const { id, inspection, runnable } = workflow
+  const { id, inspection } = workflow
+  const runnable = mayQueue(workflow, draft)
   const settings = useAsk('settings.get', {})
   const [tried, setTried] = useState(false)
   const page = useRef<HTMLDivElement>(null)

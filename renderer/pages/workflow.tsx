@@ -27,11 +27,11 @@ import { type Json, writeJson } from '../../core/contract/json.ts'
 import type { Parameter, ParameterChoice, Problem, Workflow } from '../../core/contract/workflow.ts'
 import { asking, call, queries, refresh, useAsk, useDo } from '../client/client.ts'
 import { save } from '../client/files.ts'
-import { type ChangeDraft, type Draft, planOfForm, shownValue, useDraft } from '../draft.ts'
+import { type ChangeDraft, type Draft, mayQueue, onlyLoses, planOfForm, shownValue, useDraft } from '../draft.ts'
 import { sayParameter, saySentence, useWords } from '../i18n.ts'
 import { useOpenEditor } from '../open-editor.ts'
 import { Button, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
-import { Field } from '../parts/forms.tsx'
+import { Field, Switch } from '../parts/forms.tsx'
 import { LastRun } from '../parts/last-run.tsx'
 import { Needs } from '../parts/needs.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
@@ -113,7 +113,7 @@ function Loaded({ workflow, draft, change }: { workflow: Workflow; draft: Draft;
           icon={Moon}
           onClick={queue}
           busy={submit.isPending}
-          disabled={!workflow.runnable || faults.length > 0}
+          disabled={!mayQueue(workflow, draft) || faults.length > 0}
         >
           {t('workflow.queue')}
         </Button>
@@ -158,7 +158,7 @@ function Loaded({ workflow, draft, change }: { workflow: Workflow; draft: Draft;
         </section>
         <section aria-label={t('workflow.about')} className="flex min-h-0 min-w-0 flex-col">
           <LastRun workflowId={id} batchId={lastBatch} />
-          <About workflow={workflow} />
+          <About workflow={workflow} draft={draft} change={change} />
         </section>
       </div>
     </div>
@@ -486,7 +486,7 @@ function NameInput({ name, label, onKeep }: { name: string; label: string; onKee
   )
 }
 
-function About({ workflow }: { workflow: Workflow }) {
+function About({ workflow, draft, change }: { workflow: Workflow; draft: Draft; change: ChangeDraft }) {
   const { t } = useWords()
   const { inspection, graph } = workflow
   const needs = inspection.models.length + inspection.customNodes.length
@@ -515,6 +515,16 @@ function About({ workflow }: { workflow: Workflow }) {
         </Suspense>
       </Tabs.Panel>
       <Tabs.Panel value="problems" className="min-h-0 flex-1 overflow-y-auto p-4 outline-offset-[-2px]">
+        {onlyLoses(workflow) && (
+          <div className="mb-4 rounded-lg border border-line bg-surface p-3">
+            <Switch
+              label={t('workflow.allowLoss')}
+              help={t('workflow.allowLossNote')}
+              checked={draft.allowLoss}
+              onChange={(allowLoss) => change({ allowLoss })}
+            />
+          </div>
+        )}
         <Problems problems={inspection.problems} onShow={show} known={new Set(graph.nodes.map(({ id }) => id))} />
       </Tabs.Panel>
       <Tabs.Panel value="needs" className="min-h-0 flex-1 overflow-y-auto p-4 outline-offset-[-2px]">

@@ -9,6 +9,7 @@ export const batchSentences = {
   'batch.empty-cells': '{count} empty cells keep the workflow’s own text.',
   'batch.more-faults': 'Only the first {limit} of {count} faults are listed.',
   'batch.would-lose': 'The workflow cannot be queued: {count} parts of it would be lost.',
+  'batch.loses': '{count} parts of the workflow are left out, as you allowed.',
   'batch.missing-nodes': '{worker} has no {classTypes}; only the rehearsal can sketch them.',
   'batch.missing-models': '{worker} lacks {models}.',
   'batch.paid': 'Uses nodes that cost money: {classTypes}.',

@@ -142,6 +142,22 @@ describe('submitting', () => {
     expect(await plans.submit(plan({ workers: ['gpu'], allowPaid: true }), remote)).toMatchObject({ jobs: 1 })
   })
 
+  test('what would lose part of the workflow is refused until that is allowed', async () => {
+    const parameters =
+      'a cat\nSteps: 4, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64, Model: a, ADetailer model: face.pt'
+    const { plans, library, plan } = await kit()
+    const { id } = await library.import('a1111.txt', new TextEncoder().encode(parameters))
+    const lossy = (more: object = {}) => plan({ workflowId: id, workers: ['rehearsal'], ...more })
+    const warnings = async (more: object) => (await plans.preview(lossy(more), remote)).warnings.map(({ code }) => code)
+    await expect(plans.submit(lossy(), remote)).rejects.toMatchObject({
+      code: 'convert.would-lose',
+      facts: { count: 1 },
+    })
+    expect(await warnings({})).toContain('batch.would-lose')
+    expect(await warnings({ allowLoss: true })).toContain('batch.loses')
+    expect(await plans.submit(lossy({ allowLoss: true }), remote)).toMatchObject({ jobs: 1 })
+  })
+
   test('without a choice the real workers take it; an address is added; the rehearsal only when there is none', async () => {
     const { plans, plan, queue, views } = await kit(imagePrompt(), { workers: [aView('gpu', { enabled: false })] })
     const workersOf = async (more: object) => queue.batchOf((await plans.submit(plan(more), remote)).batchId).workers
