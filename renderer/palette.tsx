@@ -6,6 +6,7 @@ import {
   Images,
   Keyboard,
   Languages,
+  LayoutList,
   ListChecks,
   type LucideIcon,
   Moon,
@@ -135,6 +136,16 @@ function Actions({
   const last = workflows.data?.rows.find(({ id }) => id === lastWorkflow())
   const actions: Action[] = [
     { value: 'start', label: t('nav.start'), icon: WorkflowIcon, keys: 'g s', run: () => go('/') },
+    ...(last && last.panelCount > 0
+      ? [
+          {
+            value: 'form',
+            label: `${t('nav.form')}: ${last.name}`,
+            icon: LayoutList,
+            run: () => void navigate({ to: '/form/$id', params: { id: last.id } }),
+          },
+        ]
+      : []),
     ...(last
       ? [
           {
@@ -183,11 +194,11 @@ function Actions({
       run: () => set.mutate({ language: language === 'zh-CN' ? 'en' : 'zh-CN' }),
     },
     { value: 'keys', label: t('keys.title'), icon: Keyboard, keys: '?', run: showKeys },
-    ...(workflows.data?.rows ?? []).map(({ id, name }) => ({
+    ...(workflows.data?.rows ?? []).map(({ id, name, panelCount }) => ({
       value: id,
       label: name,
-      icon: WorkflowIcon,
-      run: () => void navigate({ to: '/workflow/$id', params: { id } }),
+      icon: panelCount > 0 ? LayoutList : WorkflowIcon,
+      run: () => void navigate({ to: panelCount > 0 ? '/form/$id' : '/workflow/$id', params: { id } }),
     })),
   ]
   return (
