@@ -7,7 +7,7 @@ import type { Dispatcher } from '../services/dispatcher.ts'
 import type { Editors } from '../services/editors.ts'
 import type { Importer } from '../services/importer.ts'
 import type { Inputs } from '../services/inputs.ts'
-import { convertFile, type Definitions, inspectFile, type Library, readPanelsFile } from '../services/library.ts'
+import { type Definitions, type Library, readPanelsFile } from '../services/library.ts'
 import type { LocalEngine } from '../services/local-engine.ts'
 import { completeNeeds } from '../services/needs.ts'
 import type { NodePacks } from '../services/node-packs.ts'
@@ -113,11 +113,11 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     },
     'workflow.inspect': async ({ name, base64, worker, definitions }) => {
       const known = await definitionsFor(worker, definitions)
-      const { prompt, ...inspection } = inspectFile(name, bytesOf(base64), known)
+      const { prompt, ...inspection } = await importer.look('inspect', name, bytesOf(base64), known)
       return completeNeeds(await serverFiles.judge(inspection), prompt, services)
     },
     'workflow.convert': async ({ name, base64, worker, definitions }) =>
-      convertFile(name, bytesOf(base64), await definitionsFor(worker, definitions)),
+      importer.look('convert', name, bytesOf(base64), await definitionsFor(worker, definitions)),
 
     'input.add': ({ name, base64 }) => inputs.add(name, bytesOf(base64)),
     'input.addPath': ({ path }) => inputs.addPath(path),

@@ -9,6 +9,7 @@ import type { WorkerFiles } from '../../core/domain/workflow/needs.ts'
 import { readAddress } from '../../core/engine/comfy/address.ts'
 import { ComfyClient } from '../../core/engine/comfy/client.ts'
 import { bundledDefinitions } from '../../core/engine/definitions.ts'
+import { bytesSource } from '../../core/engine/metadata/source.ts'
 import { connect } from '../api/client.ts'
 import { systemClock } from '../services/clock.ts'
 import { ownerOf } from '../services/data-folder.ts'
@@ -52,7 +53,9 @@ export const convert: Command = async (context, args) => {
     output: { type: 'string', short: 'o' },
   })
   const file = await readWorkflowInput(context, onlyArgument(context, positionals, 'FILE'))
-  const { prompt, losses } = await look(context, values, file, 'workflow.convert', convertFile)
+  const { prompt, losses } = await look(context, values, file, 'workflow.convert', (name, bytes, known) =>
+    convertFile(name, bytesSource(bytes), known),
+  )
   const refused = losses.length > 0 && !values['allow-loss']
   if (terminal.json) terminal.document({ prompt, losses })
   if (losses.length > 0)
@@ -101,17 +104,15 @@ async function look<T>(
   return here(name, bytes, { ...bundledDefinitions(), from: 'bundled' })
 }
 
-const LISTS_WITHIN_MS = 10_000
-
 /** Without the app: what the network and the one server asked can say is added here. */
 function inspectHere(context: Context, worker: string | undefined) {
   const { dataDir } = context
-  const nodePacks = new NodePacks({ dataDir, resourcesDir, clock: systemClock, timeoutMs: LISTS_WITHIN_MS })
+  const nodePacks = new NodePacks({ dataDir, resourcesDir, clock: systemClock })
   return (name: string, bytes: Uint8Array, known: Definitions): Promise<Inspection> => {
-    const { prompt, ...inspection } = inspectFile(name, bytes, known)
+    const { prompt, ...inspection } = inspectFile(name, bytesSource(bytes), known)
     const isServer = worker !== undefined && known.from === worker
     const filesOf = (folders: readonly string[]) => (isServer ? filesAt(worker, known, folders) : Promise.resolve([]))
-    return completeNeeds(inspection, prompt, { fleet: { filesOf }, nodePacks })
+    return completeNeeds(inspection, prompt, { fleet: { filesOf }, nodePacks }).finally(() => nodePacks.close())
   }
 }
 

@@ -3,21 +3,27 @@ import { parentPort } from 'node:worker_threads'
 import { type Failure, toFailure } from '../../core/contract/errors.ts'
 import { bundledDefinitions } from '../../core/engine/definitions.ts'
 import { bytesSource, openFile } from '../../core/engine/metadata/source.ts'
-import type { Definitions } from './library.ts'
+import { convertFile, type Definitions, inspectFile } from './library.ts'
 import { type ReadSource, readForKeeping } from './read-import.ts'
 
 export type ImportTask = {
   readonly id: number
   readonly name: string
   readonly from: { readonly path: string } | { readonly bytes: Uint8Array }
-  /** Where files are kept. */
-  readonly dir: string
+  /** `keep`: every workflow of it, the files into `dir`; else the first is looked at. */
+  readonly to: { readonly keep: string } | 'inspect' | 'convert'
 }
+/** What was asked for with `to`. */
+export type Looked = { inspect: ReturnType<typeof inspectFile>; convert: ReturnType<typeof convertFile> }
 /** Said before the tasks that are to use them; without `definitions` those that came with Nightshift. */
 export type DefinitionsNow = Omit<Definitions, 'definitions'> & Partial<Pick<Definitions, 'definitions'>>
 export type ImportReply = {
   readonly id: number
-  readonly found: ReadSource | { readonly name: string; readonly failure: Failure } | null // null: that was all
+  readonly found:
+    | ReadSource
+    | { readonly name: string; readonly failure: Failure }
+    | { readonly looked: Looked[keyof Looked] }
+    | null // that was all
 }
 
 let known: Definitions = { ...bundledDefinitions(), from: 'bundled' }
@@ -27,14 +33,17 @@ parentPort?.on('message', (message: { known: DefinitionsNow } | ImportTask) => {
   else read(message)
 })
 
-function read({ id, name, from, dir }: ImportTask) {
+function read({ id, name, from, to }: ImportTask) {
   const say = (found: ImportReply['found']) => parentPort?.postMessage({ id, found } satisfies ImportReply)
   try {
     const file = 'path' in from ? openFile(from.path) : null
     try {
       const source = file ?? bytesSource((from as { bytes: Uint8Array }).bytes)
-      for (const found of readForKeeping(name, source, dir, known))
-        say('fault' in found ? { name: found.name, failure: toFailure(found.fault) } : found)
+      if (to === 'inspect') say({ looked: inspectFile(name, source, known) })
+      else if (to === 'convert') say({ looked: convertFile(name, source, known) })
+      else
+        for (const found of readForKeeping(name, source, to.keep, known))
+          say('fault' in found ? { name: found.name, failure: toFailure(found.fault) } : found)
     } finally {
       file?.close()
     }

@@ -13,7 +13,7 @@ import { AppError, type Failure, FailureError, toFailure } from '../../core/cont
 import type { Panel } from '../../core/contract/panel.ts'
 import { type WorkflowSummary, workflowExtensions } from '../../core/contract/workflow.ts'
 import { fetchPublic, isPublic } from '../../core/engine/download/fetch-public.ts'
-import type { DefinitionsNow, ImportReply, ImportTask } from './import-worker.ts'
+import type { DefinitionsNow, ImportReply, ImportTask, Looked } from './import-worker.ts'
 import type { Definitions, Library } from './library.ts'
 import type { ReadSource } from './read-import.ts'
 import type { Service } from './service.ts'
@@ -29,11 +29,13 @@ interface Deps {
   patienceMs?: number
 }
 type Place = ImportTask['from']
+type Reply = NonNullable<ImportReply['found']>
 interface Waiting {
   readonly name: string
   readonly from: Place
+  readonly to: ImportTask['to']
   readonly known: Definitions
-  found(reply: NonNullable<ImportReply['found']>): void
+  found(reply: Reply): void
   done(): void
 }
 
@@ -151,8 +153,15 @@ export class Importer implements Service {
     const origins = this.#deps.fleet.view().map((worker) => URL.parse(worker.url ?? '')?.origin)
     const isKnown = isLocal || origins.includes(URL.parse(url)?.origin)
     const mayReach = isKnown ? () => true : isPublic
-    const { bytes } = await fetchPublic(url, { limitBytes: MOST_FETCHED_BYTES, timeoutMs: 60_000, mayReach })
+    const { bytes } = await fetchPublic(asSaved(url), { limitBytes: MOST_FETCHED_BYTES, timeoutMs: 60_000, mayReach })
     return { name, from: { bytes } }
+  }
+
+  /** What a file holds, or the prompt it stands for, without keeping it. @throws FailureError import.* */
+  async look<W extends keyof Looked>(to: W, name: string, bytes: Uint8Array, known: Definitions): Promise<Looked[W]> {
+    const [found] = await this.#askFor(name, { bytes }, to, known)
+    if (found && 'looked' in found) return found.looked as Looked[W]
+    throw new FailureError((found as { failure: Failure }).failure)
   }
 
   /** What was read of each, into the library; then the forms that came alone. */
@@ -185,25 +194,21 @@ export class Importer implements Service {
 
   async #read(name: string, from: Place): Promise<Found[]> {
     const known = await this.#deps.fleet.definitionsFor()
-    const all: Found[] = []
+    return (await this.#askFor(name, from, { keep: this.#dir }, known)) as Found[]
+  }
+
+  async #askFor(name: string, from: Place, to: ImportTask['to'], known: Definitions): Promise<Reply[]> {
+    const found: Reply[] = []
     const { promise, resolve } = Promise.withResolvers<void>()
-    this.#ask({
-      name,
-      from,
-      known,
-      found(found) {
-        all.push(found)
-      },
-      done: resolve,
-    })
+    this.#ask({ name, from, to, known, found: (reply) => void found.push(reply), done: resolve })
     await promise
-    return all
+    return found
   }
 
   #ask(waiting: Waiting) {
     this.#thread ??= this.#startThread()
     const thread = this.#thread
-    const { name, from, known } = waiting
+    const { name, from, to, known } = waiting
     const id = this.#nextId++
     if (this.#told?.definitions !== known.definitions || this.#told.from !== known.from) {
       // its own copy of what came with Nightshift needs no sending
@@ -215,7 +220,7 @@ export class Importer implements Service {
     this.#waiting.set(id, waiting)
     if (this.#waiting.size === 1) this.#watchOver()
     thread.ref()
-    thread.postMessage({ id, name, from, dir: this.#dir } satisfies ImportTask)
+    thread.postMessage({ id, name, from, to } satisfies ImportTask)
   }
 
   #watchOver() {
@@ -310,6 +315,14 @@ function nameInUrl(url: string): string {
   } catch {
     return last.slice(0, 200)
   }
+}
+
+/** ComfyUI shows pictures converted, which takes their texts away; without these it gives the file. */
+function asSaved(url: string): string {
+  const parsed = URL.parse(url)
+  if (!parsed?.pathname.endsWith('/view')) return url
+  for (const key of ['preview', 'channel']) parsed.searchParams.delete(key)
+  return parsed.href
 }
 
 function bytesInUrl(url: string): Uint8Array {

@@ -33,7 +33,7 @@ import { arrange } from '../../core/domain/workflow/parameters.ts'
 import type { ReadWorkflow } from '../../core/domain/workflow/read.ts'
 import { advise } from '../../core/domain/workflow/suggest.ts'
 import { readWorkflowFile } from '../../core/engine/metadata/read-file.ts'
-import { bytesSource } from '../../core/engine/metadata/source.ts'
+import { type ByteSource, bytesSource } from '../../core/engine/metadata/source.ts'
 import type { Clock } from './clock.ts'
 import type { Database } from './database/open.ts'
 import { inspect, type ReadSource, readFirst, readForKeeping, summaryOf } from './read-import.ts'
@@ -126,7 +126,8 @@ export class Library {
       'SELECT id FROM workflows WHERE source_sha256 = ? ORDER BY rowid', // as they stand in the file
     )
     const refresh = database.prepare(
-      `UPDATE workflows SET imported_at = :now, removed_at = NULL, format = :format, read = :read, summary = :summary
+      `UPDATE workflows SET imported_at = :now, removed_at = NULL, format = :format, read = :read, summary = :summary,
+         panels = CASE panels WHEN '[]' THEN :panels ELSE panels END
        WHERE id = :id`,
     )
     const insert = database.prepare(
@@ -137,9 +138,9 @@ export class Library {
       const before = known.pluck().all(sha256)
       return workflows.map(({ name, format, read, summary, panels }, index) => {
         const id = before[index] ?? newId()
-        if (id === before[index]) refresh.run({ id, format, read, summary, now })
+        const forms = writeJson(panels.map(writePanel))
+        if (id === before[index]) refresh.run({ id, format, read, summary, panels: forms, now })
         else {
-          const forms = writeJson(panels.map(writePanel))
           insert.run({
             id,
             name: name.slice(0, 200),
@@ -409,8 +410,8 @@ export function readPanelsFile(name: string, bytes: Uint8Array): { panels: Panel
 }
 
 /** What a file holds, without keeping it. */
-export function inspectFile(name: string, bytes: Uint8Array, known: Definitions): Inspection & { prompt: Prompt } {
-  const { read, container } = readFirst(name, bytesSource(bytes))
+export function inspectFile(name: string, file: ByteSource, known: Definitions): Inspection & { prompt: Prompt } {
+  const { read, container } = readFirst(name, file)
   const inspection = inspect(read, container, known)
   const form = read.panel === undefined ? null : readPanel(read.panel, path.parse(name).name)
   if (!form) return inspection
@@ -421,12 +422,8 @@ export function inspectFile(name: string, bytes: Uint8Array, known: Definitions)
 }
 
 /** The prompt a file stands for, without keeping it, and what of it would be lost. */
-export function convertFile(
-  name: string,
-  bytes: Uint8Array,
-  known: Definitions,
-): { prompt: Prompt; losses: Problem[] } {
-  const { read } = readFirst(name, bytesSource(bytes))
+export function convertFile(name: string, file: ByteSource, known: Definitions): { prompt: Prompt; losses: Problem[] } {
+  const { read } = readFirst(name, file)
   const { prompt, problems } = convertWorkflow(read, known.definitions)
   return { prompt, losses: problems.filter(({ kind }) => kind === 'loss' || kind === 'missing-node') }
 }

@@ -10,6 +10,7 @@ import type { ImportResult } from '../../core/contract/app.ts'
 import type { Envelope } from '../../core/contract/errors.ts'
 import { isJsonObject, type JsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
 import { bundledDefinitions } from '../../core/engine/definitions.ts'
+import { bytesSource } from '../../core/engine/metadata/source.ts'
 import { openHost } from '../../main/open-host.ts'
 import { inspectFile } from '../../main/services/library.ts'
 import { everyContainer } from '../kit/containers.ts'
@@ -59,7 +60,7 @@ const perSecond: number[] = []
 for (let run = 0; run < runs; run++) {
   const all = different().map((one) => Buffer.from(writeJson(one)))
   const ms = await timed(() => {
-    for (const bytes of all) inspectFile('bench.json', bytes, known)
+    for (const bytes of all) inspectFile('bench.json', bytesSource(bytes), known)
   })
   perSecond.push((files / ms) * 1000)
 }
