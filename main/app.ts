@@ -150,10 +150,11 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     info,
     locale,
   }
+  // what is told last may come from a service that ends
   const life = lifecycle(
     options.idle
-      ? [thumbnails, fleet, localEngine, importer, telling]
-      : [thumbnails, artifacts, fleet, localEngine, importer, telling, editors, dispatcher, awake],
+      ? [telling, thumbnails, fleet, localEngine, importer]
+      : [telling, thumbnails, artifacts, fleet, localEngine, importer, editors, dispatcher, awake],
   )
   return {
     ...life,
@@ -175,7 +176,10 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
       onFault: (cause, name) => log.error({ err: cause, name }, 'call.failed'),
     },
     listenOn: (host) => editors.listenOn(host),
-    close: () => database.close(),
+    close() {
+      nodePacks.close()
+      database.close()
+    },
   }
 }
 

@@ -15,6 +15,7 @@ interface Deps {
   clock: Pick<Clock, 'now'>
   patienceMs?: number
   timeoutMs?: number
+  waitMs?: number
 }
 /** The copy we keep, and where it is from. */
 interface Kept {
@@ -27,6 +28,8 @@ const LIST = 'extension-node-map'
 const FRESH_FOR_MS = 24 * 60 * 60_000
 /** After nobody gave it: how long nobody is asked again. */
 const REST_MS = 10 * 60_000
+/** How long somebody who asks is kept waiting for the list. */
+const WAIT_MS = 10_000
 const LIMIT_BYTES = 32 * 1024 * 1024
 
 /**
@@ -36,6 +39,7 @@ const LIMIT_BYTES = 32 * 1024 * 1024
 export class NodePacks {
   readonly #deps: Deps
   readonly #dir: string
+  readonly #closing = new AbortController()
   #map: ExtensionMap | undefined
   #kept: Kept | undefined
   #asking: Promise<void> | undefined
@@ -46,33 +50,49 @@ export class NodePacks {
     this.#dir = path.join(deps.dataDir, 'cache', 'lists')
   }
 
-  /** Without the list, each class still has the packages its file names; `nodeLists.because` says why there are no more. */
+  /**
+   * Without the list, each class still has the packages its file names; `nodeLists.because` says why there are no more. A
+   * list that takes its time is not waited for: it is there the next time.
+   */
   async complete(
     customNodes: readonly CustomNodeNeed[],
-    signal?: AbortSignal,
   ): Promise<{ customNodes: CustomNodeNeed[]; nodeLists?: NodeLists }> {
     if (customNodes.length === 0) return { customNodes: [] }
     let licence = ''
+    let slow = false
     try {
       const { lists, mirrors } = this.#mirrors()
       const source = lists[LIST]
       if (!source) throw new AppError('list.unreachable', { reason: `mirrors.json names no ${LIST}` })
       licence = source.licence
-      this.#asking ??= this.#refresh(new URL(source.url), mirrors, signal).finally(() => {
-        this.#asking = undefined
-      })
-      await this.#asking
+      this.#asking ??= this.#refresh(new URL(source.url), mirrors)
+        .catch((cause) => this.#fail(cause))
+        .finally(() => {
+          this.#asking = undefined
+        })
+      slow = await isLate(this.#asking, this.#deps.waitMs ?? WAIT_MS)
     } catch (cause) {
-      this.#failed = { at: this.#deps.clock.now(), because: toFailure(cause) }
-      this.#write('.failed.json', writeJson(this.#failed))
+      this.#fail(cause)
     }
+    const late = slow && !this.#map ? toFailure(new AppError('list.unreachable', { reason: 'it takes long' })) : null
     const nodeLists = {
       fetchedAt: this.#kept?.fetchedAt ?? null,
       url: this.#kept?.url ?? null,
       licence,
-      because: this.#failed?.because ?? null,
+      because: this.#failed?.because ?? late,
     }
     return { customNodes: this.#map ? withPacks(customNodes, this.#map) : [...customNodes], nodeLists }
+  }
+
+  /** Lets go of a list that is on its way. */
+  close() {
+    this.#closing.abort()
+  }
+
+  #fail(cause: unknown) {
+    if (this.#closing.signal.aborted) return
+    this.#failed = { at: this.#deps.clock.now(), because: toFailure(cause) }
+    this.#write('.failed.json', writeJson(this.#failed))
   }
 
   /** A person's own lists and mirrors go before ours. */
@@ -83,7 +103,7 @@ export class NodePacks {
     return { lists: { ...ours.lists, ...theirs.lists }, mirrors: [...theirs.mirrors, ...ours.mirrors] }
   }
 
-  async #refresh(source: URL, mirrors: Mirrors['mirrors'], signal?: AbortSignal) {
+  async #refresh(source: URL, mirrors: Mirrors['mirrors']) {
     const { clock, patienceMs, timeoutMs } = this.#deps
     this.#readKept()
     const now = clock.now()
@@ -98,9 +118,9 @@ export class NodePacks {
       isRight: isExtensionMap,
       limitBytes: LIMIT_BYTES,
       etag,
+      signal: this.#closing.signal,
       ...(patienceMs !== undefined && { patienceMs }),
       ...(timeoutMs !== undefined && { timeoutMs }),
-      ...(signal && { signal }),
     })
     this.#failed = undefined
     rmSync(path.join(this.#dir, `${LIST}.failed.json`), { force: true })
@@ -148,5 +168,16 @@ function readMirrors(file: string): Mirrors {
     return Mirrors.parse(parseJson(readFileSync(file, 'utf8')))
   } catch (cause) {
     throw new AppError('list.bad-mirrors', { file, reason: cause instanceof Error ? cause.message : String(cause) })
+  }
+}
+
+/** Whether a thing that never fails takes longer than this; it goes on. */
+async function isLate(thing: Promise<void>, waitMs: number): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<true>()
+  const timer = setTimeout(resolve, waitMs, true)
+  try {
+    return await Promise.race([thing.then(() => false), promise])
+  } finally {
+    clearTimeout(timer)
   }
 }

@@ -216,7 +216,7 @@ function CustomNodes({ customNodes, lists, waiting }: CustomNodesProps) {
             <span className="font-medium break-all">{classType}</span>
             {packs.length === 0 ? (
               <span className="block text-xs text-faint">
-                {t(waiting ? 'workflow.packsWaiting' : 'workflow.noPack')}
+                {t(`workflow.${waiting ? 'packsWaiting' : lists?.fetchedAt == null ? 'packUnknown' : 'noPack'}`)}
               </span>
             ) : (
               <ul className="mt-1 flex flex-col gap-1">

@@ -3,6 +3,7 @@ import path from 'node:path'
 import { expect, test } from 'vitest'
 import { writeJson } from '../../../../core/contract/json.ts'
 import { NodePacks } from '../../../../main/services/node-packs.ts'
+import { eventually } from '../../../kit/eventually.ts'
 import { gives, listFarm, refuses } from '../../../kit/list-farm.ts'
 import { tempDir } from '../../../kit/temp-dir.ts'
 import { turnableClock } from '../../../kit/turnable-clock.ts'
@@ -30,7 +31,8 @@ async function kit(...ways: Parameters<typeof listFarm>) {
     }),
   )
   const clock = turnableClock()
-  const open = () => new NodePacks({ dataDir, resourcesDir, clock, patienceMs: 20, timeoutMs: 2_000 })
+  const open = (waitMs?: number) =>
+    new NodePacks({ dataDir, resourcesDir, clock, patienceMs: 20, timeoutMs: 2_000, ...(waitMs && { waitMs }) })
   return { ...farm, dataDir, resourcesDir, clock, open }
 }
 
@@ -86,6 +88,18 @@ test('a list that cannot be renewed serves on, with its date and the reason', as
   const { customNodes, nodeLists } = await open().complete(blur)
   expect(customNodes[0]!.candidates).toEqual(['a/Pack'])
   expect(nodeLists).toMatchObject({ fetchedAt: at, because: { code: 'list.unreachable' } })
+})
+
+test('a list that takes long is not waited for, and there the next time', async () => {
+  const answers: (() => void)[] = []
+  const { open } = await kit((request, response) => void answers.push(() => gives(map)(request, response)))
+  const packs = open(50)
+  expect((await packs.complete(own)).nodeLists).toMatchObject({
+    fetchedAt: null,
+    because: { code: 'list.unreachable' },
+  })
+  for (const answer of answers) answer()
+  await eventually(async () => (await packs.complete(blur)).customNodes[0]!.candidates.length === 1)
 })
 
 test('a person’s own lists and mirrors go before ours; a file of theirs that cannot be read is named', async () => {
