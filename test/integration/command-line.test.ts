@@ -556,3 +556,37 @@ test('help and version speak the language asked for', async () => {
     { event: 'version', version: expect.stringMatching(/^\d/) },
   ])
 })
+
+test('run refuses paid nodes with code 3, allows them by word, and keeps the key it is given out of everything', async () => {
+  const dir = tempDir()
+  const key = 'comfyui-7d3c9a1b5e2f4860'
+  const inputs = { prompt: 'a cat', prompt_upsampling: false, seed: 1, aspect_ratio: '1:1', raw: false }
+  const prompt: Prompt = {
+    '1': { class_type: 'FluxProUltraImageNode', inputs },
+    '2': { class_type: 'SaveImage', inputs: { filename_prefix: 'paid', images: ['1', 0] } },
+  }
+  writeFileSync(path.join(dir, 'w.json'), promptFile(prompt))
+  writeFileSync(path.join(dir, 'key.txt'), `${key}\n`)
+  const server = new RehearsalServer({ dir: tempDir(), stepMs: 0 })
+  await server.start()
+  onTestFinished(() => server.stop())
+  const where = ['--data', 'data', '--out', 'out', '--worker', server.url, '--json']
+  const refused = await cliRun(['run', 'w.json', ...where, '--api-key-file', 'key.txt'], { cwd: dir })
+  expect(refused.code).toBe(3)
+  expect(named(refused, 'error')).toMatchObject([
+    { code: 'prompt.paid', facts: { classTypes: 'FluxProUltraImageNode' } },
+  ])
+  const allowed = await cliRun(['run', 'w.json', ...where, '--allow-paid'], { cwd: dir }) // by the key kept before
+  expect(allowed.code).toBe(0)
+  const sent = await (await fetch(new URL('history', server.url))).text()
+  expect(sent).toContain(`"api_key_comfy_org":"${key}"`)
+  const argv = await cliRun(['run', 'w.json', ...where, '--allow-paid', '--new', `--api-key=${key}`], { cwd: dir })
+  expect(argv.err).toContain('--api-key-file is safer')
+  const empty = await cliRun(['run', 'w.json', ...where], { cwd: dir, env: { NIGHTSHIFT_COMFY_API_KEY: ' ' } })
+  expect(empty).toMatchObject({ code: 2 })
+
+  for (const { out, err } of [refused, allowed, argv, empty]) expect(out + err).not.toContain(key)
+  const files = readdirSync(dir, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+  const holding = files.filter((file) => readFileSync(path.join(file.parentPath, file.name)).includes(key))
+  expect(holding.map(({ name }) => name)).toEqual(['key.txt'])
+})
