@@ -50,6 +50,8 @@ const BREATH_MS = 15
 const AT_ONCE = 3
 /** A file that says nothing for so long is given up, and the thread with it. */
 const PATIENCE_MS = 60_000
+/** A thread without work ends. */
+const IDLE_MS = 60_000
 
 /** Brings dropped files into the library: read and converted in a thread of their own, kept as they are found. */
 export class Importer implements Service {
@@ -260,11 +262,11 @@ export class Importer implements Service {
         this.#waiting.delete(id)
         waiting?.done()
       }
-      if (this.#waiting.size > 0) this.#watchOver()
-      else {
-        clearTimeout(this.#watch)
-        thread.unref()
-      }
+      if (this.#waiting.size > 0) return this.#watchOver()
+      clearTimeout(this.#watch)
+      thread.unref()
+      this.#watch = setTimeout(() => void this.#lose('', true), IDLE_MS) // it holds definitions, some tens of megabytes
+      this.#watch.unref()
     })
     const lost = (reason: string) => {
       if (this.#thread === thread) void this.#lose(reason)

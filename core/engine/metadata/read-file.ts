@@ -180,6 +180,9 @@ function* filesInZip(name: string, source: ByteSource, depth: number): Generator
   if (!any) throw new AppError('import.empty-archive', { name })
 }
 
+/** Not `<lora:…>`, as prompts begin. */
+const MARKUP = /^\s*<(\?xml|!--|!doctype|[a-z]+[\s>])/i
+
 function readOne(name: string, head: Uint8Array, source: ByteSource): WorkflowFile {
   if (source.sizeBytes === 0) throw new AppError('import.empty', { name })
   const known = sniff(head)
@@ -191,7 +194,7 @@ function readOne(name: string, head: Uint8Array, source: ByteSource): WorkflowFi
   const text = decoded(source.read(0, source.sizeBytes))
   if (text === null) throw new AppError('import.not-json', { name, reason: 'it is not text in UTF-8 or UTF-16' })
   if (text.trim() === '') throw new AppError('import.empty', { name })
-  if (/^\s*</.test(text)) {
+  if (MARKUP.test(text)) {
     if (/<svg[\s>]/i.test(text.slice(0, 65_536))) return readTexts(name, source, 'svg', readWholeXml)
     const kind = /^\s*<(!doctype html|html)/i.test(text) ? 'HTML' : 'XML'
     throw new AppError('import.unsupported-file', { name, kind })

@@ -403,7 +403,8 @@ test.each([
 })
 
 test('text that tells how A1111 made a picture is taken as such', () => {
-  expect(readWorkflowFile('pasted.txt', bytes(parameters))).toEqual({ container: 'json', texts: { parameters } })
+  for (const text of [parameters, `<lora:cat:0.8> ${parameters}`])
+    expect(readWorkflowFile('pasted.txt', bytes(text))).toEqual({ container: 'json', texts: { parameters: text } })
 })
 
 test.each([
