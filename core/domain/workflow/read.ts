@@ -265,7 +265,7 @@ function look(name: string, value: Json | undefined, found: Found, depth: number
     found.format = 'template'
     return
   }
-  if (Array.isArray(value.params) && value.params.every(isJsonObject) && isJsonObject(value.prompt)) {
+  if (Array.isArray(value.params) && value.params.every(isJsonObject) && 'prompt' in value) {
     const { prompt: _, ...panel } = value
     found.panel ??= panel
   }

@@ -3,18 +3,20 @@ import type { Problem } from '../../../contract/workflow.ts'
 import { problem } from '../problems.ts'
 import { type Found, nothingFound, readA1111Text, takeTags, type Words } from './prompt-text.ts'
 import { samplingOf } from './samplers.ts'
-import { type Hires, isFlow, type ModelFiles, type PictureSettings } from './settings.ts'
+import { clamp, type Hires, isFlow, type ModelFiles, type PictureSettings } from './settings.ts'
 
 /** Settings as `Key: value` lines spell them, keys in lower case, taken away as they are understood. */
 export class Options {
-  #values: Map<string, { key: string; value: string }>
+  #values = new Map<string, { key: string; value: string }>()
   constructor(values: Iterable<readonly [key: string, value: string]>) {
-    this.#values = new Map()
-    for (const [key, value] of values)
-      this.#values.set(key.trim().toLowerCase(), { key: key.trim(), value: value.trim() })
+    for (const [key, value] of values) this.put(key.trim(), value.trim())
   }
 
   has = (key: string) => this.#values.has(key)
+
+  put(key: string, value: string) {
+    this.#values.set(key.toLowerCase(), { key, value })
+  }
 
   /** The first of the keys that is there and says something. */
   take(...keys: string[]): string | null {
@@ -200,19 +202,20 @@ export function settingsOf(described: Described, program?: string): { settings: 
 
   const found = nothingFound()
   const embeddings = embeddingNames(options.take('ti hashes', 'ti', 'embedding hashes'), resources.embeddings)
-  const read = (text: string, pass: 0 | 1, passSteps: number): Words =>
-    readA1111Text(text, { steps: passSteps, pass, embeddings, found })
-  const positive = read(described.positive, 0, steps)
-  const negative = read(described.negative, 0, steps)
+  const read: ReadText = (text, side, pass, passSteps) =>
+    readA1111Text(text, { side, steps: passSteps, pass, embeddings, found })
+  const positive = read(described.positive, 'positive', 0, steps)
+  const negative = read(described.negative, 'negative', 0, steps)
 
   const denoise = options.number('denoising strength')
   const first = { width, height, steps, cfg: cfg ?? 7, distilled, sampling: [samplerName, schedule] as const }
   const hires = hiresOf(options, first, denoise, read)
   if (hires) {
     // Most switches of a text are past when the second sampling begins.
-    const again = (words: Words, text: string) => (isSwitched(words) ? read(text, 1, hires.hires.steps) : null)
-    hires.hires.positive ??= again(positive, described.positive)
-    hires.hires.negative ??= again(negative, described.negative)
+    const again = (words: Words, side: 'positive' | 'negative') =>
+      isSwitched(words) ? read(described[side], side, 1, hires.hires.steps) : null
+    hires.hires.positive ??= again(positive, 'positive')
+    hires.hires.negative ??= again(negative, 'negative')
   }
   if (hires?.near)
     tell('foreign-sampler', {
@@ -220,7 +223,7 @@ export function settingsOf(described: Described, program?: string): { settings: 
       used: `${hires.hires.sampling.sampler}, ${hires.hires.sampling.scheduler}`,
     })
   const masks = options.takeLike(/^mask |^masked |^inpaint|^conditional mask|^only masked/)
-  const isFromPicture = hires === null && ((denoise !== null && denoise < 1) || masks.length > 0)
+  const isFromPicture = hires === null && ((denoise !== null && denoise > 0 && denoise < 1) || masks.length > 0)
   const from = isFromPicture ? { denoise: clamp(denoise ?? 0.75, 0, 1), masked: masks.length > 0 } : null
   if (masks.length > 0) {
     tell('foreign-part-missing', { part: 'Inpainting', details: detailsOf(masks) }, 'loss')
@@ -290,7 +293,6 @@ export function settingsOf(described: Described, program?: string): { settings: 
 }
 
 const isSwitched = ({ parts }: Words) => parts.some(({ spans }) => spans.length > 1)
-export const clamp = (value: number, low: number, high: number) => Math.min(high, Math.max(low, value))
 const unit = (value: number | null) => (value === null || value === 0 ? null : clamp(value, 0, 1))
 const detailsOf = (entries: { key: string; value: string }[]) => {
   const shown = entries.slice(0, 12).map(({ key, value }) => `${key}: ${value.slice(0, 80)}`)
@@ -319,11 +321,23 @@ export function seedOf(value: Json | undefined): number | bigint {
 /** ComfyUI's latents are made of eights. */
 export const side = (value: number) => clamp(Math.round(value / 8) * 8, 16, 16_384)
 
+const sizeIn = (text: string | null) => {
+  const [, width, height] = /^\s*(\d{1,6})\s*[xX×]\s*(\d{1,6})/.exec(text ?? '') ?? []
+  return width === undefined || height === undefined ? null : { width: Number(width), height: Number(height) }
+}
+
+/** The size first sampled at; that of a later pass stays in the options. */
 function sizeOf(options: Options): { width: number; height: number } {
-  const [, w, h] = /^\s*(\d{1,6})\s*[xX×]\s*(\d{1,6})/.exec(options.take('size', 'resolution') ?? '') ?? []
-  const width = w === undefined ? options.number('width') : Number(w)
-  const height = h === undefined ? options.number('height') : Number(h)
-  return { width: side(width || 512), height: side(height || 512) }
+  const given = sizeIn(options.take('size', 'resolution'))
+  const width = side(given?.width || options.number('width') || 512)
+  const height = side(given?.height || options.number('height') || 512)
+  // AUTOMATIC1111 before 2023: the size told was the last, the first pass had its own, or with 0x0 about 512 squared.
+  const first = sizeIn(options.take('first pass size'))
+  if (!first) return { width, height }
+  options.put('Hires resize', `${width}x${height}`)
+  const scale = Math.sqrt((512 * 512) / (width * height))
+  const sixtyFours = (value: number) => Math.ceil((scale * value) / 64) * 64
+  return { width: side(first.width || sixtyFours(width)), height: side(first.height || sixtyFours(height)) }
 }
 
 function modelFiles(
@@ -343,6 +357,7 @@ function modelFiles(
   }
 }
 
+type ReadText = (text: string, side: 'positive' | 'negative', pass: 0 | 1, steps: number) => Words
 interface First {
   width: number
   height: number
@@ -356,12 +371,10 @@ function hiresOf(
   options: Options,
   first: First,
   denoise: number | null,
-  read: (text: string, pass: 0 | 1, steps: number) => Words,
+  read: ReadText,
 ): { hires: Hires; upscaler: string | null; near: string | null } | null {
   const scale = options.number('hires upscale')
-  const resize = /^\s*(\d{1,6})\s*x\s*(\d{1,6})/i.exec(
-    options.take('hires resize', 'hires resize-1', 'hires size') ?? '',
-  )
+  const resize = sizeIn(options.take('hires resize', 'hires size'))
   const upscaler = options.take('hires upscaler')
   const own = {
     steps: options.number('hires steps'),
@@ -376,8 +389,8 @@ function hiresOf(
   options.takeLike(/^hires module \d+$/)
   if (scale === null && resize === null && upscaler === null) return null
   const steps = clamp(Math.round(own.steps || first.steps), 1, 10_000)
-  let width = resize ? Number(resize[1]) : first.width * (scale ?? 2)
-  let height = resize ? Number(resize[2]) : first.height * (scale ?? 2)
+  let width = resize ? resize.width : first.width * (scale ?? 2)
+  let height = resize ? resize.height : first.height * (scale ?? 2)
   // One side given as 0 follows the other.
   if (width === 0) width = (height * first.width) / first.height
   if (height === 0) height = (width * first.height) / first.width
@@ -399,8 +412,8 @@ function hiresOf(
       cfg: clamp(own.cfg || first.cfg, 0, 100),
       guidance: own.guidance ?? first.distilled,
       sampling,
-      positive: own.positive === null ? null : read(own.positive, 1, steps),
-      negative: own.negative === null ? null : read(own.negative, 1, steps),
+      positive: own.positive === null ? null : read(own.positive, 'positive', 1, steps),
+      negative: own.negative === null ? null : read(own.negative, 'negative', 1, steps),
       file: own.file && !/^use same/i.test(own.file) ? own.file : null,
     },
   }

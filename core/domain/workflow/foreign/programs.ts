@@ -2,7 +2,6 @@ import { isJsonObject, type Json, type JsonObject, writeJson } from '../../../co
 import type { Problem } from '../../../contract/workflow.ts'
 import { problem } from '../problems.ts'
 import {
-  clamp,
   type Described,
   fileOf,
   noticesOf,
@@ -15,7 +14,7 @@ import {
 } from './a1111.ts'
 import { nothingFound, readInvokeText, readNovelAiText, takeTags, type Words, wordsOf } from './prompt-text.ts'
 import { samplingOf } from './samplers.ts'
-import { isFlow, type PictureSettings } from './settings.ts'
+import { clamp, isFlow, type PictureSettings } from './settings.ts'
 
 export interface Understood {
   settings: PictureSettings

@@ -41,28 +41,34 @@ export const nothingFound = (): Found => ({
 /** How deep brackets are followed; deeper ones are taken as they stand. */
 const maxDepth = 64
 
-/**
- * A text of AUTOMATIC1111 and its kin.
- * @param steps of the sampler; a switch may be told as a step
- * @param pass 1 for the second sampling of a hires fix, which sees most switches as past
- */
-export function readA1111Text(
-  text: string,
-  { steps, pass = 0, embeddings, found }: { steps: number; pass?: 0 | 1; embeddings: readonly string[]; found: Found },
-): Words {
+export interface A1111Reading {
+  side: 'positive' | 'negative'
+  /** Of the sampler; a switch may be told as a step. */
+  steps: number
+  /** 1 for the second sampling of a hires fix, which sees most switches as past. */
+  pass: 0 | 1
+  embeddings: readonly string[]
+  found: Found
+}
+
+/** A text of AUTOMATIC1111 and its kin. */
+export function readA1111Text(text: string, { side, steps, pass, embeddings, found }: A1111Reading): Words {
   const bare = takeTags(text, found).replace(/ {2,}/g, ' ')
-  const parts = bare.split(/\bAND\b/)
+  const parts = side === 'positive' ? bare.split(/\bAND\b/).slice(0, 64) : [bare]
   if (parts.length > 1) found.combined = true
+  const weighted = parts.map((part) => (parts.length > 1 ? weighed(part) : { words: part, weight: 1 }))
+  for (const { words, weight } of weighted) if (weight < 0) found.tags.push(`AND ${words.trim()} :${weight}`)
   return {
-    parts: parts.slice(0, 64).map((part) => {
-      const { words, weight } = parts.length > 1 ? weighed(part) : { words: part, weight: 1 }
-      const spans = spansOf(words, steps, pass, found).map(({ start, end, text }) => ({
-        start,
-        end,
-        texts: chunksOf(text).map((chunk) => toComfy(withEmbeddings(chunk, embeddings), found).trim()),
-      }))
-      return { weight, spans }
-    }),
+    parts: weighted
+      .filter(({ weight }) => weight >= 0)
+      .map(({ words, weight }) => {
+        const spans = spansOf(words, steps, pass, found).map(({ start, end, text }) => ({
+          start,
+          end,
+          texts: chunksOf(text).map((chunk) => toComfy(withEmbeddings(chunk, embeddings), found).trim()),
+        }))
+        return { weight: Math.min(weight, 10), spans }
+      }),
   }
 }
 
@@ -234,7 +240,7 @@ function a1111Pieces(text: string): Piece[] {
   const round: number[] = []
   const square: number[] = []
   const multiply = (from: number | undefined, factor: number) => {
-    for (const piece of pieces.slice(from ?? pieces.length)) piece.weight *= factor
+    for (let at = from ?? pieces.length; at < pieces.length; at++) pieces[at]!.weight *= factor
   }
   const pattern =
     /\\([()[\]\\])|([([])|:\s{0,8}([+-]?(?:\d{1,9}\.?\d{0,9}|\.\d{1,9}))\s{0,8}\)|([)\]])|[^\\()[\]:]+|[\\:]/gy

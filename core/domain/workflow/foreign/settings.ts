@@ -67,6 +67,8 @@ interface Loaded {
   vae: Link
 }
 
+export const clamp = (value: number, low: number, high: number) => Math.min(high, Math.max(low, value))
+
 /** The prompt ComfyUI makes the same kind of picture with, and what in it still wants a person. */
 export function promptOf(settings: PictureSettings): { prompt: Prompt; problems: Problem[] } {
   const prompt: Prompt = {}
@@ -107,7 +109,8 @@ export function promptOf(settings: PictureSettings): { prompt: Prompt; problems:
     latent = [add('VAEEncode', 'Picture to latent', { pixels: [scaled, 0], vae: patched.vae }), 0]
     if (from.masked) latent = [add('SetLatentNoiseMask', 'Mask', { samples: latent, mask: [image, 1] }), 0]
   } else {
-    const empty = isFlow(settings.model.file) ? 'EmptySD3LatentImage' : 'EmptyLatentImage'
+    const { file } = settings.model
+    const empty = isFlux2(file) ? 'EmptyFlux2LatentImage' : isFlow(file) ? 'EmptySD3LatentImage' : 'EmptyLatentImage'
     latent = [add(empty, 'Size of the picture', { width, height, batch_size: settings.batchSize }), 0]
   }
   if (from && settings.batchSize > 1) {
@@ -208,11 +211,13 @@ function load({ add }: Build, { file, encoders, vae }: ModelFiles, prefix: strin
 }
 const encoderLoaders = ['CLIPLoader', 'DualCLIPLoader', 'TripleCLIPLoader', 'QuadrupleCLIPLoader']
 
+const isFlux2 = (file: string) => /flux[-_. ]?2/i.test(file)
 const isSd3 = (file: string) => /sd_?3|diffusion-?3/i.test(file)
 
 function encoderType(file: string, names: readonly string[]): string {
   const has = (pattern: RegExp) => names.some((name) => pattern.test(name))
   if (names.length > 1) return has(/t5/i) ? (isSd3(file) ? 'sd3' : 'flux') : 'sdxl'
+  if (isFlux2(file)) return 'flux2'
   if (/chroma/i.test(file)) return 'chroma'
   if (/qwen[-_ ]?image/i.test(file)) return 'qwen_image'
   if (/z[-_ ]?image|lumina/i.test(file) || has(/gemma|qwen_?3/i)) return 'lumina2'
@@ -228,19 +233,27 @@ function patch({ add, settings }: Build, base: Loaded, prefix: string): Loaded {
       model,
       clip,
       lora_name: file,
-      strength_model,
-      strength_clip,
+      strength_model: clamp(strength_model, -100, 100),
+      strength_clip: clamp(strength_clip, -100, 100),
     })
     model = [lora, 0]
     clip = [lora, 1]
   }
   for (const { file, strength } of settings.hypernetworks) {
-    model = [add('HypernetworkLoader', `${prefix}Hypernetwork`, { model, hypernetwork_name: file, strength }), 0]
+    model = [
+      add('HypernetworkLoader', `${prefix}Hypernetwork`, {
+        model,
+        hypernetwork_name: file,
+        strength: clamp(strength, -10, 10),
+      }),
+      0,
+    ]
   }
   if (settings.clipLayer !== null) {
     clip = [add('CLIPSetLastLayer', `${prefix}Clip skip`, { clip, stop_at_clip_layer: settings.clipLayer }), 0]
   }
-  const { shift, rescale, merging } = settings
+  const shift = settings.shift === null ? null : clamp(settings.shift, 0, 100)
+  const { rescale, merging } = settings
   if (shift !== null) {
     const { file } = settings.model
     const { width, height } = settings
@@ -248,13 +261,16 @@ function patch({ add, settings }: Build, base: Loaded, prefix: string): Loaded {
       ? [add('ModelSamplingFlux', `${prefix}Shift`, { model, max_shift: shift, base_shift: shift, width, height }), 0]
       : [add(isSd3(file) ? 'ModelSamplingSD3' : 'ModelSamplingAuraFlow', `${prefix}Shift`, { model, shift }), 0]
   }
-  if (rescale !== null) model = [add('RescaleCFG', `${prefix}Guidance rescale`, { model, multiplier: rescale }), 0]
+  if (rescale !== null)
+    model = [add('RescaleCFG', `${prefix}Guidance rescale`, { model, multiplier: clamp(rescale, 0, 1) }), 0]
   if (merging !== null) model = [add('TomePatchModel', `${prefix}Token merging`, { model, ratio: merging }), 0]
   return { model, clip, vae: base.vae }
 }
 
 const guided = ({ add }: Build, conditioning: Link, guidance: number | null): Link =>
-  guidance === null ? conditioning : [add('FluxGuidance', 'Guidance', { conditioning, guidance }), 0]
+  guidance === null
+    ? conditioning
+    : [add('FluxGuidance', 'Guidance', { conditioning, guidance: clamp(guidance, 0, 100) }), 0]
 
 function encode(
   { add }: Build,
@@ -285,7 +301,7 @@ function encode(
           : next
       }
       if (!whole) continue
-      if (weight !== 1 && weight >= 0 && weight <= 10) {
+      if (weight !== 1) {
         whole = [add('ConditioningSetAreaStrength', `${title}: weight`, { conditioning: whole, strength: weight }), 0]
       }
       if (start > 0 || end < 1) {

@@ -152,6 +152,14 @@ test('settings may come as a text file, in a message, or fenced', () => {
   }
 })
 
+/** Milliseconds of this thread's own work, whatever else the machine does. */
+function stopwatch() {
+  const started = process.threadCpuUsage()
+  return () => {
+    const { user, system } = process.threadCpuUsage(started)
+    return (user + system) / 1000
+  }
+}
 const words = fc.constantFrom(
   ...[
     'Steps: 2, ',
@@ -203,7 +211,7 @@ test('whatever stands in a picture, reading it neither fails oddly nor takes lon
   )
   fc.assert(
     fc.property(any, any, fc.boolean(), (before, after, ended) => {
-      const started = performance.now()
+      const took = stopwatch()
       const text = `${before}\n${ended ? settings(`, ${after}`) : after}`
       try {
         const { prompt } = readWorkflow('a.png', { parameters: text })
@@ -215,7 +223,7 @@ test('whatever stands in a picture, reading it neither fails oddly nor takes lon
       } catch (cause) {
         if ((cause as { code?: string }).code !== 'import.no-workflow') throw cause
       }
-      expect(performance.now() - started).toBeLessThan(1000)
+      expect(took()).toBeLessThan(1000)
     }),
     { numRuns: 1500 },
   )
@@ -268,11 +276,11 @@ test.each([
   ['commas', ','.repeat(100_000)],
   ['backslashes', '\\'.repeat(100_000)],
 ])('%s: read in under a second', (_, text) => {
-  const started = performance.now()
+  const took = stopwatch()
   const prompt = promptOf(`${text}\nNegative prompt: ${text.slice(0, 1000)}\n${settings()}`)
   expect(Object.keys(prompt).length).toBeGreaterThan(5)
-  expect(performance.now() - started).toBeLessThan(1000)
-  const after = performance.now()
+  expect(took()).toBeLessThan(1000)
+  const tookOthers = stopwatch()
   try {
     readWorkflow('a.png', {
       parameters: `a\n${settings(`, X: ${text}`)}`,
@@ -280,6 +288,6 @@ test.each([
       Comment: JSON.stringify({ prompt: text, uc: '', sampler: 'k_euler' }),
     })
   } finally {
-    expect(performance.now() - after).toBeLessThan(1000)
+    expect(tookOthers()).toBeLessThan(1000)
   }
 })

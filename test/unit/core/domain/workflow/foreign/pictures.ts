@@ -202,6 +202,46 @@ Steps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 512x512, Model: a.safete
     told: ['warning foreign-combined'],
   },
   {
+    name: 'AND with a part turned against, and one in the negative prompt',
+    texts: {
+      parameters: `a cat AND fog :-0.5 AND a hat :12
+Negative prompt: this AND that
+Steps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 512x512, Model: a.safetensors, RNG: CPU`,
+    },
+    nodes: `
+1 CheckpointLoaderSimple ckpt_name="a.safetensors"
+2 CLIPTextEncode text="a cat" clip=1.1
+3 CLIPTextEncode text="a hat" clip=1.1
+4 ConditioningSetAreaStrength conditioning=3.0 strength=10
+5 ConditioningCombine conditioning_1=2.0 conditioning_2=4.0
+6 CLIPTextEncode text="this AND that" clip=1.1
+7 EmptyLatentImage width=512 height=512 batch_size=1
+8 KSampler model=1.0 seed=1 steps=20 cfg=7 sampler_name="euler" scheduler="normal" positive=5.0 negative=6.0 latent_image=7.0 denoise=1
+9 VAEDecode samples=8.0 vae=1.2
+10 SaveImage images=9.0 filename_prefix="ComfyUI"
+`,
+    told: ['warning foreign-combined', 'loss foreign-tags'],
+  },
+  {
+    name: 'a hires fix of 2022, which told the last size',
+    texts: {
+      parameters: `a cat
+Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 1024x1536, Model: a.safetensors, RNG: CPU, Denoising strength: 0.7, First pass size: 0x0`,
+    },
+    nodes: `
+1 CheckpointLoaderSimple ckpt_name="a.safetensors"
+2 CLIPTextEncode text="a cat" clip=1.1
+3 CLIPTextEncode text="" clip=1.1
+4 EmptyLatentImage width=448 height=640 batch_size=1
+5 KSampler model=1.0 seed=1 steps=20 cfg=7 sampler_name="euler_ancestral" scheduler="normal" positive=2.0 negative=3.0 latent_image=4.0 denoise=1
+6 LatentUpscale samples=5.0 upscale_method="bilinear" width=1024 height=1536 crop="center"
+7 KSampler model=1.0 seed=1 steps=20 cfg=7 sampler_name="euler_ancestral" scheduler="normal" positive=2.0 negative=3.0 latent_image=6.0 denoise=0.7
+8 VAEDecode samples=7.0 vae=1.2
+9 SaveImage images=8.0 filename_prefix="ComfyUI"
+`,
+    told: [],
+  },
+  {
     name: 'words that switch and alternate',
     texts: {
       parameters: `a [cat:dog:0.5] in [the:10] [snow::5] [red|blue] light
