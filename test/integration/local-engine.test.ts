@@ -1,0 +1,157 @@
+import { randomUUID } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import type { EngineView } from '../../core/contract/engine.ts'
+import type { Client } from '../../main/api/client.ts'
+import { systemClock } from '../../main/services/clock.ts'
+import { LocalEngine } from '../../main/services/local-engine.ts'
+import { Fleet } from '../../main/services/workers/fleet.ts'
+import { comfyFolder } from '../kit/comfy-folder.ts'
+import { alive, quick } from '../kit/engine-kit.ts'
+import { eventually } from '../kit/eventually.ts'
+import { testDatabase } from '../kit/queue-kit.ts'
+import { startApp } from '../kit/start-app.ts'
+import { tempDir } from '../kit/temp-dir.ts'
+import { workerPromises } from './worker-promises.ts'
+
+const readyOf = (view: EngineView, at = 0) => {
+  const { state } = view.processes[at]!
+  if (state.is !== 'ready') throw new Error(`is ${JSON.stringify(state)}`)
+  return state
+}
+const viewOf = async (client: Client, name = 'local') =>
+  (await client.call('engine.list', {})).rows.find((row) => row.name === name)!
+
+/** Engines with a fleet, without the rest of the app. */
+async function engines() {
+  const dataDir = tempDir()
+  const database = testDatabase()
+  const pace = { absenceMs: 200, patienceMs: 3_000 }
+  const shared = { database, dataDir, clock: systemClock, newId: randomUUID }
+  const secrets = { get: () => undefined, set: () => {}, remove: () => {} }
+  const fleet = new Fleet({ ...shared, secrets, pace })
+  const localEngine = new LocalEngine({ ...shared, fleet, pace: quick })
+  await fleet.start()
+  await localEngine.start()
+  onTestFinished(async () => {
+    await localEngine.stop()
+    await fleet.stop()
+  })
+  return { fleet, localEngine, dataDir }
+}
+
+workerPromises('a ComfyUI of this machine', async () => {
+  const { fleet, localEngine } = await engines()
+  await localEngine.adopt(comfyFolder())
+  await localEngine.run('local')
+  const worker = fleet.get('local')!
+  await eventually(() => worker.health.is === 'ready')
+  return worker
+})
+
+test('an adopted folder is run in place, is a worker, and survives a restart of ours', async () => {
+  const folder = comfyFolder()
+  const before = readdirSync(folder.dir, { recursive: true }).toSorted()
+  const first = await startApp()
+  const adopted = await first.client.call('engine.adopt', { ...folder, settings: { flags: ['--lowvram'] } })
+  expect(adopted).toMatchObject({ name: 'local', kind: 'manual', dir: folder.dir, version: '0.33.0' })
+  expect(readdirSync(folder.dir, { recursive: true }).toSorted()).toEqual(before)
+  const { pid } = readyOf(await first.client.call('engine.start', { name: 'local' }))
+  expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toContain('--lowvram')
+  await first.stop()
+  expect(alive(pid)).toBe(false)
+
+  const again = await startApp({ dataDir: first.dataDir })
+  const view = await again.client.call('engine.start', { name: 'local' })
+  expect(view.settings.flags).toEqual(['--lowvram'])
+  const { rows } = await again.client.call('worker.list', {})
+  expect(rows.find(({ id }) => id === 'local')).toMatchObject({ kind: 'local', url: `${readyOf(view).url}/` })
+})
+
+test('ComfyUI killed twice in the middle of a batch: every picture is made, once', async () => {
+  const app = await startApp()
+  await app.client.call('engine.adopt', comfyFolder())
+  await app.client.call('engine.start', { name: 'local' })
+  const colours = Array.from({ length: 40 }, (_, index) => index)
+  const { batchId } = await app.submit({
+    workers: ['local'],
+    axes: [{ parameter: '1.color', values: colours }],
+  })
+  for (const done of [5, 20]) {
+    await eventually(async () => (await app.client.call('batch.get', { id: batchId })).counts.done >= done, 30_000)
+    await eventually(async () => (await viewOf(app.client)).processes[0]!.state.is === 'ready')
+    process.kill(readyOf(await viewOf(app.client)).pid, 'SIGKILL')
+  }
+  await app.ended(batchId)
+  const { counts } = await app.client.call('batch.get', { id: batchId })
+  expect(counts).toMatchObject({ done: 40, failed: 0, parked: 0 })
+  const { total } = await app.client.call('artifact.page', { batchId, limit: 1 })
+  expect(total).toBe(40)
+  expect((await viewOf(app.client)).processes[0]!.restarts).toBe(2)
+})
+
+test('jobs wait while the engine is stopped, and begin when it is started', async () => {
+  const app = await startApp()
+  await app.client.call('engine.adopt', { ...comfyFolder(), settings: { autoStart: false } })
+  const { batchId } = await app.submit({ workers: ['local'] })
+  const waiting = await app.client.call('worker.list', {})
+  expect(waiting.rows.find(({ id }) => id === 'local')!.health).toMatchObject({
+    is: 'unreachable',
+    because: { code: 'engine.not-running' },
+  })
+  await app.client.call('engine.start', { name: 'local' })
+  await app.ended(batchId)
+  expect((await app.client.call('batch.get', { id: batchId })).counts.done).toBe(1)
+})
+
+test('two cards are two processes with ports of their own, and two workers; one fewer ends only its own', async () => {
+  const app = await startApp()
+  const cards = [{ card: '0' }, { card: '1' }]
+  await app.client.call('engine.adopt', { ...comfyFolder(), settings: { cards } })
+  const view = await app.client.call('engine.start', { name: 'local' })
+  expect(view.processes.map(({ id }) => id)).toEqual(['local-0', 'local-1'])
+  expect(new Set([readyOf(view, 0).url, readyOf(view, 1).url]).size).toBe(2)
+  const environment = readFileSync(`/proc/${readyOf(view, 1).pid}/environ`, 'utf8')
+  expect(environment.split('\0')).toContain('CUDA_VISIBLE_DEVICES=1')
+  await app.client.call('engine.set', { name: 'local', settings: { cards: [{ card: '0' }] } })
+  const { rows } = await app.client.call('worker.list', {})
+  expect(rows.filter(({ kind }) => kind === 'local').map(({ id }) => id)).toEqual(['local'])
+})
+
+test('a start that fails tells why, and how its log ends can be searched', async () => {
+  const app = await startApp()
+  const { dir, python } = comfyFolder()
+  await app.client.call('engine.adopt', { dir, python, name: 'broken', settings: { flags: ['--fails'] } })
+  await expect(app.client.call('engine.start', { name: 'broken' })).rejects.toMatchObject({
+    failure: { code: 'engine.missing-module', facts: { module: 'torch' } },
+  })
+  const { rows } = await app.client.call('engine.log', { process: 'broken', search: 'modulenotfound' })
+  expect(rows.map(({ text }) => text)).toEqual(["ModuleNotFoundError: No module named 'torch'"])
+  expect((await app.client.call('worker.list', {})).rows.find(({ id }) => id === 'broken')!.health).toMatchObject({
+    because: { code: 'engine.missing-module' },
+  })
+  await app.client.call('engine.set', { name: 'broken', settings: { flags: [] } })
+  readyOf(await app.client.call('engine.start', { name: 'broken' }))
+})
+
+test('what is no ComfyUI, a flag of ours, and a name that is taken are refused; removing leaves the folder', async () => {
+  const app = await startApp()
+  const folder = comfyFolder()
+  const adopt = (more: object) =>
+    app.client.call('engine.adopt', { ...folder, settings: { autoStart: false }, ...more })
+  await expect(adopt({ dir: tempDir() })).rejects.toMatchObject({ failure: { code: 'engine.not-found' } })
+  await expect(adopt({ python: '/no/python' })).rejects.toMatchObject({ failure: { code: 'engine.no-python' } })
+  await expect(adopt({ settings: { flags: ['--port', '1'] } })).rejects.toMatchObject({
+    failure: { code: 'engine.flag-ours' },
+  })
+  await expect(adopt({ name: 'rehearsal' })).rejects.toMatchObject({ failure: { code: 'engine.name-taken' } })
+  expect((await app.client.call('engine.list', {})).rows).toEqual([])
+  await adopt({})
+  await expect(app.client.call('worker.remove', { id: 'local' })).rejects.toMatchObject({
+    failure: { code: 'app.bad-request' },
+  })
+  await app.client.call('engine.remove', { name: 'local' })
+  expect((await app.client.call('worker.list', {})).rows.map(({ id }) => id)).toEqual(['rehearsal'])
+  expect(existsSync(path.join(folder.dir, 'main.py'))).toBe(true)
+})

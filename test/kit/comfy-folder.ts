@@ -1,0 +1,32 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { tempDir } from './temp-dir.ts'
+
+const rehearsal = pathToFileURL(path.resolve(import.meta.dirname, '../../core/engine/rehearsal/server.ts')).href
+
+/** A folder laid out as a ComfyUI's, whose program is the rehearsal; Node is its Python. */
+export function comfyFolder({ stepMs = 0 } = {}) {
+  const dir = path.join(tempDir(), 'ComfyUI 夜')
+  mkdirSync(path.join(dir, 'comfy'), { recursive: true })
+  writeFileSync(path.join(dir, 'nodes.py'), '')
+  writeFileSync(path.join(dir, 'comfyui_version.py'), '__version__ = "0.33.0"\n')
+  writeFileSync(path.join(dir, 'comfy', 'cli_args.py'), 'parser.add_argument("--port", type=int)\n')
+  writeFileSync(
+    path.join(dir, 'main.py'),
+    `const port = Number(process.argv[process.argv.indexOf('--port') + 1])
+     if (process.argv.includes('--fails')) {
+       console.error("Traceback (most recent call last):\\nModuleNotFoundError: No module named 'torch'")
+       process.exit(1)
+     }
+     console.error('Device: cuda:0 NVIDIA GeForce RTX 4090 : cudaMallocAsync')
+     process.on('SIGINT', () => process.exit(0))
+     import(${JSON.stringify(rehearsal)}).then(async ({ RehearsalServer }) => {
+       const dir = ${JSON.stringify(dir)}
+       const server = new RehearsalServer({ dir, port, stepMs: ${stepMs}, assumeModels: true, keepOutput: true })
+       await server.start()
+       console.error('To see the GUI go to: ' + server.url)
+     })`,
+  )
+  return { dir, python: process.execPath }
+}
