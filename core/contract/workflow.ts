@@ -284,5 +284,8 @@ export const Advice = z.object({
   suggestions: z.array(
     z.object({ id: z.string(), message: z.string(), code: z.string(), facts: JsonRecord, changes: z.array(Change) }),
   ),
+  /** Keys of parameters that count, or no longer do, because switches are not as in the workflow's file. */
+  awake: z.array(z.string()),
+  asleep: z.array(z.string()),
 })
 export type Advice = z.infer<typeof Advice>

@@ -36,7 +36,7 @@ import { LastRun } from '../parts/last-run.tsx'
 import { Needs } from '../parts/needs.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
 import { faultOf, isWide, ParameterControl, rangeOf } from '../parts/parameter-control.tsx'
-import { PresetBar } from '../parts/preset-bar.tsx'
+import { asSwitched, PresetBar, useAdvice } from '../parts/preset-bar.tsx'
 import { useMainAction } from '../parts/use-shortcut.ts'
 import { useRemoveWorkflow } from '../remove-workflow.ts'
 
@@ -77,6 +77,7 @@ function Loaded({ workflow, draft, change }: { workflow: Workflow; draft: Draft;
   const { t, format } = useWords()
   const { id, inspection } = workflow
   const settings = useAsk('settings.get', {})
+  const advice = useAdvice(id, draft.sets)
   const [arranging, setArranging] = useState(false)
   const [showAll, setShowAll] = useState(false)
   const [lastBatch, setLastBatch] = useState<string | null>(null)
@@ -140,14 +141,14 @@ function Loaded({ workflow, draft, change }: { workflow: Workflow; draft: Draft;
             </Button>
           </div>
           {!arranging && (
-            <PresetBar workflowId={id} parameters={inspection.parameters} sets={draft.sets} change={change} />
+            <PresetBar advice={advice} parameters={inspection.parameters} sets={draft.sets} change={change} />
           )}
           <div className="min-h-0 flex-1 overflow-y-auto p-4">
             {arranging ? (
               <Arrange workflow={workflow} />
             ) : (
               <Form
-                parameters={inspection.parameters}
+                parameters={asSwitched(inspection.parameters, advice)}
                 sets={draft.sets}
                 set={set}
                 showAll={showAll}

@@ -12,25 +12,36 @@ import { textOf } from './parameter-control.tsx'
 type Sets = Draft['sets']
 type Open = PresetId | 'suggestions' | null
 
+/** What a workflow's models and prompt suggest with the values on the form; undefined: not known yet. */
+export function useAdvice(workflowId: string, sets: Sets): Advice | undefined {
+  const values = useDeferredValue(sets)
+  const placeholderData = (before: Advice | undefined) => before
+  return useAsk('workflow.presets', { id: workflowId, values }, { placeholderData }).data
+}
+
+/** The parameters as the switches now stand: those that count now are shown in place of those that no longer do. */
+export function asSwitched(parameters: readonly Parameter[], advice: Advice | undefined): readonly Parameter[] {
+  if (!advice || advice.awake.length + advice.asleep.length === 0) return parameters
+  return parameters.map((parameter) => {
+    const { key, name } = parameter
+    if (advice.awake.includes(key)) return { ...parameter, name: name.replace(/ \(not in use\)$/, ''), shown: true }
+    return advice.asleep.includes(key) ? { ...parameter, shown: false } : parameter
+  })
+}
+
 /** Presets for the workflow's models and suggestions for its prompt. Each is shown as the changes it makes before it is. */
 export function PresetBar({
-  workflowId,
+  advice,
   parameters,
   sets,
   change,
 }: {
-  workflowId: string
+  advice: Advice | undefined
   parameters: readonly Parameter[]
   sets: Sets
   change: ChangeDraft
 }) {
   const { t } = useWords()
-  const values = useDeferredValue(sets)
-  const { data: advice } = useAsk(
-    'workflow.presets',
-    { id: workflowId, values },
-    { placeholderData: (before: Advice | undefined) => before },
-  )
   const [open, setOpen] = useState<Open>(null)
   const [applied, setApplied] = useState<{ before: Sets; after: Sets } | null>(null)
   if (!advice || (advice.presets.length === 0 && advice.suggestions.length === 0)) return null

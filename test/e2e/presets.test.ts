@@ -77,6 +77,37 @@ test('what the prompt asks for is suggested with its reason, and goes away when 
   await page.getByText('SDXL 只学过英文').waitFor()
 })
 
+test('a switch brings the steps that count onto the form', async () => {
+  const { page } = await openScreens()
+  const switched = {
+    ...prompt,
+    '5': node('KSampler', { ...prompt['5'].inputs, steps: ['10', 0], model: ['12', 0] }),
+    '8': { ...node('PrimitiveInt', { value: 20 }), _meta: { title: 'Steps' } },
+    '9': { ...node('PrimitiveInt', { value: 8 }), _meta: { title: 'Steps' } },
+    '10': node('ComfySwitchNode', { switch: ['13', 0], on_false: ['8', 0], on_true: ['9', 0] }),
+    '11': node('LoraLoaderModelOnly', {
+      lora_name: 'sdxl_lightning_8step.safetensors',
+      strength_model: 1,
+      model: ['1', 0],
+    }),
+    '12': node('ComfySwitchNode', { switch: ['13', 0], on_false: ['1', 0], on_true: ['11', 0] }),
+    '13': { ...node('PrimitiveBoolean', { value: false }), _meta: { title: 'Enable Lightning' } },
+  }
+  await drop(page, [{ ...file, bytes: Buffer.from(JSON.stringify(switched)) }])
+  const steps = page.getByRole('textbox', { name: 'Steps', exact: true })
+  await steps.waitFor()
+  expect(await steps.inputValue()).toBe('20')
+  await page.getByRole('group', { name: 'Presets and suggestions' }).getByRole('button', { name: 'Fast' }).click()
+  const dialog = page.getByRole('dialog', { name: 'Fast · SDXL' })
+  await dialog.getByRole('checkbox', { name: /Enable Lightning.*off.*on/ }).waitFor()
+  await dialog.getByRole('button', { name: 'Apply 2 changes' }).click()
+  await page
+    .getByRole('combobox', { name: 'LoRA', exact: true })
+    .or(page.getByRole('textbox', { name: 'LoRA', exact: true }))
+    .waitFor()
+  expect([await steps.count(), await steps.inputValue()]).toEqual([1, '8'])
+})
+
 test('parameters are called by their names in the language of the page', async () => {
   const { page, client } = await openScreens()
   await client.call('settings.set', { language: 'zh-CN' })

@@ -3,6 +3,7 @@ import type { ObjectInfo, Prompt } from '../../contract/comfyui.ts'
 import { type Facts, fill } from '../../contract/errors.ts'
 import type { Json } from '../../contract/json.ts'
 import type { Advice, Change, Parameter } from '../../contract/workflow.ts'
+import { placesOf } from '../batch/materialise.ts'
 import {
   type Chosen,
   changeTo,
@@ -15,6 +16,7 @@ import {
   recognise,
   stepsIn,
 } from './presets.ts'
+import { liveNodes } from './trace.ts'
 
 /** What a prompt and the values beside it suggest. Other languages: resources/locales, problems.json, under the same codes. */
 export const suggestionSentences = {
@@ -63,7 +65,19 @@ export function advise(
     family: known && { id: known.family.id, name: known.family.name, by: known.by },
     presets: presetsFor(chosen, known),
     suggestions: suggestionsFor(chosen, known),
+    ...switched(parameters, liveNodes(prompt, definitions), chosen.live),
   }
+}
+
+/** What the switches brought into use, and what they took out of it. */
+function switched(parameters: readonly Parameter[], before: ReadonlySet<string>, now: ReadonlySet<string>) {
+  const keys = (came: ReadonlySet<string>, went: ReadonlySet<string>) =>
+    parameters.flatMap((parameter) => {
+      if (parameter.role === null || parameter.role === 'filename-prefix') return []
+      const nodes = placesOf(parameter).map(({ node }) => node)
+      return nodes.some((node) => came.has(node)) && !nodes.some((node) => went.has(node)) ? [parameter.key] : []
+    })
+  return { awake: keys(now, before), asleep: keys(before, now) }
 }
 
 /** Each with its reason, and the changes it would make; without changes it is only good to know. */

@@ -243,7 +243,13 @@ describe('a preset changes', () => {
       ['balanced', '24.value false', '20.value 30'],
       ['quality', '24.value false', '20.value 50'],
     ])
-    expect(advice(prompt(false), { '24.value': true }).found.presets[0]!.changes).toEqual([])
+    const { presets, awake, asleep } = advice(prompt(false), { '24.value': true }).found
+    expect([presets[0]!.changes, awake, asleep]).toEqual([
+      [],
+      ['21.value', '3.lora_name', '3.strength_model'],
+      ['20.value'],
+    ])
+    expect(advice(prompt(false)).found).toMatchObject({ awake: [], asleep: [] })
   })
 
   test('from what is on the form, and nothing once it is so', () => {
