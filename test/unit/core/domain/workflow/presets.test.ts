@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import type { Values } from '../../../../../core/contract/batch.ts'
 import type { Prompt } from '../../../../../core/contract/comfyui.ts'
 import type { Json } from '../../../../../core/contract/json.ts'
-import { families } from '../../../../../core/domain/workflow/families.ts'
+import { families, speeds } from '../../../../../core/domain/workflow/families.ts'
 import { findParameters } from '../../../../../core/domain/workflow/parameters.ts'
 import { presetSentences } from '../../../../../core/domain/workflow/presets.ts'
 import { advise, suggestionSentences } from '../../../../../core/domain/workflow/suggest.ts'
@@ -136,6 +136,11 @@ describe('a family is recognised', () => {
       for (const range of [cfg, guidance]) if (range) expect(range[1] <= range[0] && range[0] <= range[2]).toBe(true)
     }
     expect(new Set(families.map(({ id }) => id)).size).toBe(families.length)
+    const choices = (input: string) => definitions.KSampler!.input.required![input]![0] as string[]
+    for (const { sampler, scheduler } of [...families, ...speeds]) {
+      if (sampler) expect(choices('sampler_name')).toContain(sampler)
+      if (scheduler) expect(choices('scheduler')).toContain(scheduler)
+    }
   })
 })
 
