@@ -318,8 +318,9 @@ class Check {
     const index = typeof slot === 'boolean' ? Number(slot) : slot
     if (!Number.isInteger(index))
       throw new PythonError('TypeError', `${holder} indices must be integers or slices, not ${pythonTypeName(slot)}`)
-    const given = definition.output.at(index as number)
-    if (given === undefined || (index as number) >= definition.output.length)
+    const outputs = Array.isArray(definition.output) ? definition.output : []
+    const given = outputs.at(index as number)
+    if (given === undefined || (index as number) >= outputs.length)
       throw new PythonError('IndexError', `${holder} index out of range`)
     types[name] = given
     if (anyType || fits(given, spec[0])) return undefined
@@ -394,7 +395,7 @@ class Check {
 
 // ---- input schemas ----
 
-type FinalSpecs = Map<string, { spec: InputSpec; required: boolean }>
+type FinalSpecs = Map<string, { spec: ReadSpec; required: boolean }>
 type InputGroups = { required?: Record<string, InputSpec>; optional?: Record<string, InputSpec> }
 
 /** The choices of a combo, old style or new; undefined for any other type. */
@@ -403,6 +404,18 @@ export function choicesOf([type, options]: InputSpec): Json[] | undefined {
   if (type !== 'COMBO') return undefined
   return Array.isArray(options?.options) ? options.options : []
 }
+
+type ReadSpec = [type: string | Json[], options: JsonObject]
+/** What a custom node declares may be anything. */
+function readSpec(declared: unknown): ReadSpec {
+  const [type, options] = Array.isArray(declared) ? (declared as Json[]) : [declared as Json]
+  return [
+    typeof type === 'string' || Array.isArray(type) ? type : str(type ?? null),
+    isJsonObject(options) ? options : {},
+  ]
+}
+const list = (value: Json | undefined): Json[] => (Array.isArray(value) ? value : [])
+const MOST_MEMBERS = 10_000
 
 /**
  * The inputs a node has once its dynamic ones are unfolded by the values present: `images` → `images.image0`, …
@@ -413,15 +426,16 @@ export function finalInputs(definition: NodeDefinition, inputs: JsonObject): { s
   let dynamic = false
   const add = (groups: InputGroups, prefix: string) => {
     for (const group of ['required', 'optional'] as const)
-      for (const [name, spec] of Object.entries(groups[group] ?? {})) {
+      for (const [name, declared] of Object.entries(isJsonObject(groups[group]) ? groups[group] : {})) {
         const id = prefix + name
-        const options = spec[1] ?? {}
+        const spec = readSpec(declared)
+        const [, options] = spec
         if (prefix) dynamic = true
         if (spec[0] === 'COMFY_DYNAMICCOMBO_V3') {
           const key = ownValue(inputs, id)
           if (key === undefined) continue
-          const option = (options.options as JsonObject[]).find((each) => equal(each.key!, key))
-          if (!option) continue
+          const option = list(options.options).find((each) => isJsonObject(each) && equal(each.key ?? null, key))
+          if (!isJsonObject(option)) continue
           dynamic = true
           add((option.inputs ?? {}) as InputGroups, `${id}.`)
         } else if (spec[0] === 'COMFY_DYNAMICSLOT_V3') {
@@ -430,25 +444,27 @@ export function finalInputs(definition: NodeDefinition, inputs: JsonObject): { s
           add((options.inputs ?? {}) as InputGroups, `${id}.`)
         } else if (spec[0] === 'COMFY_AUTOGROW_V3') {
           dynamic = true
-          grow(options.template as JsonObject, `${id}.`)
+          if (isJsonObject(options.template)) grow(options.template, `${id}.`)
           continue
         }
         specs.set(id, { spec, required: group === 'required' })
       }
   }
   const grow = (template: JsonObject, prefix: string) => {
-    const [group, members] = Object.entries(template.input as Record<string, Record<string, InputSpec>>).find(
-      ([, entries]) => Object.keys(entries).length > 0,
-    )!
+    const groups = Object.entries(isJsonObject(template.input) ? template.input : {})
+    const [group, members] = groups.find(([, some]) => isJsonObject(some) && Object.keys(some).length > 0) ?? []
+    if (!isJsonObject(members)) return
+    const spec = readSpec(Object.values(members)[0])
+    const length = Math.min(Number(template.max) || 0, MOST_MEMBERS)
     const names = Array.isArray(template.names)
-      ? (template.names as string[])
-      : Array.from({ length: Number(template.max) }, (_, index) => `${template.prefix}${index}`)
+      ? template.names.map(String)
+      : Array.from({ length }, (_, index) => `${template.prefix}${index}`)
     names.forEach((name, index) => {
       const required = group === 'required' && index < Number(template.min)
-      specs.set(prefix + name, { spec: Object.values(members)[0]!, required })
+      specs.set(prefix + name, { spec, required })
     })
   }
-  add(definition.input, '')
+  if (isJsonObject(definition.input)) add(definition.input as InputGroups, '')
   const inOrder = [...specs].sort(([, a], [, b]) => Number(b.required) - Number(a.required))
   return { specs: new Map(inOrder), dynamic }
 }

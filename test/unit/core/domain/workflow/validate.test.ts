@@ -162,3 +162,37 @@ test('what is bundled names every core node and no file of any machine', () => {
   )
   expect(models.filter((choice) => /\.(safetensors|ckpt|pth?)$/.test(String(choice)))).toEqual([])
 })
+
+test.each([
+  [{}],
+  [{ input: null, output: null }],
+  [
+    {
+      input: { required: 'x', optional: { a: null, b: 'INT', c: [], d: ['INT', null], e: [7, 'x'] } },
+      output: ['IMAGE'],
+    },
+  ],
+  [{ input: { required: { a: ['COMFY_DYNAMICCOMBO_V3', { options: [null, { key: 1 }] }] } }, output: [] }],
+  [
+    {
+      input: {
+        required: { a: ['COMFY_AUTOGROW_V3', {}], b: ['COMFY_AUTOGROW_V3', { template: { input: { required: {} } } }] },
+      },
+    },
+  ],
+  [
+    {
+      input: {
+        required: { a: ['COMFY_AUTOGROW_V3', { template: { input: { required: { x: ['INT'] } }, max: 1e15 } }] },
+      },
+    },
+  ],
+])('a class that a server describes oddly breaks nothing: %j', (definition) => {
+  const odd = { Odd: { ...definition, name: 'Odd' } } as unknown as ObjectInfo
+  const prompt: Prompt = {
+    '1': { class_type: 'Odd', inputs: { a: 1, b: ['1', 0], c: 'x', d: null, e: [] } },
+    '2': save(['1', 0]),
+  }
+  const verdict = validatePrompt(prompt, { ...definitions, ...odd })
+  expect(verdict.good_outputs.length + Object.keys(verdict.node_errors).length).toBeGreaterThan(0)
+})
