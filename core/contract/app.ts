@@ -181,7 +181,10 @@ export const app = {
       continued: z.boolean(),
     }),
   ),
-  'batch.list': query(Page, z.object({ rows: z.array(Batch), total: z.int() })),
+  'batch.list': query(
+    Page.extend({ workflowId: WorkflowId.optional() }),
+    z.object({ rows: z.array(Batch), total: z.int() }),
+  ),
   'batch.get': query(z.object({ id: BatchId }), Batch),
   'batch.pause': command(z.object({ id: BatchId, how: z.enum(['after-current', 'now']) }), changed),
   'batch.resume': command(z.object({ id: BatchId }), changed),

@@ -328,22 +328,34 @@ export class Library {
 
   async #workflowFor(panel: Panel, cameWith: readonly string[]): Promise<string> {
     const { title } = panel
-    let nearest: { missing: string[] } | null = null
+    let nearest: string[] | null = null
     for (const ids of [cameWith, this.#recent().filter((id) => !cameWith.includes(id))]) {
-      const fitting: Loaded[] = []
+      const fitting: string[] = []
       for (const id of new Set(ids)) {
-        const loaded = await this.load(id)
-        const missing = missingFrom(panel, loaded.prompt)
-        if (missing.length === 0) fitting.push(loaded)
-        else if (!nearest || missing.length < nearest.missing.length) nearest = { missing }
+        let missing = this.#plainlyMissing(panel, id)
+        if (missing.length === 0) missing = missingFrom(panel, (await this.load(id)).prompt)
+        if (missing.length === 0) fitting.push(id)
+        else if (!nearest || missing.length < nearest.length) nearest = missing
       }
-      if (fitting.length > 1)
-        throw new AppError('panel.several-workflows', { title, names: fitting.map(({ name }) => name).join(', ') })
-      if (fitting[0]) return fitting[0].id
+      if (fitting.length > 1) {
+        const names = fitting.map((id) => this.#row(id).name).join(', ')
+        throw new AppError('panel.several-workflows', { title, names })
+      }
+      if (fitting[0]) return fitting[0]
     }
-    const all = [...itemsOf(panel.params)].flatMap(({ key }) => key ?? [])
-    const missing = (nearest?.missing ?? [...new Set(all)]).join(', ')
-    throw new AppError('panel.no-workflow', { title, missing })
+    throw new AppError('panel.no-workflow', { title, missing: (nearest ?? missingFrom(panel, {})).join(', ') })
+  }
+  /** What a workflow lacks of what a form turns, as far as it can be said without converting it. */
+  #plainlyMissing(panel: Panel, id: string): string[] {
+    const kept = this.#deps.database
+      .prepare<[string], string>('SELECT read FROM workflows WHERE id = ?')
+      .pluck()
+      .get(id)
+    const { prompt, editor } = parseJson(kept ?? '{}') as unknown as ReadWorkflow
+    if (!editor) return missingFrom(panel, prompt ?? {})
+    const listed = Array.isArray(editor.nodes) ? editor.nodes : []
+    const nodes = new Set(listed.map((node) => (isJsonObject(node) ? String(node.id) : '')))
+    return missingFrom(panel, {}).filter((key) => !nodes.has(key.split(/[.:]/, 1)[0]!))
   }
   #recent(): string[] {
     return this.#deps.database

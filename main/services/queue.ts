@@ -325,7 +325,11 @@ export class Queue {
     return this.#sql.counts.get()!
   }
 
-  batches({ offset = 0, limit = 100 }: { offset?: number; limit?: number } = {}) {
+  batches({ offset = 0, limit = 100, workflowId }: { offset?: number; limit?: number; workflowId?: string } = {}) {
+    if (workflowId !== undefined) {
+      const rows = this.#sql.batchesFrom.all(workflowId, limit, offset)
+      return { rows: rows.map((row) => this.#toBatch(row)), total: this.batchesOf(workflowId) }
+    }
     const rows = this.#sql.batches.all(limit, offset)
     return { rows: rows.map((row) => this.#toBatch(row)), total: this.#sql.batchCount.get() ?? 0 }
   }
@@ -954,6 +958,9 @@ function statements(db: Database) {
         total(failed) AS failed, total(cancelled) AS cancelled, total(parked) AS parked FROM batches`),
     batch: get<[number], BatchRow>(`SELECT * FROM batches WHERE number = ?`),
     batches: get<[number, number], BatchRow>(`SELECT * FROM batches ORDER BY number DESC LIMIT ? OFFSET ?`),
+    batchesFrom: get<[string, number, number], BatchRow>(
+      `SELECT * FROM batches WHERE workflow_id = ? ORDER BY number DESC LIMIT ? OFFSET ?`,
+    ),
     batchIds: get<[], { number: number }>(`SELECT number FROM batches WHERE jobs > 0 ORDER BY number DESC LIMIT 1000`),
     batchCount: pluck<[], number>(`SELECT count(*) FROM batches`),
     batchesOf: pluck<[string], number>(`SELECT count(*) FROM batches WHERE workflow_id = ?`),

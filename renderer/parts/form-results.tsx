@@ -6,7 +6,7 @@ import { artifactUrl, previewUrl, refresh, thumbUrl, useAsk, useDo } from '../cl
 import { download } from '../client/files.ts'
 import { useOverall, useProgress } from '../client/use-live.ts'
 import { saySentence, useWords } from '../i18n.ts'
-import { Button, Empty, ErrorNotice, IconButton, ProgressBar } from './basics.tsx'
+import { Button, Empty, ErrorNotice, IconButton, ProgressBar, Skeleton } from './basics.tsx'
 import { sayFault } from './overlays.tsx'
 
 const MOST_BATCHES = 6
@@ -14,9 +14,10 @@ const MOST_BATCHES = 6
 /** What a form made lately, newest first, with what can be done with each picture. */
 export function FormResults({ workflowId }: { workflowId: string }) {
   const { t } = useWords()
-  const batches = useAsk('batch.list', { limit: 50 })
+  const batches = useAsk('batch.list', { workflowId, limit: MOST_BATCHES })
   const state = useAsk('queue.state', {})
-  const own = (batches.data?.rows ?? []).filter((batch) => batch.workflowId === workflowId).slice(0, MOST_BATCHES)
+  const own = batches.data?.rows ?? []
+  if (batches.isPending) return <Skeleton rows={1} height={180} />
   if (own.length === 0)
     return (
       <Empty icon={ImagePlus} title={t('form.noPictures')}>

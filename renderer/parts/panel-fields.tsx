@@ -281,7 +281,7 @@ function Tiles({ item, value, ids, labelledBy, filling, onChange }: ControlProps
             name={ids.id}
             checked={idOf(choice.value) === idOf(value)}
             onChange={() => onChange(choice.value)}
-            className="absolute size-px opacity-0"
+            className="absolute inset-0 z-10 size-full opacity-0"
           />
           <Picture of={choice.thumbnail ?? ''} workflowId={filling.workflowId} className="aspect-square w-full" />
           <span className="px-2 py-1.5 text-center text-xs font-medium break-words">{choice.label}</span>

@@ -167,7 +167,8 @@ test('the couple photo: both forms open, characters are tiles, and offline too a
       .first()
       .evaluate((image: HTMLImageElement) => image.naturalWidth > 0),
   )
-  await tiles.getByRole('radio', { name: '百里东君' }).focus()
+  await tiles.getByRole('radio', { name: '玥瑶' }).check()
+  await tiles.getByRole('radio', { name: '百里东君' }).check()
   await page.keyboard.press('ArrowRight')
   expect(await tiles.getByRole('radio', { name: '司空长风' }).isChecked()).toBe(true)
   web.closeAllConnections()

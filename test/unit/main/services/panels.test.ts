@@ -97,6 +97,20 @@ test('forms that fit nothing or several are refused with what is missing or mean
   ])
 })
 
+test('a workflow of the editor is fitted by its nodes too', async () => {
+  const { drop, library } = importKit()
+  const sample = await library.sample('en')
+  const { inspection } = await library.get(sample.id)
+  const { node, input } = inspection.parameters.find(({ role }) => role === 'steps')!
+  const patience: Panel = { title: 'Patience', params: [{ type: 'number', id: node, key: input }] }
+  await drop(['a.json', asBytes(imagePrompt())])
+  expect(told(await drop(['form.json', formFile(patience)]))).toEqual([['Sample', ['Patience']]])
+  const astray: Panel = { title: 'Astray', params: [{ type: 'number', id: '999', key: input }] }
+  expect(await drop(['form.json', formFile(astray)])).toMatchObject([
+    { ok: false, failure: { facts: { missing: `999.${input}` } } },
+  ])
+})
+
 test('exported forms import again as the same forms with the same prompt', async () => {
   const { drop, library } = importKit()
   const [kept] = await drop(['prompt.json', couple], ['panels.json', forms])
