@@ -37,8 +37,12 @@ export function blueprintOf(definition: JsonObject, others: readonly JsonObject[
       type: type ?? '*',
       ...(label !== undefined && { label }),
     }))
+  const known = others.filter(({ id }) => id !== definition.id)
+  // The editor gives nodes inside another number when one outside has it.
+  const inside = [definition, ...known].flatMap(({ nodes }) => list(nodes).map(({ id }) => Number(id)))
+  const id = inside.reduce((most, one) => (Number.isSafeInteger(one) ? Math.max(most, one) : most), 0) + 1
   const instance = {
-    id: 1,
+    id,
     type,
     pos: [0, 0],
     size: [320, 240],
@@ -51,9 +55,8 @@ export function blueprintOf(definition: JsonObject, others: readonly JsonObject[
     properties: {},
     widgets_values: [],
   }
-  const known = others.filter(({ id }) => id !== definition.id)
   return {
-    last_node_id: 1,
+    last_node_id: id,
     last_link_id: 0,
     nodes: [instance],
     links: [],

@@ -227,13 +227,13 @@ describe('a blueprint', () => {
     const bare = definition('u', 'Sharper')
     expect(read(bare)).toMatchObject({
       editor: {
-        nodes: [{ id: 1, type: 'u', title: 'Sharper', inputs: [{ name: 'image', link: null }, {}, {}] }],
+        nodes: [{ id: 6, type: 'u', title: 'Sharper', inputs: [{ name: 'image', link: null }, {}, {}] }],
         definitions: { subgraphs: [bare] },
       },
       problems: told,
     })
     const { prompt } = convertWorkflow(read(bare), definitions)
-    expect(prompt).toMatchObject({ '1:5': { class_type: 'ImageSharpen' } })
+    expect(prompt).toMatchObject({ '6:5': { class_type: 'ImageSharpen' } })
   })
   test('with those it uses inside is one workflow; several that stand alone are several', () => {
     const inner = definition('inner', 'Inner')
