@@ -245,7 +245,7 @@ export const errors = {
   },
   'prompt.paid': {
     message: 'The workflow uses nodes that cost money: {classTypes}.',
-    remedy: 'Allow it with --allow-paid if you mean it.',
+    remedy: 'If you mean it, tick “Allow paid nodes” on the batch page, or give --allow-paid.',
   },
   'prompt.unclear': {
     message: 'It is unclear what became of this job: {reason}',

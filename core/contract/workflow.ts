@@ -111,6 +111,8 @@ export const NodePack = z.object({
   title: z.string(),
   url: z.string().nullable(),
   why: z.enum(['file', 'owner', 'exact', 'pattern']),
+  /** The version, or commit, that the workflow was saved with. */
+  version: z.string().optional(),
 })
 export type NodePack = z.infer<typeof NodePack>
 export const CustomNodeNeed = z.object({
@@ -199,6 +201,8 @@ export const Inspection = z.object({
    * worker could not be asked, and these are from then.
    */
   definitions: z.object({ from: z.string(), version: z.string().optional(), cachedAt: z.int().optional() }),
+  /** What the workflow was last saved with, as far as the editor noted it. */
+  madeWith: z.object({ comfyui: z.string().nullable(), editor: z.string().nullable() }).optional(),
   vram: VramNeed.optional(),
   /** Only where classes are missing. */
   nodeLists: NodeLists.optional(),

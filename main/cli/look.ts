@@ -205,8 +205,15 @@ function describe(context: Context, inspection: Inspection): string {
       said.customNodes,
       customNodes.flatMap(({ classType, packs }) => [
         classType,
-        ...packs.map(({ id, title, url, why }) =>
-          ['  -', id, ...(title === id ? [] : [title]), ...(url === null ? [] : [url]), `(${said.why[why]})`].join(' '),
+        ...packs.map(({ id, title, url, why, version }) =>
+          [
+            '  -',
+            id,
+            ...(version ? [version] : []),
+            ...(title === id ? [] : [title]),
+            ...(url === null ? [] : [url]),
+            `(${said.why[why]})`,
+          ].join(' '),
         ),
       ]),
     ),

@@ -13,11 +13,16 @@ export function Needs({ workflow: { id, inspection } }: { workflow: Workflow }) 
   const { models, customNodes, paid, vram, nodeLists, definitions } = asked.data ?? inspection
   const from =
     definitions.from === 'bundled' ? t('workflow.bundled', { version: definitions.version ?? '' }) : definitions.from
+  const { madeWith } = inspection
   const hints = inspection.problems.filter(({ code }) => HINTS.has(code))
   return (
     <div className="flex flex-col gap-5" aria-busy={asked.isFetching}>
       <div className="flex flex-col gap-1.5">
-        <p className="text-xs text-faint">{t('workflow.definitionsFrom', { from })}</p>
+        <p className="text-xs text-faint">
+          {t('workflow.definitionsFrom', { from })}
+          {madeWith?.comfyui && ` ${t('workflow.savedWith', { version: madeWith.comfyui })}`}
+          {madeWith?.editor && ` ${t('workflow.savedIn', { version: madeWith.editor })}`}
+        </p>
         {hints.map((hint) => (
           <p key={hint.code} className="flex items-start gap-2">
             <TriangleAlert size={15} className="mt-0.5 shrink-0 text-warn" aria-hidden />
@@ -239,12 +244,13 @@ function CustomNodes({ customNodes, lists, waiting }: CustomNodesProps) {
   )
 }
 
-function Pack({ pack: { id, title, url, why } }: { pack: NodePack }) {
+function Pack({ pack: { id, title, url, why, version } }: { pack: NodePack }) {
   const { t } = useWords()
   return (
     <li className="flex flex-wrap items-center gap-2 text-xs">
       {url === null ? <span className="break-all">{title}</span> : <Outward url={url}>{title}</Outward>}
       {title !== id && <span className="text-faint break-all">{id}</span>}
+      {version !== undefined && <span className="num text-faint break-all">{version}</span>}
       <span className="badge">{t(`packWhy.${why}`)}</span>
     </li>
   )

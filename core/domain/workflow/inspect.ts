@@ -2,7 +2,7 @@ import type { ObjectInfo, Prompt } from '../../contract/comfyui.ts'
 import type { Inspection, Parameter, Problem } from '../../contract/workflow.ts'
 import { convertWorkflow } from './convert.ts'
 import { definitionOf } from './definitions.ts'
-import { coreVersions, customNodeNeeds, modelNeeds, paidNodes } from './needs.ts'
+import { coreVersions, customNodeNeeds, madeWith, modelNeeds, paidNodes } from './needs.ts'
 import { findParameters } from './parameters.ts'
 import { familyOf } from './presets.ts'
 import { problem } from './problems.ts'
@@ -60,6 +60,7 @@ export function inspectWorkflow(
       ...cachedCopy(definitionsFrom),
     ],
     definitions: definitionsFrom,
+    madeWith: madeWith(read.editor),
     vram: estimateVram(models, prompt),
     prompt,
   }

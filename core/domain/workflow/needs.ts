@@ -187,12 +187,13 @@ export function customNodeNeeds(
     const { root, subgraphs } = readEditor(editor)
     for (const graph of [root, ...subgraphs.values()]) {
       for (const { type, properties } of graph.nodes.values()) {
-        const { cnr_id, aux_id } = properties
+        const { cnr_id, aux_id, ver } = properties
         const packs = needs.get(type)
+        const said = { why: 'file' as const, ...(typeof ver === 'string' && ver !== '' && { version: ver }) }
         if (typeof aux_id === 'string' && aux_id !== '')
-          packs?.set(aux_id, { id: aux_id, title: aux_id, url: repositoryOf(aux_id), why: 'file' })
+          packs?.set(aux_id, { id: aux_id, title: aux_id, url: repositoryOf(aux_id), ...said })
         if (typeof cnr_id === 'string' && cnr_id !== '' && cnr_id !== 'comfy-core')
-          packs?.set(cnr_id, { id: cnr_id, title: cnr_id, url: null, why: 'file' })
+          packs?.set(cnr_id, { id: cnr_id, title: cnr_id, url: null, ...said })
       }
     }
   }
@@ -205,6 +206,19 @@ export function customNodeNeeds(
 
 /** `owner/repository`, as the editor notes it. */
 const repositoryOf = (auxId: string) => (/^[\w.-]+\/[\w.-]+$/.test(auxId) ? `https://github.com/${auxId}` : null)
+
+/** The newest ComfyUI that any of its nodes was saved from, and the editor; null: not noted. */
+export function madeWith(editor: EditorWorkflow | null): { comfyui: string | null; editor: string | null } {
+  if (!editor) return { comfyui: null, editor: null }
+  const { root, subgraphs } = readEditor(editor)
+  const types = [root, ...subgraphs.values()].flatMap(({ nodes }) => [...nodes.values()].map(({ type }) => type))
+  const versions = [...coreVersions(new Set(types), editor).values()]
+  const frontend = isJsonObject(editor.extra) ? editor.extra.frontendVersion : null
+  return {
+    comfyui: versions.toSorted(compareVersions).at(-1) ?? null,
+    editor: typeof frontend === 'string' ? frontend : null,
+  }
+}
 
 /** The version of ComfyUI that each of these classes was saved with, where the editor noted that it is ComfyUI's own. */
 export function coreVersions(classTypes: ReadonlySet<string>, editor: EditorWorkflow | null): Map<string, string> {

@@ -53,7 +53,7 @@ export function withPacks(needs: readonly CustomNodeNeed[], map: ExtensionMap): 
       const [key, same] = fromMap.find(([key, { id }]) => isSame(own, key, id)) ?? []
       if (key !== undefined && used.has(key)) continue // the registry's id and the repository of one package
       if (key !== undefined) used.add(key)
-      packs.push(same ? { ...same, id: own.id, why: 'file' } : own)
+      packs.push(same ? { ...own, title: same.title, url: same.url } : own)
     }
     const others = fromMap.filter(([key]) => !used.has(key))
     others.sort(

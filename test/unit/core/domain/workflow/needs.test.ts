@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { ObjectInfo, Prompt } from '../../../../../core/contract/comfyui.ts'
-import { modelNeeds, onWorkers } from '../../../../../core/domain/workflow/needs.ts'
+import { madeWith, modelNeeds, onWorkers } from '../../../../../core/domain/workflow/needs.ts'
 import { compareVersions } from '../../../../../core/domain/workflow/versions.ts'
 import { definitions } from '../../../../kit/definitions.ts'
 
@@ -114,3 +114,12 @@ test.each([
   ['1.2', '1.2.0', 0],
   ['nightly', '0', 0],
 ])('version %s against %s', (a, b, sign) => expect(Math.sign(compareVersions(a, b))).toBe(sign))
+
+test('a workflow says what it was saved with, as far as the editor noted it', () => {
+  const node = (id: number, cnr_id: string, ver: string) => ({ id, type: `T${id}`, properties: { cnr_id, ver } })
+  const nodes = [node(1, 'comfy-core', '0.3.9'), node(2, 'comfy-core', '0.3.64'), node(3, 'some-pack', '9.9.9')]
+  const editor = { nodes, links: [], extra: { frontendVersion: '1.28.8' } }
+  expect(madeWith(editor as never)).toEqual({ comfyui: '0.3.64', editor: '1.28.8' })
+  expect(madeWith({ nodes: [], links: [] } as never)).toEqual({ comfyui: null, editor: null })
+  expect(madeWith(null)).toEqual({ comfyui: null, editor: null })
+})

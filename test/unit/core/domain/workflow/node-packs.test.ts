@@ -3,7 +3,7 @@ import type { NodePack } from '../../../../../core/contract/workflow.ts'
 import { isExtensionMap, safePattern, withPacks } from '../../../../../core/domain/workflow/node-packs.ts'
 
 const need = (classType: string, ...packs: NodePack[]) => ({ classType, candidates: packs.map(({ id }) => id), packs })
-const own = (id: string, url: string | null = null): NodePack => ({ id, title: id, url, why: 'file' })
+const own = (id: string, url: string | null = null): NodePack => ({ id, title: id, url, why: 'file', version: '1.2' })
 
 test('what the file names comes first, then the owner, who lists the class, whose pattern fits; who brings more leads a tie', () => {
   const map = {
@@ -31,7 +31,7 @@ test('what the file names comes first, then the owner, who lists the class, whos
   ])
   expect(found[1]).toMatchObject({
     candidates: ['named-pack', 'b/Big'],
-    packs: [{ title: 'Named', url: 'https://github.com/Owner/Named-Pack' }, {}],
+    packs: [{ title: 'Named', url: 'https://github.com/Owner/Named-Pack', version: '1.2' }, {}],
   })
 })
 
