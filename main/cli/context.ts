@@ -109,19 +109,24 @@ export async function readInput({ cwd }: Context, file: string, tooLarge: 'impor
 }
 
 /**
- * A workflow file of any size and kind. Of a video or model above 64 MiB, the texts in it, as JSON.
+ * A workflow file of any size and kind. Of a video or model above 64 MiB, the texts in it, as JSON. `source` is what to
+ * import: a pipe's bytes can be read only once.
  * @throws AppError 'input.missing', import.*
  */
 export async function readWorkflowInput(context: Context, file: string) {
   const full = path.resolve(context.cwd, file)
   const found = await stat(full).catch(() => null)
-  if (!found?.isFile() || found.size <= LIMIT_MIB * MiB)
-    return { ...(await readInput(context, file, 'import.too-large')), container: undefined }
+  if (!found?.isFile() || found.size <= LIMIT_MIB * MiB) {
+    const read = await readInput(context, file, 'import.too-large')
+    const source = found?.isFile() ? { path: full } : { name: read.name, base64: read.bytes.toString('base64') }
+    return { ...read, source, container: undefined }
+  }
   const name = path.basename(full)
   const source = openFile(full)
   try {
     const { texts, container } = firstFile(name, source)
-    return { name: `${path.parse(name).name}.json`, path: full, bytes: Buffer.from(writeJson(texts)), container }
+    const bytes = Buffer.from(writeJson(texts))
+    return { name: `${path.parse(name).name}.json`, path: full, bytes, source: { path: full }, container }
   } finally {
     source.close()
   }

@@ -8,6 +8,7 @@ import { type Json, writeJson } from '../../core/contract/json.ts'
 import type { WorkerView } from '../../core/contract/worker.ts'
 import { type Parameter, PresetId } from '../../core/contract/workflow.ts'
 import type { Client } from '../api/client.ts'
+import type { ImportSource } from '../services/importer.ts'
 import {
   type Command,
   type Context,
@@ -191,9 +192,8 @@ function checkSettings(context: Context, values: Values_) {
 }
 
 /** Of several in one file, the first, which is said. */
-async function importWorkflow({ terminal }: Context, client: Client, file: { name: string; bytes: Buffer }) {
-  const sources = [{ name: file.name, base64: file.bytes.toString('base64') }]
-  const { results } = await client.call('workflow.importMany', { sources })
+async function importWorkflow({ terminal }: Context, client: Client, file: { source: ImportSource }) {
+  const { results } = await client.call('workflow.importMany', { sources: [file.source] })
   const [first, ...others] = results.flatMap((result) => (result.ok ? [result.workflow] : []))
   if (!first) throw results.flatMap((result) => (result.ok ? [] : [new FailureError(result.failure)]))[0]
   const { id, name } = first

@@ -250,10 +250,7 @@ export class Importer implements Service {
   #startThread(): Worker {
     // From source the thread runs the source; bundled, its own bundle lies beside ours.
     const entry = import.meta.url.endsWith('.ts') ? './import-worker.ts' : './import-worker.js'
-    const thread = new Worker(new URL(entry, import.meta.url), {
-      execArgv: [], // not our own, such as --inspect
-      resourceLimits: { maxOldGenerationSizeMb: 2048 }, // a file that needs more fails alone
-    })
+    const thread = new Worker(new URL(entry, import.meta.url), { execArgv: [] }) // not our own, such as --inspect
     thread.unref()
     thread.on('message', ({ id, found }: ImportReply) => {
       const waiting = this.#waiting.get(id)

@@ -2,6 +2,8 @@ import { AppError } from '../../contract/errors.ts'
 import { isJsonObject, type Json, parseJson } from '../../contract/json.ts'
 
 const maxDepth = 200
+/** Values, keys and commas together: what fits a file of some megabytes could fill the memory. */
+const maxTokens = 8_000_000
 /** How often JSON may be wrapped as a string of JSON. */
 const maxWrappings = 8
 
@@ -23,15 +25,16 @@ export function parseForeignJson(name: string, text: string): Json {
 
 const trim = (text: string) => text.replace(/^[\s\0\uFEFF]+/, '').replace(/[\s\0]+$/, '')
 
-function parseOnce(name: string, text: string): Json {
-  const { depth, repeated } = scan(text)
+function parseOnce(name: string, text: string, isRepaired = false): Json {
+  const { depth, tokens, repeated } = scan(text)
+  if (tokens > maxTokens) throw new AppError('import.not-json', { name, reason: 'it holds too many values' })
   if (depth > maxDepth) throw new AppError('import.not-json', { name, reason: 'it is nested too deeply' })
   let value: Json
   try {
     value = parseJson(text)
   } catch (cause) {
-    const repaired = repair(text)
-    if (repaired !== text) return parseOnce(name, repaired)
+    const repaired = isRepaired ? text : repair(text)
+    if (repaired !== text) return parseOnce(name, repaired, true)
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new AppError('import.not-json', { name, reason: reason.slice(0, 200) }, { cause })
   }
@@ -89,15 +92,20 @@ export function fencedTexts(text: string): string[] {
   return start > 0 && end > start && /"(nodes|class_type)"/.test(text) ? [text.slice(start, end + 1)] : []
 }
 
-/** How deep the text nests, and the first key that one of its objects has twice. Never fails, whatever the text. */
-function scan(text: string): { depth: number; repeated: string | null } {
+/** How deep the text nests, how many strings, lists, objects and commas it has, and the first key that one of its objects has twice. Never fails, whatever the text. */
+function scan(text: string): { depth: number; tokens: number; repeated: string | null } {
   const open: (Set<string> | null)[] = [] // null: a list
   let depth = 0
+  let tokens = 0
   let repeated: string | null = null
   let string = ''
-  for (let at = 0; at < text.length; at++) {
+  for (let at = 0; at < text.length && tokens <= maxTokens; at++) {
     switch (text.charCodeAt(at)) {
+      case 0x2c:
+        tokens += 1
+        break
       case 0x22: {
+        tokens += 1
         const start = at + 1
         at = endOfString(text, start)
         string = text.slice(start, at)
@@ -111,9 +119,11 @@ function scan(text: string): { depth: number; repeated: string | null } {
         break
       }
       case 0x7b:
+        tokens += 1
         open.push(new Set())
         break
       case 0x5b:
+        tokens += 1
         open.push(null)
         break
       case 0x7d:
@@ -124,7 +134,7 @@ function scan(text: string): { depth: number; repeated: string | null } {
     if (open.length > depth) depth = open.length
     if (depth > maxDepth) break
   }
-  return { depth, repeated }
+  return { depth, tokens, repeated }
 }
 
 function endOfString(text: string, start: number): number {

@@ -127,6 +127,8 @@ test.each<[string, () => Uint8Array]>([
     () => Buffer.concat([Buffer.from('fLaC'), Buffer.from([0x84, 0, 0, 60]), vorbisComments({}).fill(0xff, 8)]),
   ],
   ['JSON that is all brackets', () => text('[')],
+  ['JSON of too many values', () => Buffer.from(`[${'{},'.repeat(5_000_000)}0]`)],
+  ['JSON whose comments hide comments', () => text('/', 20_000)],
   ['JSON of escapes', () => text('"\\')],
   ['a text of line breaks before parameters', () => Buffer.concat([text('\n'), Buffer.from('Steps: 1')])],
 ])('%s is read or refused soon', (_, make) => {
