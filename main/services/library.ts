@@ -267,11 +267,9 @@ export class Library {
 
   /** All its forms, in order; the ones before can be brought back. */
   setPanels(id: string, panels: readonly Panel[]): { changed: number } {
-    const text = writeJson(panels.map(writePanel))
     return this.#change(
-      'UPDATE workflows SET panels_before = panels, panels = ? WHERE panels <> ? AND id = ?',
-      text,
-      text,
+      'UPDATE workflows SET panels_before = panels, panels = ? WHERE id = ?',
+      writeJson(panels.map(writePanel)),
       id,
     )
   }

@@ -35,7 +35,7 @@ import {
   UNREADABLE,
 } from '../../core/contract/panel.ts'
 import type { Parameter, Workflow } from '../../core/contract/workflow.ts'
-import { call, refresh, useAsk, useDo } from '../client/client.ts'
+import { bridge, call, refresh, useAsk, useDo } from '../client/client.ts'
 import { bytesOf, chooseFiles, save as saveFile } from '../client/files.ts'
 import { sayParameter, saySentence, useWords } from '../i18n.ts'
 import { inserted, itemAt, moved, type Path, removed, replaced, rowsOf, stepped } from '../panel-tree.ts'
@@ -151,7 +151,9 @@ function Editor({ workflow, proposal }: { workflow: Workflow; proposal: Panel | 
   const save = () => {
     if (dirty && !keep.isPending) keep.mutate({ id, panels: [...now.panels] })
   }
-  const blocker = useBlocker({ shouldBlockFn: () => dirty, enableBeforeUnload: () => dirty, withResolver: true })
+  // in the app's own window nobody would be asked, and it would just not close
+  const enableBeforeUnload = () => dirty && !bridge
+  const blocker = useBlocker({ shouldBlockFn: () => dirty, enableBeforeUnload, withResolver: true })
 
   const keys = useRef({ save, undo, redo })
   keys.current = { save, undo, redo }

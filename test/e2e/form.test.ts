@@ -115,6 +115,28 @@ test('a form dropped with its workflow opens as a page, is filled in, and makes 
   await page.getByText('me.png').waitFor()
 })
 
+test('a form dropped later is told of and can be taken back; one dropped with its workflow does not go to an older one', async () => {
+  const { page, client } = await openScreens()
+  const panelCounts = async () =>
+    Object.fromEntries((await client.call('workflow.list', {})).rows.map(({ name, panelCount }) => [name, panelCount]))
+  const forms = json('forms.json', [{ ...form, prompt: {} }])
+  await drop(page, [json('old.json', promptFile(postcard))])
+  await page.getByRole('textbox', { name: 'Name of the workflow' }).waitFor()
+  await drop(page, [forms])
+  await page.getByText('“Postcard” was added to old').waitFor()
+  expect(await panelCounts()).toEqual({ old: 1 })
+  await page.getByRole('button', { name: 'Undo' }).click()
+  await page.getByRole('heading', { name: 'This workflow has no form yet' }).waitFor()
+  expect(await panelCounts()).toEqual({ old: 0 })
+  const newer = {
+    ...postcard,
+    '3': { ...postcard['3']!, inputs: { ...postcard['3']!.inputs, filename_prefix: 'new' } },
+  }
+  await drop(page, [forms, json('new.json', promptFile(newer))])
+  await page.getByText('“Postcard” was added to new').waitFor()
+  expect(await panelCounts()).toEqual({ old: 0, new: 1 })
+})
+
 test('what a form does not take is said at the field, and nothing is made of it', async () => {
   const { page, client } = await withForm()
   const width = page.locator('[data-field="2.width"]').getByRole('textbox')
