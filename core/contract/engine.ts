@@ -161,6 +161,8 @@ export const HardwareReport = z.object({
   ramMiB: z.number(),
   ramFreeMiB: z.number(),
   gpus: z.array(Gpu),
+  /** `failed`: the tool is there, the driver does not answer it. */
+  nvidiaSmi: z.enum(['ok', 'absent', 'failed']),
   /** A volume once. */
   volumes: z.array(z.object({ mount: z.string(), type: z.string(), sizeBytes: z.number(), freeBytes: z.number() })),
   pythons: z.array(z.object({ path: z.string(), version: z.string() })),
@@ -175,10 +177,11 @@ export type HardwareReport = z.infer<typeof HardwareReport>
 export const TorchBuild = z.enum(['cu118', 'cu126', 'cu128', 'cu130', 'rocm', 'xpu', 'mps', 'cpu'])
 export type TorchBuild = z.infer<typeof TorchBuild>
 
-/** One finding; `code` names its sentence, in both languages, and its link. */
+/** Something a person should know; the sentences of other languages go by its code. */
 export const Finding = z.object({
   level: z.enum(['good', 'note', 'warning', 'bad']),
   code: z.string(),
+  message: z.string(),
   facts: z.record(z.string(), z.union([z.string(), z.number()])),
   link: z.string().nullable(),
 })
