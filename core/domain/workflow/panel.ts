@@ -137,9 +137,9 @@ export interface PanelWords {
 
 const steps: readonly (readonly [step: 'pictures' | 'words' | 'size' | 'more', roles: readonly ParameterRole[]])[] = [
   ['pictures', ['image', 'mask', 'video', 'audio']],
-  ['words', ['prompt', 'negative', 'placeholder']],
-  ['size', ['width', 'height', 'batch-size', 'length']],
-  ['more', ['strength', 'denoise', 'seed']],
+  ['words', ['prompt', 'negative', 'lyrics', 'placeholder']],
+  ['size', ['width', 'height', 'aspect-ratio', 'megapixels', 'length', 'duration', 'batch-size']],
+  ['more', ['strength', 'denoise', 'switch', 'seed']],
 ]
 
 /** A first panel: what anyone can judge, in steps; what takes knowledge of ComfyUI only where it was pinned. */
