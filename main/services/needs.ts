@@ -15,11 +15,11 @@ export async function completeNeeds(
   prompt: Prompt,
   { fleet, nodePacks }: Deps,
 ): Promise<Inspection> {
-  const { models, customNodes } = inspection
+  const { models, customNodes, definitions } = inspection
   const [workers, packs] = await Promise.all([
     models.length > 0 ? fleet.filesOf(foldersOf(models)) : [],
     nodePacks.complete(customNodes),
   ])
-  const there = onWorkers(models, prompt, workers)
+  const there = onWorkers(models, prompt, workers, definitions.from)
   return { ...inspection, ...packs, models: there, vram: estimateVram(there, prompt) }
 }

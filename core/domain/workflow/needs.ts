@@ -68,8 +68,13 @@ export function modelNeeds(
 /** The folders a server has to be asked about: those whose files no definition of a class in the prompt lists. */
 export const foldersOf = (models: readonly ModelNeed[]) => [...new Set(models.map(({ folder }) => folder))]
 
-/** The same needs, with what each server has of them. */
-export function onWorkers(models: readonly ModelNeed[], prompt: Prompt, workers: readonly WorkerFiles[]): ModelNeed[] {
+/** The same needs, with what each server has of them; `judged`: the one whose definitions were used. */
+export function onWorkers(
+  models: readonly ModelNeed[],
+  prompt: Prompt,
+  workers: readonly WorkerFiles[],
+  judged?: string,
+): ModelNeed[] {
   return models.map((need) => {
     let sizeBytes: number | null = need.sizeBytes
     const found = workers.map(({ worker, definitions, files }) => {
@@ -86,7 +91,8 @@ export function onWorkers(models: readonly ModelNeed[], prompt: Prompt, workers:
       sizeBytes ??= size ?? null
       return { worker, present: as !== null, ...(as !== null && as !== need.file && { as }) }
     })
-    return { ...need, sizeBytes, workers: found }
+    const there = found.find(({ worker }) => worker === judged)?.present ?? null
+    return { ...need, present: need.present ?? there, sizeBytes, workers: found }
   })
 }
 

@@ -73,21 +73,27 @@ test('each server is looked up for itself: its lists, its other spelling, its fo
     UNETLoader: { ...definitions.UNETLoader!, input: { required: { unet_name: [names] } } },
   })
   const none = new Map()
-  const found = onWorkers(needs(prompt), prompt, [
-    { worker: 'windows', definitions: listing('sub\\flux.safetensors'), files: none },
+  const found = onWorkers(
+    needs(prompt),
+    prompt,
+    [
+      { worker: 'windows', definitions: listing('sub\\flux.safetensors'), files: none },
+      {
+        worker: 'disk',
+        definitions: listing('Sub/Flux.safetensors'),
+        files: new Map([
+          ['diffusion_models', [{ name: 'Sub/Flux.safetensors', sizeBytes: 7 }]],
+          ['embeddings', [{ name: 'bad.pt', sizeBytes: 3 }]],
+        ]),
+      },
+      { worker: 'empty', definitions: listing(), files: new Map([['embeddings', []]]) },
+      { worker: 'silent', definitions: null, files: none },
+    ],
+    'disk',
+  )
+  expect(found.map(({ workers, sizeBytes, present }) => ({ workers, sizeBytes, present }))).toEqual([
     {
-      worker: 'disk',
-      definitions: listing('Sub/Flux.safetensors'),
-      files: new Map([
-        ['diffusion_models', [{ name: 'Sub/Flux.safetensors', sizeBytes: 7 }]],
-        ['embeddings', [{ name: 'bad.pt', sizeBytes: 3 }]],
-      ]),
-    },
-    { worker: 'empty', definitions: listing(), files: new Map([['embeddings', []]]) },
-    { worker: 'silent', definitions: null, files: none },
-  ])
-  expect(found.map(({ workers, sizeBytes }) => ({ workers, sizeBytes }))).toEqual([
-    {
+      present: true,
       sizeBytes: 7,
       workers: [
         { worker: 'windows', present: true, as: 'sub\\flux.safetensors' },
@@ -97,6 +103,7 @@ test('each server is looked up for itself: its lists, its other spelling, its fo
       ],
     },
     {
+      present: true,
       sizeBytes: 3,
       workers: [
         { worker: 'windows', present: null },
