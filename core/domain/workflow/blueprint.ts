@@ -93,10 +93,10 @@ export function unconnected(editor: EditorWorkflow): Problem[] {
   const title = text(node.title) || text(definition.name)
   const at = { node: String(node.id), classType: text(node.type) }
   const problems: Problem[] = []
-  if (inputs.length > 0) problems.push(problem('warning', 'blueprint-inputs', { title, inputs: names(inputs) }, at))
+  if (inputs.length > 0) problems.push(problem('bad-value', 'blueprint-inputs', { title, inputs: names(inputs) }, at))
   const saves = list(definition.nodes).some(({ type }) => /^(Save|Preview)/.test(text(type)))
   if (outputs.length > 0 && !saves) {
-    problems.push(problem('warning', 'blueprint-outputs', { title, outputs: names(outputs) }, at))
+    problems.push(problem('bad-value', 'blueprint-outputs', { title, outputs: names(outputs) }, at))
   }
   return problems
 }

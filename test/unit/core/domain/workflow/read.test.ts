@@ -210,8 +210,8 @@ describe('a blueprint', () => {
     ],
   })
   const told = [
-    { kind: 'warning', code: 'blueprint-inputs', facts: { title: 'Sharper', inputs: 'Picture' } },
-    { kind: 'warning', code: 'blueprint-outputs', facts: { title: 'Sharper', outputs: 'IMAGE' } },
+    { kind: 'bad-value', code: 'blueprint-inputs', facts: { title: 'Sharper', inputs: 'Picture' } },
+    { kind: 'bad-value', code: 'blueprint-outputs', facts: { title: 'Sharper', outputs: 'IMAGE' } },
   ]
 
   test('as ComfyUI publishes it tells what has to be connected', () => {
