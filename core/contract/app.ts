@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { Artifact, ArtifactFilter, ArtifactId, Sidecar } from './artifact.ts'
 import { Batch, BatchId, BatchPlan, BatchPreview, RowFault, Table, Values } from './batch.ts'
 import { JsonRecord, Prompt } from './comfyui.ts'
-import { EngineName, EngineSettings, EngineView, LogLine } from './engine.ts'
+import { EngineChange, EngineName, EngineView, HardwareReport, LogLine, Verdict } from './engine.ts'
 import { Failure } from './errors.ts'
 import { Job, JobDetail, JobFilter, JobId, JobProgress, JobSelection, Page, PauseState, QueueState } from './job.ts'
 import { isJsonObject, walkable } from './json.ts'
@@ -230,6 +230,11 @@ export const app = {
   'worker.enable': command(z.object({ id: WorkerId, enabled: z.boolean() }), WorkerView),
   'worker.remove': command(z.object({ id: WorkerId }), changed),
 
+  /** What this machine has and what will run on it; kept for a while, unless asked for `again`. */
+  'machine.look': query(
+    z.object({ again: z.boolean().default(false) }),
+    z.object({ report: HardwareReport, verdict: Verdict, at: z.number() }),
+  ),
   'engine.list': query(nothing, z.object({ rows: z.array(EngineView) })),
   /** Runs an existing ComfyUI in place; without a name, one that is known already is changed. */
   'engine.adopt': command(
@@ -237,12 +242,14 @@ export const app = {
       dir: z.string(),
       python: z.string().optional(),
       name: EngineName.optional(),
-      settings: EngineSettings.partial().optional(),
+      settings: EngineChange.extend({ baseDir: z.string().nullable().optional() }).optional(),
     }),
     EngineView,
     'local',
   ),
-  'engine.set': command(z.object({ name: EngineName, settings: EngineSettings.partial() }), EngineView),
+  /** One of those `machine.look` found. */
+  'engine.adoptFound': command(z.object({ dir: z.string() }), EngineView),
+  'engine.set': command(z.object({ name: EngineName, settings: EngineChange }), EngineView),
   /** Resolves when it answers; `process`: only this one of its processes. */
   'engine.start': command(z.object({ name: EngineName, process: z.string().optional() }), EngineView),
   'engine.stop': command(z.object({ name: EngineName }), EngineView),

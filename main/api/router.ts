@@ -162,8 +162,10 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     },
     'artifact.locate': (wanted) => ({ files: artifacts.locate(wanted) }),
 
+    'machine.look': ({ again }) => localEngine.machine(again),
     'engine.list': () => ({ rows: localEngine.list() }),
     'engine.adopt': (given) => localEngine.adopt(given),
+    'engine.adoptFound': ({ dir }) => localEngine.adoptFound(dir),
     'engine.set': ({ name, settings }) => localEngine.change(name, settings),
     'engine.start': ({ name, process }) => localEngine.run(name, process),
     'engine.stop': ({ name }) => localEngine.halt(name),

@@ -1,9 +1,11 @@
 import { once } from 'node:events'
 import path from 'node:path'
+import type { App } from '../../core/contract/app.ts'
 import type { EngineChange, EngineProcess, EngineView } from '../../core/contract/engine.ts'
 import { Card } from '../../core/contract/engine.ts'
 import { AppError, type Facts, fill } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
+import type { OutputOf } from '../../core/contract/procedure.ts'
 import type { Client } from '../api/client.ts'
 import { type Command, type Context, EXIT, onlyArgument, parseOptions, usageError, wholeNumber } from './context.ts'
 import { hearInterruption } from './interruption.ts'
@@ -54,6 +56,7 @@ export const engine: Command = async (context, args) => {
 
 const actions: Record<string, Action> = {
   async status(context, { client }) {
+    tellMachine(context, await client.call('machine.look', {}))
     const { rows } = await client.call('engine.list', {})
     if (rows.length === 0) context.terminal.note(context.terminal.speech.words.engine.none)
     for (const row of rows) tell(context, row)
@@ -207,6 +210,20 @@ function tell(context: Context, view: EngineView) {
   terminal.say(said.line, { name, dir, version: version ?? '?', kind: said.kinds[kind] })
   for (const process of view.processes)
     terminal.say(said.process, { id: process.id, card: process.card, state: sayState(context, process) })
+}
+
+function tellMachine({ terminal }: Context, machine: OutputOf<App, 'machine.look'>) {
+  terminal.event('machine', machine as unknown as Record<string, Json>)
+  if (terminal.json) return
+  const { engine: said } = terminal.speech.words
+  const { verdict, report } = machine
+  terminal.say(said.runs[verdict.runs], { gpu: verdict.gpu?.name ?? report.cpu.name, torch: verdict.torch })
+  for (const found of verdict.findings)
+    terminal.say('  {level}  {message}{link}', {
+      level: said.levels[found.level],
+      message: terminal.speech.problem(found),
+      link: found.link === null ? '' : `  ${found.link}`,
+    })
 }
 
 function tellState(context: Context, process: EngineProcess) {

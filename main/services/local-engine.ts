@@ -7,10 +7,14 @@ import {
   EngineName,
   EngineSettings,
   type EngineView,
+  type HardwareReport,
   type LogLine,
+  type Verdict,
 } from '../../core/contract/engine.ts'
 import { AppError } from '../../core/contract/errors.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
+import { verdictOf } from '../../core/domain/machine.ts'
+import { probeHardware } from '../../core/engine/hardware.ts'
 import { type Look, readInstall, thisMachine } from '../../core/engine/installs.ts'
 import { flagsIn, launchOf, processId, refuseOurFlags } from '../../core/engine/process/launch.ts'
 import { LineLog, type LogQuery } from '../../core/engine/process/line-log.ts'
@@ -43,6 +47,11 @@ interface Engine {
   settings: EngineSettings
   processes: Process[]
 }
+export interface Machine {
+  readonly report: HardwareReport
+  readonly verdict: Verdict
+  readonly at: number
+}
 interface Process {
   readonly card: EngineCard
   readonly supervisor: Supervisor
@@ -50,6 +59,7 @@ interface Process {
 }
 
 const FIRST_NAME = 'local'
+const MACHINE_LASTS_MS = 5 * 60_000
 
 /** The ComfyUIs of this machine that Nightshift runs: a process for each chosen card, and a worker for each process. */
 export class LocalEngine implements Service {
@@ -58,6 +68,7 @@ export class LocalEngine implements Service {
   readonly #look: Look
   readonly #engines = new Map<string, Engine>()
   #running = false
+  #machine: Promise<Machine | null> = Promise.resolve(null)
 
   constructor(deps: Deps) {
     this.#deps = deps
@@ -83,6 +94,20 @@ export class LocalEngine implements Service {
     const processes = [...this.#engines.values()].flatMap((engine) => engine.processes)
     await Promise.all(processes.map(endProcess))
     this.#engines.clear()
+  }
+
+  /** What this machine has and what will run on it. */
+  async machine(again = false): Promise<Machine> {
+    const { clock } = this.#deps
+    const before = await this.#machine
+    if (before && !again && clock.now() - before.at < MACHINE_LASTS_MS) return before
+    const looking = probeHardware({ look: this.#look }).then((report) => ({
+      report,
+      verdict: verdictOf(report),
+      at: clock.now(),
+    }))
+    this.#machine = looking.catch(() => null)
+    return looking
   }
 
   list(): EngineView[] {
@@ -128,6 +153,17 @@ export class LocalEngine implements Service {
     if (settings.autoStart && !this.#deps.idle) for (const { supervisor } of engine.processes) supervisor.begin()
     this.events.emit('changed', name)
     return viewOf(engine)
+  }
+
+  /**
+   * One of those the machine was found to have.
+   * @throws AppError 'engine.not-found'
+   */
+  async adoptFound(dir: string): Promise<EngineView> {
+    const { report } = await this.machine()
+    const found = report.installs.find((install) => install.dir === dir)
+    if (!found) throw new AppError('engine.not-found', { dir })
+    return this.adopt({ dir: found.baseDir ?? found.dir, python: found.python ?? undefined })
   }
 
   /** Other flags or cards hold from the next start on; what ran is started again. */
