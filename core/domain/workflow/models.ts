@@ -31,6 +31,17 @@ const byInput: readonly [classType: RegExp, input: RegExp, folder: string][] = [
   [/SAMLoader|SAMModelLoader/i, /^model_name$/, 'sams'],
   [/Ultralytics/i, /^model_name$/, 'ultralytics'],
   [/BackgroundRemoval/i, /^(bg_removal_)?(model_)?name$/, 'background_removal'],
+  // loaders of packs that call their input just "model": the class says of what kind
+  [/VAE/i, /^(model|model_name|vae)$/, 'vae'],
+  [/Lora/i, /^(model|model_name|lora)$/, 'loras'],
+  [/CLIP_?Vision/i, /^(model|model_name|clip_vision)$/, 'clip_vision'],
+  [/T5|Text_?Encode|Gemma/i, /^(model|model_name|text_encoder)$/, 'text_encoders'],
+  [/Control_?Net/i, /^(model|model_name|controlnet)$/, 'controlnet'],
+  [
+    /(Video|Diffusion|Unet|DiT|Flux|Wan|Hunyuan|Qwen|Cosmos|Mochi|CogV|LTX).*Load/i,
+    /^(model|model_name|dit|transformer)$/,
+    'diffusion_models',
+  ],
 ]
 
 const modelFile = /\.(safetensors|sft|ckpt|pt2?|pth|bin|pkl|gguf|onnx)$/i

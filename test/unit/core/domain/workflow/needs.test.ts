@@ -29,6 +29,10 @@ test('files are found in loaders, prompts, tags and the inputs of classes nobody
     },
     '5': { class_type: 'VAELoader', inputs: { vae_name: 'taesd' } },
     '6': { class_type: 'LoadMoGeModel', inputs: { model_name: 'moge.safetensors' } },
+    '7': { class_type: 'WanVideoModelLoader', inputs: { model: 'wan.safetensors', quantization: 'fp8' } },
+    '8': { class_type: 'WanVideoVAELoader', inputs: { model_name: 'wan_vae.pth' } },
+    '9': { class_type: 'LoadWanVideoT5TextEncoder', inputs: { model_name: 'umt5.safetensors' } },
+    '10': { class_type: 'WanVideoLoraSelect', inputs: { lora: 'fast.safetensors' } },
     '57:8': { class_type: 'UNETLoader', inputs: { unet_name: 'sub\\flux.safetensors' } },
   }
   expect(short(prompt)).toEqual([
@@ -38,6 +42,10 @@ test('files are found in loaders, prompts, tags and the inputs of classes nobody
     '3.lora_1 loras/a.safetensors',
     '4.depth_model depth/depth/x.PTH',
     '6.model_name geometry_estimation/moge.safetensors',
+    '7.model diffusion_models/wan.safetensors',
+    '8.model_name vae/wan_vae.pth',
+    '9.model_name text_encoders/umt5.safetensors',
+    '10.lora loras/fast.safetensors',
     '57:8.unet_name diffusion_models/sub\\flux.safetensors',
   ])
 })
