@@ -1,12 +1,13 @@
 import { isLink, type ObjectInfo, type Prompt, type PromptNode } from '../../contract/comfyui.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
 import type { Problem } from '../../contract/workflow.ts'
+import { unaccounted } from './conservation.ts'
 import { definitionOf, inputNamed, inputsOf, isWidget, widgetTypeOf } from './definitions.ts'
-import { bypassed, type EditorInput, muted, readEditor } from './editor.ts'
-import { type Flat, type FlatNode, flatten, pathOf, promotedTo, type Source, sourceOf, virtualOf } from './flatten.ts'
+import { type EditorInput, readEditor } from './editor.ts'
+import { type Flat, type FlatNode, flatten, pathOf, promotedTo, type Source, sourceOf } from './flatten.ts'
 import { problem } from './problems.ts'
 import type { ReadWorkflow } from './read.ts'
-import { isEmpty, type PlacedWidget } from './widgets.ts'
+import { isEmpty, type PlacedWidget, turned } from './widgets.ts'
 
 /**
  * The prompt a workflow stands for, as the editor would export it. What cannot be brought over is told as a problem of
@@ -54,11 +55,12 @@ function convertFlat(flat: Flat): { prompt: Prompt; problems: Problem[] } {
       problems.push(...connect(one, input, sourceOf(one.context, node, input, flat, memo), inputs, title))
     }
     if (node.type === 'CustomCombo') followChoice(inputs)
+    if (node.type.startsWith('KSampler')) withoutPrefix(inputs)
     prompt[id] = { class_type: node.type, inputs, _meta: { title: title ?? definition?.display_name ?? node.type } }
   }
   problems.push(...broadcast(flat, nodes, prompt, memo))
   problems.push(...dropDanglingLinks(prompt, nodes))
-  problems.push(...unaccounted(flat, prompt, [...problems, ...flat.problems]))
+  problems.push(...unaccounted(flat.document, flat.definitions, prompt, [...problems, ...flat.problems]))
   return { prompt, problems: [...flat.problems, ...problems] }
 }
 
@@ -74,6 +76,12 @@ function followChoice(inputs: Record<string, Json>) {
   if (isLink(inputs.choice) || !('index' in inputs)) return
   const options = Object.entries(inputs).filter(([name]) => name.startsWith('option'))
   inputs.index = options.findIndex(([, option]) => option === inputs.choice)
+}
+
+/** Samplers were once stored as the names of their functions. */
+function withoutPrefix(inputs: Record<string, Json>) {
+  const { sampler_name } = inputs
+  if (typeof sampler_name === 'string') inputs.sampler_name = sampler_name.replace(/^sample_/, '')
 }
 
 /** A list would be read as a link, so it is wrapped; the server unwraps it. */
@@ -145,9 +153,10 @@ function connect(
       source.from === 'instance' ||
       (declared ? isWidget(declared) : definition === null && (input.widget !== null || Object.hasOwn(inputs, name)))
     if (!turns) return [problem('warning', 'primitive-not-a-widget', facts, at)]
-    if (declared) inputs[name] = literal(declared, source.value)
-    else inputs[name] = Array.isArray(source.value) ? { __value__: source.value } : source.value
-    return []
+    const value = declared && source.from === 'primitive' ? turned(declared, source.value) : source.value
+    if (declared) inputs[name] = literal(declared, value)
+    else inputs[name] = Array.isArray(value) ? { __value__: value } : value
+    return source.instead ? [problem('warning', 'link-replaced', facts, at)] : []
   }
   switch (source.because) {
     case 'muted':
@@ -258,29 +267,6 @@ function dropDanglingLinks(prompt: Prompt, nodes: FlatNode[]): Problem[] {
     }
   }
   return problems
-}
-
-/**
- * The conversion counted again, from the file's side and without its resolver: each active node is there, and each of
- * its connections to another active node, or a problem says why not.
- */
-function unaccounted(flat: Flat, prompt: Prompt, problems: Problem[]): Problem[] {
-  const told = new Set(problems.map(({ node, input }) => `${node} ${input ?? ''}`))
-  const missing: Problem[] = []
-  for (const one of flat.nodes) {
-    const at = { node: one.id, classType: one.node.type }
-    const inputs = prompt[one.id]?.inputs
-    if (!inputs) missing.push(problem('loss', 'node-unaccounted', { title: titleOf(one) }, at))
-    for (const { name, link } of one.node.inputs) {
-      const { nodes, links } = one.context.graph
-      const from = nodes.get(links.get(link ?? '')?.from ?? '')
-      if (!inputs || !from || from.mode === muted || from.mode === bypassed || virtualOf(from, flat) !== null) continue
-      const made = inputs[name]
-      if ((isLink(made) && made[0] === pathOf(one.context, from)) || told.has(`${one.id} ${name}`)) continue
-      missing.push(problem('loss', 'link-unaccounted', { title: titleOf(one), input: name }, { ...at, input: name }))
-    }
-  }
-  return missing
 }
 
 /** What would make any server refuse the prompt before it looks at values. */

@@ -36,9 +36,9 @@ export interface EditorLink {
 export interface EditorGraph {
   nodes: Map<string, EditorNode>
   links: Map<string, EditorLink>
-  /** Of a subgraph: what its instances show outside. */
+  /** Of a subgraph: what its instances show outside, and the links inside. */
   inputs: { name: string; label: string | null; type: Json; links: string[] }[]
-  outputs: { name: string; type: Json }[]
+  outputs: { name: string; type: Json; links: string[] }[]
   name: string
 }
 export interface EditorDocument {
@@ -62,8 +62,6 @@ const idOf = (value: Json | undefined): string | null =>
   (typeof value === 'string' && value !== '__proto__') || typeof value === 'number' || typeof value === 'bigint'
     ? String(value)
     : null
-
-export const isEditorWorkflow = (value: Json): boolean => isJsonObject(value) && Array.isArray(value.nodes)
 
 /** @throws AppError 'import.damaged' for what cannot be told apart: two nodes, links or subgraphs with one id */
 export function readEditor(workflow: EditorWorkflow, name = 'The workflow'): EditorDocument {
@@ -171,6 +169,7 @@ function readGraph(graph: JsonObject, name: string): EditorGraph {
     outputs: list(graph.outputs).map((output) => ({
       name: text(object(output).name) ?? '',
       type: object(output).type ?? '*',
+      links: list(object(output).linkIds).flatMap((id) => idOf(id) ?? []),
     })),
     name: text(graph.name) ?? '',
   }

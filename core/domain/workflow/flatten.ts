@@ -188,8 +188,8 @@ function hostOf(node: EditorNode, graph: EditorGraph, flat: Flat): Host {
     const index = position++
     const byName = named[name] ?? saved.get(name)
     const value = byName ?? values[index] ?? null
-    const at = { node, index: index < values.length ? index : null, name: name in named ? name : null }
-    host.given.set(slot, value === null ? source.holds : { value, at: saved.has(name) ? null : at })
+    const at = { node, index: index < values.length ? index : null, name }
+    host.given.set(slot, value === null ? source.holds : { value, at })
   })
   proxyWidgets(node).forEach(([inner, widget], index) => {
     const value = values[index] ?? null
@@ -354,7 +354,10 @@ function indexOf(graph: EditorGraph): GraphIndex {
       if (links) links.push(id)
       else index.fromInput.set(link.fromSlot, [id])
     }
-    if (link.to === subgraphOutput) index.toOutput.set(link.toSlot, link)
+    if (link.to !== subgraphOutput) continue
+    // Of several links into one output, the first that the output names counts.
+    const [first] = graph.outputs[link.toSlot]?.links.filter((one) => graph.links.has(one)) ?? []
+    if (first === id || !index.toOutput.has(link.toSlot)) index.toOutput.set(link.toSlot, link)
   }
   for (const node of graph.nodes.values()) {
     if (!/^(easy )?setNode$/i.test(node.type)) continue
@@ -380,6 +383,8 @@ export type Source =
       value: Json
       from: 'primitive' | 'instance'
       at: Keeper | null
+      /** There is a connection as well, which has no effect. */
+      instead?: boolean
     }
   | {
       is: 'nothing'
@@ -396,7 +401,7 @@ export function sourceOf(
   memo: Map<string, Source>,
 ): Source {
   const turned = promotedIn(context, node, input.widget ?? input.name)
-  if (turned) return { is: 'value', from: 'instance', ...turned }
+  if (turned) return { is: 'value', from: 'instance', instead: true, ...turned }
   const passed: string[] = []
   let wanted = input.type
   const end = (source: Source) => {
@@ -481,8 +486,14 @@ function primitiveAt({ context, node: id }: NonNullable<Step['origin']>, flat: F
   if (!node || virtualOf(node, flat) !== 'primitive') return null
   const values = node.raw.widgets_values
   const value = Array.isArray(values) ? values[0] : undefined
-  if (value === undefined) return { is: 'nothing', because: 'primitive' }
-  return { is: 'value', value, from: 'primitive', at: { node, index: 0, name: null } }
+  if (value !== undefined) return { is: 'value', value, from: 'primitive', at: { node, index: 0, name: null } }
+  // One that stores nothing holds what the first widget it turns held.
+  const [output] = Array.isArray(node.raw.outputs) ? node.raw.outputs : []
+  const first = isJsonObject(output) && Array.isArray(output.links) ? String(output.links[0]) : ''
+  const target = context.graph.nodes.get(context.graph.links.get(first)?.to ?? '')
+  const input = target?.inputs.find(({ link }) => link === first)
+  const holds = target && input ? widgetOf(target, input, flat) : null
+  return holds ? { is: 'value', from: 'primitive', ...holds } : { is: 'nothing', because: 'primitive' }
 }
 const sameType = (input: EditorInput | undefined, type: Json) =>
   input && typesFit(input.type, type) ? input : undefined

@@ -98,7 +98,7 @@ export function groupAsSubgraph(group: JsonObject, instance: EditorNode): Editor
     if (match) {
       links.set(`output${slot}`, { from: match.node.id, fromSlot: match.slot, to: subgraphOutput, toSlot: slot, type })
     }
-    outputs.push({ name, type })
+    outputs.push({ name, type, links: match ? [`output${slot}`] : [] })
   }
 
   const nodes = giveValues(inner, instance)

@@ -47,6 +47,9 @@ const sentences = {
   'use-everywhere-unclear': '{title} broadcasts in a way that cannot be followed: {reason}.',
   'node-unaccounted': '{title} is not in the prompt.',
   'link-unaccounted': 'The connection into {input} of {title} is not in the prompt.',
+  'value-unaccounted': 'These stored values of {title} are not in the prompt: {values}.',
+  'link-replaced':
+    'The connection into {input} of {title} has no effect: the subgraph around it turns the value itself.',
   'bad-link': '{input} of {title} is connected to a node {from} that is not there.',
   'no-output': 'Nothing in the workflow saves or shows anything.',
   'comfyui-too-old': '{classTypes}: ComfyUI has this itself from {version} on; update the server, which has {at}.',

@@ -154,7 +154,9 @@ function placeAs(
         misfit += input.required ? 0.2 : 0.1
       }
     } else {
-      const value = values[at]!
+      const stored = values[at]!
+      const value =
+        stored === null && (type === 'COMBO' || isDynamicCombo(input)) ? (firstChoice(input) ?? null) : stored
       const degree = misfitOf(input, value)
       if (degree >= 1) misfits.push(input.name)
       misfit += degree
@@ -207,6 +209,26 @@ const modelButtons = [
   ['upload extra resources', 'uploadExtraResources'],
   ['clear', 'clear'],
 ] as const
+const firstChoice = (input: InputDefinition) => (isDynamicCombo(input) ? keysOf(input) : input.choices)?.[0]
+
+/** The value a number widget takes when a primitive turns it: the nearest on its steps. */
+export function turned(input: InputDefinition, value: Json): Json {
+  const { step, round, min, max } = input.options
+  const type = widgetTypeOf(input)
+  if (typeof value !== 'number') return value
+  if (type === 'INT') {
+    const size = Number(step ?? 1) || 1
+    const offset = size === 1 ? 0 : Number(min ?? 0) % size
+    return Math.round((value - offset) / size) * size + offset
+  }
+  if (type !== 'FLOAT') return value
+  const digits = Math.max(0, -Math.floor(Math.log10(Number(step ?? 0.5))))
+  const nearest = Number(round || (digits > 0 ? 10 ** -digits : 0))
+  if (!nearest) return value
+  const rounded = Number((Math.round(value / nearest) * nearest).toFixed(digits))
+  return Math.min(Math.max(rounded, Number(min ?? 0)), Number(max ?? 2048))
+}
+
 const valueTypes = new Set(['INT', 'FLOAT', 'STRING', 'BOOLEAN', 'COMBO'])
 export const isEmpty = (value: Json) => value === null || value === '' || value === 'image'
 
