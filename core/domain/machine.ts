@@ -161,6 +161,7 @@ const rounded = (mebibytes: number) => Math.round(mebibytes / GiB)
 const ORDER: TorchBuild[] = ['cu130', 'cu128', 'cu126', 'rocm', 'mps', 'xpu', 'cu118', 'cpu']
 const INSTALL_GIB = 15
 const ROOMY_GIB = 60
+const COMFYUI_PORT = 8188
 
 /** What will run on a machine, what will not, and what to do about it. */
 export function verdictOf(report: HardwareReport): Verdict {
@@ -213,7 +214,9 @@ function memoryAndDisks({ ramMiB, volumes }: HardwareReport): Finding[] {
 function programs({ installs, ports, gits }: HardwareReport): Finding[] {
   return [
     ...installs.flatMap(({ dir, python }) => (python === null ? [] : [finding('good', 'machine.install', { dir })])),
-    ...ports.flatMap(({ port, free }) => (free ? [] : [finding('note', 'machine.port-taken', { port })])),
+    ...ports.flatMap(({ port, free }) =>
+      free || port !== COMFYUI_PORT ? [] : [finding('note', 'machine.port-taken', { port })],
+    ),
     ...(gits.length === 0 ? [finding('note', 'machine.no-git', {}, links.git)] : []),
   ]
 }

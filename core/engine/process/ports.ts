@@ -25,7 +25,7 @@ function answers(port: number): Promise<boolean> {
   const asking = connect(port, HOST)
   asking.setTimeout(ANSWER_WITHIN_MS)
   asking.on('connect', () => resolve(true))
-  asking.on('timeout', () => resolve(true)) // something holds it, and lets us wait
+  asking.on('timeout', () => resolve(false)) // a busy machine; binding decides
   asking.on('error', () => resolve(false))
   return promise.finally(() => asking.destroy())
 }
