@@ -172,7 +172,7 @@ const otherParts: readonly [part: string, keys: RegExp][] = [
 ]
 /** What says nothing of how the picture is to be made, or is said otherwise. */
 const aside =
-  /^(version|user|created date|created by|app|backend|parser|pipeline|operations|comment|time|time taken|model hash|vae hash|refiner hash|lora hashes|ti hashes|ti|lora|loras|hashes|batch pos|model type|workflow|generator|sd model (name|hash)|civitai metadata|template|negative template|wildcard prompt|styles|performance|raw prompt|raw negative prompt|overwrite switch|vae (encoder|decoder)|model class|diffusion in low bits|base model|base model hash|cache fp16 weight for lora|fp8 weight|hires (old|use).*|init image (size|hash)|resize mode|downcast alphas_cumprod|nan check|sha256|hires module \d+|nsfw|fooocus v2 expansion|steps)$/
+  /^(version|user|created date|created by|app|backend|parser|pipeline|operations|comment|time|time taken|model hash|vae hash|refiner hash|lora hashes|ti hashes|ti|lora|loras|hashes|batch pos|model type|workflow|generator|sd model (name|hash)|civitai metadata|template|negative template|wildcard prompt|styles|performance|raw prompt|raw negative prompt|overwrite switch|vae (encoder|decoder)|model class|diffusion in low bits|base model|base model hash|cache fp16 weight for lora|fp8 weight|hires (old|use).*|init image (size|hash)|resize mode|downcast alphas_cumprod|nan check|sha256|hires module \d+|second pass|hires force|nsfw|fooocus v2 expansion|steps)$/
 
 /** Settings understood from texts of AUTOMATIC1111, Forge, SD.Next, Civitai, and Fooocus writing like them. */
 export function settingsOf(described: Described, program?: string): { settings: PictureSettings; problems: Problem[] } {
@@ -374,7 +374,8 @@ function hiresOf(
   read: ReadText,
 ): { hires: Hires; upscaler: string | null; near: string | null } | null {
   const scale = options.number('hires upscale')
-  const resize = sizeIn(options.take('hires resize', 'hires size'))
+  const sizes = [options.take('hires resize'), options.take('hires size')].map(sizeIn)
+  const resize = sizes.find((one) => one !== null && one.width + one.height > 0) ?? null
   const upscaler = options.take('hires upscaler')
   const own = {
     steps: options.number('hires steps'),

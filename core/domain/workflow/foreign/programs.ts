@@ -453,9 +453,9 @@ const swarmAside = setOf(
   `prompt negativeprompt model seed steps cfgscale aspectratio width height sidelength sampler scheduler vae automaticvae loras
   loraweights loratencweights fluxguidancescale sigmashift initimagecreativity refinermodel refinercontrol
   refinercontrolpercentage refinermethod refinerupscale refinerupscalemethod refinersteps refinercfgscale clipstopatlayer
-  batchsize images swarm_version date generation_time prep_time used_wildcards original_prompt original_negativeprompt
+  batchsize images variationseed variationseedstrength swarm_version date generation_time prep_time used_wildcards original_prompt original_negativeprompt
   personalnote presets internalbackendtype imageformat donotsave wildcardseed modelspecificenhancements outpath
-  colorcorrectionbehavior initimage maskimage refinersampler refinerscheduler clipskip t5xxlmodel clipgmodel cliplmodel`,
+  colorcorrectionbehavior initimage maskimage refinersampler refinerscheduler comfyuisampler comfyuischeduler clipskip t5xxlmodel clipgmodel cliplmodel`,
 )
 
 function fromSwarm(value: JsonObject, models: Json[]): Understood {
@@ -470,7 +470,7 @@ function fromSwarm(value: JsonObject, models: Json[]): Understood {
     const marked = text(raw)
       .replace(/<(?:embed|embedding):([^<>:]+)(?::[^<>]*)?>/g, 'embedding:$1')
       .replace(/<comment:[^<>]*>/g, '')
-    const texts = takeTags(marked, found).split(/<break>/)
+    const texts = takeTags(marked, found, 'model').split(/<break>/)
     return wordsOf(...texts.map((one) => one.trim()))
   }
   const positive = words(value.prompt)
@@ -491,7 +491,10 @@ function fromSwarm(value: JsonObject, models: Json[]): Understood {
     if (!known.has(file(name))) loras.push({ file: file(name), model, clip })
   const model = file(text(value.model))
   const vae = text(value.vae)
-  const sampling = notes.sampling(text(value.sampler), text(value.scheduler) || null)
+  const sampling = notes.sampling(
+    text(value.sampler) || text(value.comfyuisampler),
+    text(value.scheduler) || text(value.comfyuischeduler) || null,
+  )
   const width = sideOf(value.width, 512)
   const height = sideOf(value.height, 512)
   const steps = stepsOf(value.steps)
@@ -564,6 +567,7 @@ function fromSwarm(value: JsonObject, models: Json[]): Understood {
   for (const [key, item] of Object.entries(value)) {
     if (/^controlnet.*model/.test(key)) notes.lost('ControlNet', item)
     else if (/^video/.test(key)) notes.lost('Video', item)
+    else if (key === 'variationseedstrength') notes.lost('Variation seed', item)
   }
   if (masked) notes.lost('Inpainting', 'mask')
   const rest = Object.fromEntries(Object.entries(value).filter(([key]) => !/^(controlnet|video)/.test(key)))

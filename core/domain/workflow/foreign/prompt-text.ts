@@ -86,16 +86,18 @@ function weighed(part: string): { words: string; weight: number } {
 }
 const isNumber = (written: string) => written.length <= 16 && /^[+-]?(\d+\.?\d*|\.\d+)$/.test(written)
 
-/** Takes `<lora:…>` and its like out of a text. */
-export function takeTags(text: string, found: Found): string {
+/** Takes `<lora:…>` and its like out of a text. Of two weights the first is the text encoder's, but not everywhere. */
+export function takeTags(text: string, found: Found, first: 'clip' | 'model' = 'clip'): string {
   return text.replace(/<([a-zA-Z]+):([^<>]*)>/g, (tag, kind: string, rest: string) => {
     const [name = '', ...values] = rest.split(':').map((one) => one.trim())
     const positional = values.filter((one) => !one.includes('='))
     const named = new Map(values.filter((one) => one.includes('=')).map((one) => one.split('=', 2) as [string, string]))
     const number = (value: string | undefined, otherwise: number) =>
       value !== undefined && value.trim() !== '' && Number.isFinite(Number(value)) ? Number(value) : otherwise
-    const clip = number(named.get('te'), number(positional[0], 1))
-    const model = number(named.get('unet'), number(positional[1], clip))
+    const one = number(positional[0], 1)
+    const other = number(positional[1], one)
+    const clip = number(named.get('te'), first === 'clip' ? one : other)
+    const model = number(named.get('unet'), first === 'model' ? one : positional.length > 1 ? other : clip)
     if (name === '') return tag
     if (kind === 'lora' || kind === 'lyco') found.loras.push({ name, model, clip })
     else if (kind === 'hypernet') found.hypernetworks.push({ name, model, clip: model })

@@ -108,7 +108,10 @@ const own = new Set(
     /\s+/,
   ),
 )
-const suffixes = ['karras', 'polyexponential', 'exponential', 'sgm uniform', 'sgmuniform', 'turbo', 'uniform', 'k']
+const suffixes = [
+  ...['karras', 'polyexponential', 'exponential', 'sgm uniform', 'sgmuniform', 'ddim uniform', 'uniform', 'turbo'],
+  ...['simple', 'normal', 'beta', 'kl optimal', 'linear quadratic', 'k'],
+]
 
 const plain = (name: string) =>
   name

@@ -92,6 +92,10 @@ test.each([
   ['k_euler_ancestral', 'karras', 'euler_ancestral', 'karras'],
   ['dpmpp_2m_sde_gpu', 'sgm_uniform', 'dpmpp_2m_sde_gpu', 'sgm_uniform'],
   ['unipc', null, 'uni_pc', 'normal'],
+  ['DPM++ 2S a_ddim_uniform', null, 'dpmpp_2s_ancestral', 'ddim_uniform'],
+  ['dpmpp_2m_sde_karras', null, 'dpmpp_2m_sde', 'karras'],
+  ['Euler_beta', null, 'euler', 'beta'],
+  ['euler_ancestral_normal', null, 'euler_ancestral', 'normal'],
 ])('%s, %s is a sampler of ComfyUI', (name, schedule, sampler, scheduler) => {
   expect(samplingOf(name, schedule)).toEqual({ sampler, scheduler, near: false })
 })

@@ -507,6 +507,37 @@ Steps: 25, Size: 1024x1024, Sampler: Euler SGM, Seed: 31, CFG scale: 6, CFG resc
     told: ['warning foreign-files-guessed', 'warning foreign-noise'],
   },
   {
+    name: 'SD.Next with a second pass',
+    texts: {
+      parameters: `a cat <lora:cosy (20):0.5>
+Negative prompt: ugly
+Steps: 10, Seed: 1003952981, Sampler: DPM++ 3M, CFG scale: 4, Size: 768x1152, Parser: Full parser, Model: juggernautXL_v9, Model hash: f758af2038, Backend: Diffusers, App: SD.Next, Version: 900264a, Operations: upscale; hires; txt2img, Second pass: True, Hires force: True, Hires steps: 25, Hires upscaler: ESRGAN 4x Valar, Hires upscale: 1.5, Hires resize: 0x0, Hires size: 1152x1728, Denoising strength: 0.5, Hires sampler: DPM++ 3M, CFG rescale: 0.7, PAG scale: 4, PAG adaptive: 0.6`,
+    },
+    nodes: `
+1 CheckpointLoaderSimple ckpt_name="juggernautXL_v9.safetensors"
+2 LoraLoader model=1.0 clip=1.1 lora_name="cosy (20).safetensors" strength_model=0.5 strength_clip=0.5
+3 RescaleCFG model=2.0 multiplier=0.7
+4 CLIPTextEncode text="a cat" clip=2.1
+5 CLIPTextEncode text="ugly" clip=2.1
+6 EmptyLatentImage width=768 height=1152 batch_size=1
+7 KSampler model=3.0 seed=1003952981 steps=10 cfg=4 sampler_name="dpmpp_3m_sde" scheduler="normal" positive=4.0 negative=5.0 latent_image=6.0 denoise=1
+8 VAEDecode samples=7.0 vae=1.2
+9 UpscaleModelLoader model_name="ESRGAN 4x Valar.pth"
+10 ImageUpscaleWithModel upscale_model=9.0 image=8.0
+11 ImageScale image=10.0 upscale_method="lanczos" width=1152 height=1728 crop="disabled"
+12 VAEEncode pixels=11.0 vae=1.2
+13 KSampler model=3.0 seed=1003952981 steps=25 cfg=4 sampler_name="dpmpp_3m_sde" scheduler="normal" positive=4.0 negative=5.0 latent_image=12.0 denoise=0.5
+14 VAEDecode samples=13.0 vae=1.2
+15 SaveImage images=14.0 filename_prefix="ComfyUI"
+`,
+    told: [
+      'warning foreign-sampler',
+      'warning foreign-files-guessed',
+      'warning foreign-noise',
+      'loss foreign-part-missing Perturbed attention guidance',
+    ],
+  },
+  {
     name: 'Civitai, models by their pages',
     texts: {
       parameters: `a cat
@@ -983,6 +1014,39 @@ Steps: 30, Sampler: DPM++ 2M SDE Karras, Seed: 458, Size: 1152x896, CFG scale: 4
 12 SaveImage images=11.0 filename_prefix="ComfyUI"
 `,
     told: ['warning foreign-files-guessed'],
+  },
+  {
+    name: 'SwarmUI of old',
+    texts: {
+      parameters: metadata({
+        sui_image_params: {
+          prompt: 'a cat <lora:ink:0.8:0.3>',
+          negativeprompt: 'dog',
+          model: 'OfficialStableDiffusion/sd_xl_base_1.0',
+          seed: 1,
+          steps: 20,
+          cfgscale: 7,
+          width: 1024,
+          height: 1024,
+          comfyuisampler: 'euler',
+          comfyuischeduler: 'karras',
+          variationseed: 5,
+          variationseedstrength: 0.1,
+          swarm_version: '0.6.1.0',
+        },
+      }),
+    },
+    nodes: `
+1 CheckpointLoaderSimple ckpt_name="OfficialStableDiffusion/sd_xl_base_1.0.safetensors"
+2 LoraLoader model=1.0 clip=1.1 lora_name="ink.safetensors" strength_model=0.8 strength_clip=0.3
+3 CLIPTextEncode text="a cat" clip=2.1
+4 CLIPTextEncode text="dog" clip=2.1
+5 EmptyLatentImage width=1024 height=1024 batch_size=1
+6 KSampler model=2.0 seed=1 steps=20 cfg=7 sampler_name="euler" scheduler="karras" positive=3.0 negative=4.0 latent_image=5.0 denoise=1
+7 VAEDecode samples=6.0 vae=1.2
+8 SaveImage images=7.0 filename_prefix="ComfyUI"
+`,
+    told: ['loss foreign-part-missing Variation seed', 'warning foreign-files-guessed'],
   },
   {
     name: 'SwarmUI with its refiner enlarging, Flux',
