@@ -94,8 +94,13 @@ export function pastedText(text: string): { files: File[]; addresses: string[] }
   return null
 }
 
-const carriesFiles = (transfer: DataTransfer | null) =>
-  transfer?.types.some((type) => type === 'Files' || type === 'text/uri-list') ?? false
+/** Files anywhere; addresses and texts where nothing is that takes them itself. */
+function carriesGift({ dataTransfer, target }: DragEvent): boolean {
+  const types = dataTransfer?.types ?? []
+  if (types.includes('Files')) return true
+  const isField = target instanceof Element && target.closest('input, textarea, [contenteditable]') !== null
+  return !isField && (types.includes('text/uri-list') || types.includes('text/plain'))
+}
 
 /** The whole window takes files; while some hang over it, it says what will happen. */
 export function Intake() {
@@ -113,7 +118,7 @@ export function Intake() {
     const end = () => {
       isOurs = false
     }
-    const isGift = (event: DragEvent) => !isOurs && carriesFiles(event.dataTransfer)
+    const isGift = (event: DragEvent) => !isOurs && carriesGift(event)
     const enter = (event: DragEvent) => {
       if (!isGift(event)) return
       inside += 1
@@ -133,7 +138,10 @@ export function Intake() {
       if (!event.dataTransfer || !isGift(event)) return
       event.preventDefault()
       const addresses = addressesIn(event.dataTransfer)
-      void droppedFiles(event.dataTransfer).then((files) => take(files, addresses))
+      const text = addresses.length > 0 ? null : pastedText(event.dataTransfer.getData('text/plain'))
+      void droppedFiles(event.dataTransfer).then((files) =>
+        files.length === 0 && text ? take(text.files, text.addresses) : take(files, addresses),
+      )
     }
     const paste = (event: ClipboardEvent) => {
       const at = event.target as HTMLElement

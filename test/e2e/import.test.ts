@@ -110,9 +110,17 @@ test('a picture dragged from another page is fetched from its address', async ()
   )
 })
 
-test('text that is pasted is imported: JSON, or how A1111 made a picture', async () => {
+test('text that is pasted or dropped is imported: JSON, or how A1111 made a picture', async () => {
   const { page } = await openScreens()
   const name = page.getByRole('textbox', { name: 'Name of the workflow' })
+  const transfer = await page.evaluateHandle((text) => {
+    const transfer = new DataTransfer()
+    transfer.setData('text/plain', text)
+    return transfer
+  }, different(4))
+  await page.dispatchEvent('body', 'drop', { dataTransfer: transfer })
+  await name.waitFor()
+  await page.goBack()
   await paste(page, `  ${different(3)}`)
   await name.waitFor()
   await page.goBack()

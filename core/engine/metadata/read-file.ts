@@ -3,7 +3,7 @@ import { AppError } from '../../contract/errors.ts'
 import type { Container } from '../../contract/workflow.ts'
 import { readGif } from './gif.ts'
 import { readExr, readGlb, readSafetensors, safetensorsHeaderSize } from './headers.ts'
-import { readMp3 } from './id3.ts'
+import { id3Size, readMp3 } from './id3.ts'
 import { readBoxes } from './isobmff.ts'
 import { readJpeg } from './jpeg.ts'
 import { readMatroska } from './matroska.ts'
@@ -49,8 +49,12 @@ const readWholeXml: Reader = (source, texts) => {
   return null
 }
 
+/** Some programs put an MP3’s tag before a FLAC. */
+const readTaggedFlac: Reader = (source, texts) => readMp3(source, texts) ?? readFlac(source, texts)
+
 /** By what a file begins with; its name may say anything. */
-function sniff(head: Uint8Array): [Container, Reader] | null {
+function sniff(source: ByteSource): [Container, Reader] | null {
+  const head = source.read(0, HEAD_BYTES)
   if (begins(head, '\x89PNG')) return ['png', readPng]
   if (begins(head, '\xff\xd8\xff')) return ['jpeg', readJpeg]
   if (begins(head, 'RIFF') || begins(head, 'RF64') || begins(head, 'BW64')) {
@@ -68,6 +72,7 @@ function sniff(head: Uint8Array): [Container, Reader] | null {
     return [String.fromCharCode(...head).includes('webm') ? 'webm' : 'mkv', readMatroska]
   if (begins(head, 'fLaC')) return ['flac', readFlac]
   if (begins(head, 'OggS')) return ['ogg', readOgg]
+  if (begins(head, 'ID3') && begins(source.read(id3Size(head), 4), 'fLaC')) return ['flac', readTaggedFlac]
   if (begins(head, 'ID3') || (head[0] === 0xff && [0xfb, 0xfa, 0xf3, 0xf2].includes(head[1]!))) return ['mp3', readMp3]
   if (begins(head, 'glTF')) return ['glb', readGlb]
   return null
@@ -185,7 +190,7 @@ const MARKUP = /^\s*<(\?xml|!--|!doctype|[a-z]+[\s>])/i
 
 function readOne(name: string, head: Uint8Array, source: ByteSource): WorkflowFile {
   if (source.sizeBytes === 0) throw new AppError('import.empty', { name })
-  const known = sniff(head)
+  const known = sniff(source)
   if (known) return readTexts(name, source, ...known)
   for (const [mark, kind] of knownKinds)
     if (begins(head, mark)) throw new AppError('import.unsupported-file', { name, kind })
@@ -207,7 +212,7 @@ function readOne(name: string, head: Uint8Array, source: ByteSource): WorkflowFi
 export function textsIn(bytes: Uint8Array): Record<string, string> {
   const texts = new Texts()
   const source = bytesSource(bytes)
-  const [, read] = sniff(source.read(0, HEAD_BYTES)) ?? []
+  const [, read] = sniff(source) ?? []
   read?.(source, texts)
   return texts.found
 }

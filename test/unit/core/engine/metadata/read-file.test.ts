@@ -275,6 +275,11 @@ describe('an MP3', () => {
   })
 })
 
+test('a FLAC behind an MP3’s tag gives the texts of both', () => {
+  const file = Buffer.concat([id3([textFrame('prompt', prompt)]), everyContainer.flac!.make({ workflow })])
+  expect(readWorkflowFile('x.flac', file)).toEqual({ container: 'flac', texts: both })
+})
+
 describe('a WAV', () => {
   test.each<[string, Buffer, Record<string, string>]>([
     ['a list of texts', wav([infoList({ ICMT: combined })]), { comment: combined }],
