@@ -8,6 +8,7 @@ const sentences = {
   'unused-parts': 'Also in the file, and not used: {keys}.',
   'entry-unreadable': 'The entry {entry} of the file could not be read: {reason}',
   'more-workflows': 'The file holds {count} workflows; this is the first. The others: {titles}.',
+  'panel-alone': 'Only forms are in the file; the workflow they turn is in a file of its own.',
   'blueprint-inputs': '{title} is a blueprint: these inputs have to be connected: {inputs}.',
   'blueprint-outputs': '{title} is a blueprint: nothing saves or shows what it gives: {outputs}.',
   'foreign-noise': '{program} makes its noise in another way: pictures will resemble the original, not repeat it.',

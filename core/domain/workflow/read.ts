@@ -34,11 +34,15 @@ const maxNesting = 8
 
 /** The only workflow of a file; of several, the first, which then says so. @throws as readWorkflows */
 export function readWorkflow(name: string, texts: Record<string, string>): ReadWorkflow {
-  const [first, ...others] = readWorkflows(name, texts)
-  if (others.length === 0) return first!.read
-  const titles = others.map(({ title }, index) => title ?? `#${index + 2}`).join(', ')
-  const told = problem('warning', 'more-workflows', { count: others.length + 1, titles })
-  return { ...first!.read, problems: [...(first!.read.problems ?? []), told] }
+  const all = readWorkflows(name, texts)
+  const first = all.find(({ read }) => read.editor || read.prompt) ?? all[0]!
+  const told = [...(first.read.problems ?? [])]
+  if (!first.read.editor && !first.read.prompt) told.push(problem('loss', 'panel-alone', {}))
+  if (all.length > 1) {
+    const others = all.flatMap((one, at) => (one === first ? [] : [one.title ?? `#${at + 1}`]))
+    told.push(problem('warning', 'more-workflows', { count: all.length, titles: listed(others) }))
+  }
+  return { ...first.read, ...(told.length > 0 && { problems: told }) }
 }
 
 /**

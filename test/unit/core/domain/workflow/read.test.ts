@@ -170,6 +170,19 @@ describe('a file with several workflows', () => {
       problems: [{ kind: 'warning', code: 'more-workflows', facts: { count: 3, titles: 'B, #3' } }],
     })
   })
+  test('gives the first that is a workflow, not a panel alone; panels alone are a loss', () => {
+    const panel = { title: 'P', prompt: {}, params: [{ type: 'string' }] }
+    const one = (value: unknown) => readWorkflow('a.json', { json: JSON.stringify(value) })
+    expect(one([panel, { title: 'A', prompt }])).toMatchObject({
+      prompt,
+      problems: [{ facts: { count: 2, titles: 'P' } }],
+    })
+    expect(one(panel)).toMatchObject({
+      format: 'panels',
+      prompt: null,
+      problems: [{ kind: 'loss', code: 'panel-alone' }],
+    })
+  })
   test('is refused when together they have too many nodes', () => {
     const many = { nodes: Array.from({ length: 20_000 }, (_, id) => ({ id, type: 'Note' })), links: [] }
     expect(() => all([many, many, many])).toThrow(expect.objectContaining({ code: 'import.too-many-nodes' }))
