@@ -88,6 +88,8 @@ export function named(
   definitions: ObjectInfo,
   prompt: Prompt,
   live: ReadonlySet<string>,
+  /** What the author calls an input, by key. */
+  labels: ReadonlyMap<string, string>,
 ): Parameter[] {
   const stages = stagesOf(prompt, definitions)
   const places = regionsOf(prompt, definitions)
@@ -128,7 +130,7 @@ export function named(
   ]
   const groups = new Map<string, number[]>()
   for (const index of own) {
-    const label = labelOf(parameters[index]!, definitions, prompt)
+    const label = labelOf(parameters[index]!, definitions, prompt, labels)
     const group = groups.get(label)
     if (group) group.push(index)
     else groups.set(label, [index])
@@ -157,7 +159,7 @@ export function named(
   }
   parameters.forEach((parameter, index) => {
     if (names[index] !== undefined) return
-    const label = labelOf(parameter, definitions, prompt)
+    const label = labelOf(parameter, definitions, prompt, labels)
     take(index, taken.has(label.toLowerCase()) ? `${label} (${parameter.nodeTitle})` : label)
   })
   return parameters.map((parameter, index) => ({ ...parameter, name: names[index]! }))
@@ -234,15 +236,18 @@ function leadsTo({ role, node, input }: Parameter, consumers: ReturnType<typeof 
 }
 
 function labelOf(
-  { role, input, classType, node, default: value }: Parameter,
+  { key, role, input, classType, node, default: value }: Parameter,
   definitions: ObjectInfo,
   prompt: Prompt,
+  labels: ReadonlyMap<string, string>,
 ): string {
   if (role === 'model') return folderLabels[modelFolderOf(classType, input, value) ?? ''] ?? roleLabels.model
   if (role === 'strength')
     return strengthLabels.find(([classes]) => classes.test(classType))?.[1] ?? roleLabels.strength
   if (role === 'switch') return switchTitle(titleOf(prompt, definitions, node)) || roleLabels.switch
   if (role) return roleLabels[role]
+  const given = labels.get(key)
+  if (given && given !== 'value') return humanised(given)
   const title = titleOf(prompt, definitions, node)
   if (input === 'value' && title !== '') return switchTitle(title)
   const definition = definitionOf(definitions, classType)

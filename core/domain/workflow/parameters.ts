@@ -18,7 +18,7 @@ import {
   uploadOf,
   widgetTypeOf,
 } from './definitions.ts'
-import { type EditorWorkflow, readEditor } from './editor.ts'
+import { type EditorDocument, type EditorGraph, type EditorNode, type EditorWorkflow, readEditor } from './editor.ts'
 import { flatten, keepersOf } from './flatten.ts'
 import { looksLikeModel, matchFile, modelFolderOf, namesModelFile } from './models.ts'
 import { named, switchTitle } from './names.ts'
@@ -40,7 +40,12 @@ export function findParameters(prompt: Prompt, definitions: ObjectInfo, editor: 
   const live = liveNodes(prompt, definitions)
   const hints = editor
     ? editorHints(editor, definitions)
-    : { controls: new Map<string, string>(), author: new Set<string>(), keepers: new Map<string, string>() }
+    : {
+        controls: new Map<string, string>(),
+        author: new Map<string, number>(),
+        keepers: new Map<string, string>(),
+        promoted: new Map<string, string>(),
+      }
   const hasCreator = Object.values(prompt).some((node) =>
     createsPicture(node, definitionOf(definitions, node.class_type)),
   )
@@ -62,13 +67,20 @@ export function findParameters(prompt: Prompt, definitions: ObjectInfo, editor: 
       if (!live.has(id)) parameter.shown = false
       const control = hints.controls.get(key)
       if (control && isControl(control)) parameter.control = control
+      if (hints.promoted.has(key) && live.has(id)) parameter.shown = true
       if (hints.author.has(key)) parameter.shown = parameter.pinned = true
       return [parameter]
     })
     found.push(...ofNode)
   }
   const sized = asTheirTitlesSay(found, titled, live)
-  return named(order(boundTogether(withPlaceholders(sized), hints.keepers)), definitions, prompt, live)
+  return named(
+    order(boundTogether(withPlaceholders(sized), hints.keepers), hints.author),
+    definitions,
+    prompt,
+    live,
+    hints.promoted,
+  )
 }
 
 /** A LoRA kept as one object, as the stacks of custom nodes do: its file, strength and whether it is on. */
@@ -315,16 +327,22 @@ function asTheirTitlesSay(parameters: Parameter[], titled: Map<string, Parameter
 /** What the editor's file says of inputs, by `NODE.INPUT`. */
 function editorHints(editor: EditorWorkflow, definitions: ObjectInfo) {
   const controls = new Map<string, string>()
-  const author = new Set<string>()
-  const flat = flatten(readEditor(editor), definitions)
+  /** In the order the author put them in. */
+  const author = new Map<string, number>()
+  const document = readEditor(editor)
+  const flat = flatten(document, definitions)
   for (const { id, placement } of flat.nodes) {
     for (const { input, control } of placement.widgets)
       if (control !== null) controls.set(`${id}.${input.name}`, control)
   }
+  const { promoted, aliases } = promotedWidgets(document)
   const extra = isJsonObject(editor.extra) ? editor.extra : {}
   const app = isJsonObject(extra.linearData) ? extra.linearData.inputs : null
   for (const entry of Array.isArray(app) ? app : []) {
-    if (Array.isArray(entry)) author.add(`${String(entry[0])}.${String(entry[1])}`)
+    if (!Array.isArray(entry)) continue
+    const [, node = String(entry[0])] = /^[0-9a-f-]{36}:(.+):[^:]+$/.exec(String(entry[0])) ?? []
+    const key = `${node}.${String(entry[1])}`
+    for (const each of aliases.get(key) ?? [key]) author.set(each, author.size)
   }
   const numbers = new Map<object, number>()
   const keepers = new Map<string, string>()
@@ -334,7 +352,55 @@ function editorHints(editor: EditorWorkflow, definitions: ObjectInfo) {
     numbers.set(raw, number)
     keepers.set(key, `${number} ${index ?? name} ${node.keptIn?.offset ?? 0}`)
   }
-  return { controls, author, keepers }
+  return { controls, author, keepers, promoted }
+}
+
+/**
+ * What the author put on the outside of subgraphs: `NODE.INPUT` → how it is labelled there. `aliases`: the same by the
+ * node around, `76.text`, or by the node within it alone, `6.text`.
+ */
+function promotedWidgets({ root, subgraphs }: EditorDocument) {
+  const promoted = new Map<string, string>()
+  const aliases = new Map<string, string[]>()
+  for (const instance of root.nodes.values()) {
+    const definition = subgraphs.get(instance.type)
+    if (!definition) continue
+    const found = (key: string, label: string, name: string) => {
+      promoted.set(key, label)
+      const within = key.slice(key.slice(0, key.indexOf('.')).lastIndexOf(':') + 1)
+      for (const alias of [`${instance.id}.${name}`, within]) {
+        if (root.nodes.has(alias.slice(0, alias.indexOf('.'))) && alias === within) continue // that one is meant
+        aliases.set(alias, [...(aliases.get(alias) ?? []), key])
+      }
+    }
+    /** Follows one outer name inwards, through subgraphs within. */
+    const follow = (graph: EditorGraph, path: string, name: string, tell: (key: string) => void, depth: number) => {
+      const input = graph.inputs.find((one) => one.name === name)
+      for (const key of input?.links ?? []) {
+        const link = graph.links.get(key)
+        const node = link && graph.nodes.get(link.to)
+        const slot = link && node?.inputs[link.toSlot]
+        if (node && slot) enter(node, `${path}:${node.id}`, slot.widget ?? slot.name, tell, depth)
+      }
+    }
+    const enter = (node: EditorNode, path: string, name: string, tell: (key: string) => void, depth: number) => {
+      const within = subgraphs.get(node.type)
+      if (!within) tell(`${path}.${name}`)
+      else if (depth < 10) follow(within, path, name, tell, depth + 1)
+    }
+    for (const { name, label } of definition.inputs) {
+      const outer = instance.inputs.find((one) => one.name === name)
+      if (outer?.link) continue // comes from another node
+      follow(definition, instance.id, name, (key) => found(key, label ?? name, name), 0)
+    }
+    for (const entry of Array.isArray(instance.properties.proxyWidgets) ? instance.properties.proxyWidgets : []) {
+      const [inner, widget] = Array.isArray(entry) ? entry.map(String) : []
+      const node = inner === undefined ? undefined : definition.nodes.get(inner)
+      if (!node || widget === undefined) continue
+      enter(node, `${instance.id}:${node.id}`, widget, (key) => promoted.has(key) || found(key, widget, widget), 0)
+    }
+  }
+  return { promoted, aliases }
 }
 
 /**
@@ -435,9 +501,9 @@ const roleOrder: readonly ParameterRole[] = [
   ] as const),
   ...(['checkpoint', 'lora', 'strength', 'vae', 'model', 'filename-prefix'] as const),
 ]
-function order(parameters: Parameter[]): Parameter[] {
-  const rank = ({ role, pinned }: Parameter) =>
-    pinned ? -1 : role === null ? roleOrder.length : roleOrder.indexOf(role)
+function order(parameters: Parameter[], author: ReadonlyMap<string, number>): Parameter[] {
+  const rank = ({ key, role, pinned }: Parameter) =>
+    pinned ? (author.get(key) ?? 0) - author.size - 1 : role === null ? roleOrder.length : roleOrder.indexOf(role)
   return parameters
     .map((parameter, index) => ({ parameter, index }))
     .sort((one, other) => rank(one.parameter) - rank(other.parameter) || one.index - other.index)

@@ -5,8 +5,10 @@ import type { Prompt } from '../../../../../core/contract/comfyui.ts'
 import type { Json } from '../../../../../core/contract/json.ts'
 import { sayName } from '../../../../../core/contract/names.ts'
 import { withOverrides } from '../../../../../core/domain/batch/materialise.ts'
+import { convertWorkflow } from '../../../../../core/domain/workflow/convert.ts'
 import { folderLabels, roleLabels, uses } from '../../../../../core/domain/workflow/names.ts'
 import { findParameters, resolveParameter } from '../../../../../core/domain/workflow/parameters.ts'
+import { readWorkflow } from '../../../../../core/domain/workflow/read.ts'
 import { regions } from '../../../../../core/domain/workflow/stages.ts'
 import { definitions } from '../../../../kit/definitions.ts'
 
@@ -372,7 +374,7 @@ describe('nodes that nobody here knows', () => {
           '4.width Width',
           '4.height Height',
         ],
-        ...['4.num_frames Length', '1.model Model'],
+        '4.num_frames Length',
       ],
     ],
     [
@@ -400,8 +402,98 @@ describe('nodes that nobody here knows', () => {
       ],
     ],
   ])('%s', (_, prompt, expected) => {
-    const roles = ['prompt', 'negative', 'seed', 'aspect-ratio', 'width', 'height', 'length', 'model']
+    const roles = ['prompt', 'negative', 'seed', 'aspect-ratio', 'width', 'height', 'length']
     expect(shown(prompt, ...roles)).toEqual(expected)
+  })
+})
+
+describe('what its author put on the outside of a subgraph', () => {
+  const uuid = '11111111-2222-4333-8444-555555555555'
+  const slot = (name: string, type: string, link: number | null) => ({ name, type, link, widget: { name } })
+  /** A subgraph around an encoder and an upscaling; its inputs lead to widgets within. */
+  const file = (extra: object) => ({
+    version: 0.4,
+    extra,
+    nodes: [
+      {
+        id: 7,
+        type: uuid,
+        properties: { proxyWidgets: [['2', 'megapixels']] },
+        outputs: [{ name: 'IMAGE', type: 'IMAGE', links: [9] }],
+      },
+      { id: 8, type: 'SaveImage', inputs: [{ name: 'images', type: 'IMAGE', link: 9 }], widgets_values: ['x'] },
+    ],
+    links: [[9, 7, 0, 8, 0, 'IMAGE']],
+    definitions: {
+      subgraphs: [
+        {
+          id: uuid,
+          name: 'Make',
+          inputs: [{ id: 'a', name: 'upscale_method', label: 'how_to_enlarge', type: 'COMBO', linkIds: [1] }],
+          outputs: [{ id: 'b', name: 'IMAGE', type: 'IMAGE', linkIds: [3] }],
+          nodes: [
+            {
+              id: 1,
+              type: 'LoadImage',
+              outputs: [{ name: 'IMAGE', type: 'IMAGE', links: [2] }],
+              widgets_values: ['a.png', 'image'],
+            },
+            {
+              id: 2,
+              type: 'ImageScaleToTotalPixels',
+              inputs: [{ name: 'image', type: 'IMAGE', link: 2 }, slot('upscale_method', 'COMBO', 1)],
+              outputs: [{ name: 'IMAGE', type: 'IMAGE', links: [3] }],
+              widgets_values: ['area', 2, 1],
+            },
+          ],
+          links: [
+            { id: 1, origin_id: -10, origin_slot: 0, target_id: 2, target_slot: 1, type: 'COMBO' },
+            { id: 2, origin_id: 1, origin_slot: 0, target_id: 2, target_slot: 0, type: 'IMAGE' },
+            { id: 3, origin_id: 2, origin_slot: 0, target_id: -20, target_slot: 0, type: 'IMAGE' },
+          ],
+        },
+      ],
+    },
+  })
+  const parametersOf = (extra: object) => {
+    const read = readWorkflow('w.json', { json: JSON.stringify(file(extra)) })
+    return findParameters(convertWorkflow(read, definitions).prompt, definitions, read.editor)
+  }
+
+  test('is on the form, called as they call it', () => {
+    const seen = parametersOf({}).filter(({ shown }) => shown)
+    expect(seen.map(({ key, name, pinned }) => [key, name, pinned])).toEqual([
+      ['7:1.image', 'Image', false],
+      ['7:2.megapixels', 'Megapixels', false],
+      ['7:2.upscale_method', 'How to enlarge', false],
+    ])
+  })
+
+  test.each([
+    [
+      'by the node around',
+      [
+        ['7', 'upscale_method'],
+        ['7', 'megapixels'],
+      ],
+    ],
+    [
+      'by the node within',
+      [
+        ['2', 'upscale_method'],
+        ['2', 'megapixels'],
+      ],
+    ],
+    [
+      'by the graph, the node and the widget',
+      [
+        [`${uuid}:7:upscale_method`, 'upscale_method'],
+        [`${uuid}:7:megapixels`, 'megapixels'],
+      ],
+    ],
+  ])('comes first, in the order of their app, when it is named there %s', (_, inputs) => {
+    const pinned = parametersOf({ linearData: { inputs } }).filter(({ pinned }) => pinned)
+    expect(pinned.map(({ key }) => key)).toEqual(['7:2.upscale_method', '7:2.megapixels'])
   })
 })
 
