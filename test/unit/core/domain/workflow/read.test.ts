@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { AppError } from '../../../../../core/contract/errors.ts'
 import { convertWorkflow } from '../../../../../core/domain/workflow/convert.ts'
@@ -369,6 +370,84 @@ test('keys that would change the nature of objects do no harm', () => {
 test('more nodes than can be read are refused', () => {
   const nodes = Array.from({ length: 50_001 }, (_, id) => ({ id, type: 'Note' }))
   expect(refusal(JSON.stringify({ nodes, links: [] }))?.code).toBe('import.too-many-nodes')
+})
+
+const keys = fc.constantFrom(
+  ...[
+    'nodes',
+    'links',
+    'prompt',
+    'workflow',
+    'definitions',
+    'subgraphs',
+    'inputNode',
+    'outputNode',
+    'class_type',
+    'inputs',
+  ],
+  ...[
+    'outputs',
+    'id',
+    'type',
+    'title',
+    'params',
+    'name',
+    'widget',
+    'templates',
+    'data',
+    'edges',
+    'connections',
+    '3',
+    '-10',
+  ],
+  ...[
+    'origin_id',
+    'origin_slot',
+    'target_id',
+    'target_slot',
+    'workflow_template',
+    'queue_running',
+    'extra_data',
+    'input',
+  ],
+  ...[
+    'extra_pnginfo',
+    'info',
+    'parameters',
+    'infotexts',
+    'steps',
+    'sampler',
+    'seed',
+    'properties',
+    'proxyWidgets',
+    'mode',
+  ],
+)
+const leaf = fc.oneof(
+  fc.constantFrom<unknown>(null, true, 0, 1, 3, -10, -20, 4, '', 'u', 'KSampler', '3', '{"nodes":[', '*', 1e308, '-10'),
+  keys,
+)
+const anyJson = fc.letrec<{ value: unknown }>((tie) => ({
+  value: fc.oneof(
+    { depthSize: 'medium' },
+    leaf,
+    fc.array(tie('value'), { maxLength: 5 }),
+    fc.dictionary(keys, tie('value'), { maxKeys: 6 }),
+  ),
+})).value
+test('JSON of any shape is read or refused in words, and converts', () => {
+  fc.assert(
+    fc.property(fc.dictionary(keys, anyJson, { maxKeys: 8 }), fc.boolean(), (value, asList) => {
+      try {
+        for (const { read } of readWorkflows('a.json', { json: JSON.stringify(asList ? [value, value] : value) })) {
+          convertWorkflow(read, definitions)
+        }
+      } catch (cause) {
+        expect((cause as { code?: string }).code).toMatch(/^import\./)
+      }
+    }),
+    { numRuns: 5000 },
+  )
 })
 
 const corpus = path.resolve(import.meta.dirname, '../../../../../../shared/corpus/couple-photo')
