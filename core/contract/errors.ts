@@ -215,6 +215,10 @@ export const errors = {
   },
 
   'prompt.rejected': { message: 'ComfyUI refused the prompt: {reason}', remedy: 'Mend the values named and retry.' },
+  'prompt.invalid': {
+    message: 'ComfyUI would refuse the prompt: {reason}',
+    remedy: 'Mend the connections named in ComfyUI’s editor, and drop the workflow again.',
+  },
   'prompt.missing-node': {
     message: 'The worker has no node class {classType}.',
     remedy: 'Install the custom node that brings it, or choose another worker.',

@@ -411,7 +411,7 @@ const missingNodes = ({ inspection }: Loaded) => [
   ...new Set(inspection.problems.flatMap(({ kind, classType }) => (kind === 'missing-node' && classType) || [])),
 ]
 
-/** @throws AppError 'convert.would-lose', 'batch.no-output', 'prompt.missing-node', 'prompt.paid', 'batch.empty', 'batch.faulty' */
+/** @throws AppError 'convert.would-lose', 'batch.no-output', 'prompt.missing-node', 'prompt.paid', 'prompt.invalid', 'batch.empty', 'batch.faulty' */
 function refuseWhatCannotRun(plan: BatchPlan, { loaded, grid, faults }: Understood, takers: readonly string[]) {
   const { inspection, name } = loaded
   const losses = inspection.problems.filter(({ kind }) => kind === 'loss')
@@ -427,6 +427,8 @@ function refuseWhatCannotRun(plan: BatchPlan, { loaded, grid, faults }: Understo
     throw new AppError('prompt.missing-node', { classType: missing.join(', ') })
   if (inspection.paid.length > 0 && !plan.allowPaid && !isRehearsalOnly(takers))
     throw new AppError('prompt.paid', { classTypes: inspection.paid.join(', ') })
+  const wrong = graphFaults(loaded, takers)
+  if (wrong.length > 0) throw new AppError('prompt.invalid', { reason: wrong.join('; ') })
   const told = faults.slice(0, 100) as unknown as Json[]
   if (grid.rows.length === 0) throw new AppError('batch.empty', { faults: told })
   const [first] = faults
@@ -443,6 +445,25 @@ const BAD_VALUES = new Set([
   'value_not_in_list',
   'invalid_input_type',
 ])
+
+const GRAPH_FAULTS = new Set([
+  'required_input_missing',
+  'bad_linked_input',
+  'return_type_mismatch',
+  'dependency_cycle',
+  'exception_during_validation',
+  'exception_during_inner_validation',
+])
+
+/** What every taker would refuse whatever the values, in its own words. */
+function graphFaults({ inspection }: Loaded, takers: readonly string[]): string[] {
+  const { from, cachedAt } = inspection.definitions
+  const areTheirs = from === 'bundled' ? isRehearsalOnly(takers) : takers.every((id) => id === from)
+  if (!areTheirs || cachedAt !== undefined) return []
+  return inspection.problems
+    .filter(({ kind, code }) => kind === 'bad-value' && GRAPH_FAULTS.has(code))
+    .map(({ node, classType, message }) => `${classType} ${node}: ${message}`)
+}
 
 /** What the takers' own definitions refuse of the workflow's values; others' say nothing certain. */
 function standingFaults({ inspection, parameters, prompt }: Loaded, takers: readonly string[]): Standing[] {

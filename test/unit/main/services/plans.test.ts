@@ -128,6 +128,21 @@ describe('submitting', () => {
     expect(await plans.submit(plan({ workers: ['rehearsal'] }), remote)).toMatchObject({ jobs: 1 })
   })
 
+  test('a prompt every taker would refuse is refused before anything is queued, in the server’s words', async () => {
+    const prompt = {
+      '1': { class_type: 'EmptyImage', inputs: { width: 64, height: 64, batch_size: 1, color: 0 } },
+      '2': { class_type: 'SaveImage', inputs: { filename_prefix: 'x' } },
+      '3': { class_type: 'PreviewImage', inputs: { images: ['1', 0] } },
+    }
+    const { plans, plan, views } = await kit(prompt, { workers: [aView('gpu')] })
+    await expect(plans.submit(plan({ workers: ['gpu'] }), remote)).rejects.toMatchObject({
+      code: 'prompt.invalid',
+      facts: { reason: 'SaveImage 2: Required input is missing: images' },
+    })
+    views.push(aView('other')) // of which nothing is known
+    expect(await plans.submit(plan({ workers: ['gpu', 'other'] }), remote)).toMatchObject({ jobs: 1 })
+  })
+
   test('nodes that cost money need a word of consent, except in rehearsal', async () => {
     const { definitions } = (await libraryKit().fleet.definitionsFor()) as { definitions: Record<string, object> }
     const paid = { ...definitions.EmptyImage, api_node: true } as never
