@@ -71,9 +71,11 @@ export function playing(chosen: Chosen, role: ParameterRole): Parameter[] {
 /** The one that sets the first, or every, sampling; null: they differ and none leads. */
 function leading(chosen: Chosen, role: ParameterRole): Parameter[] {
   const all = playing(chosen, role)
-  const first = all.filter(({ name }) => /\((first pass|base)\)$/.test(name))
+  const stages = stagesOf(chosen.prompt, chosen.definitions)
+  const of = (names: RegExp) => all.filter(({ node }) => names.test(stages.get(node) ?? ''))
+  const first = of(/first pass|base/)
   if (first.length > 0) return first
-  return all.length === 1 || all.every(({ name }) => /\((high|low) noise\)$/.test(name)) ? all : []
+  return all.length === 1 || of(/noise/).length === all.length ? all : []
 }
 
 export interface Known {

@@ -257,6 +257,20 @@ describe('a preset changes', () => {
     expect(advice(prompt(false)).found).toMatchObject({ awake: [], asleep: [] })
   })
 
+  test('the first pass of two, whatever its parameters are called', () => {
+    const prompt = {
+      ...picture('sd_xl_base_1.0.safetensors', null, { sampler: { sampler_name: 'dpmpp_2m', scheduler: 'karras' } }),
+      '12': node('KSampler', {
+        ...{ seed: 1, steps: 12, cfg: 5, sampler_name: 'dpmpp_2m', scheduler: 'karras', denoise: 0.5 },
+        ...{ model: ['1', 0], positive: ['4', 0], negative: ['5', 0], latent_image: ['7', 0] },
+      }),
+      '8': node('VAEDecode', { samples: ['12', 0], vae: ['9', 0] }),
+    }
+    const parameters = findParameters(prompt, definitions, null).map((one) => ({ ...one, name: one.key }))
+    const [, , quality] = advise(prompt, definitions, parameters, {}).presets
+    expect(quality!.changes.map(({ key, to }) => [key, to])).toEqual([['7.steps', 50]])
+  })
+
   test('from what is on the form, and nothing once it is so', () => {
     const prompt = picture('flux1-dev.safetensors', 'flux', { sampler: { cfg: 1 } })
     expect(advice(prompt, { '7.steps': '28' }).presets).toEqual({
