@@ -1,4 +1,4 @@
-import { deflateRawSync, gzipSync } from 'node:zlib'
+import { brotliCompressSync, deflateRawSync, gzipSync } from 'node:zlib'
 import { png, textChunk, webp } from './pictures.ts'
 
 /** Small valid files of every kind that can hold a workflow; each holds these texts as the programs that write it do. */
@@ -144,6 +144,19 @@ export function heif(exif: Buffer, { brand = 'avif', inIdat = false, version = 1
   const size = meta(0).length
   const inFile = Buffer.concat([ftyp, meta(ftyp.length + size + 8), box('mdat', item)])
   return inIdat ? Buffer.concat([ftyp, meta(0), pixels]) : inFile
+}
+
+/** JPEG XL in boxes; `packed`: by Brotli. */
+export function jxl(exif: Buffer, packed = false) {
+  const item = Buffer.concat([u32(0), exif])
+  const codestream = box('jxlc', Buffer.from([0xff, 0x0a, 0, 0]))
+  const told = packed ? box('brob', bytes('Exif'), brotliCompressSync(item)) : box('Exif', item)
+  return Buffer.concat([
+    box('JXL ', Buffer.from([13, 10, 0x87, 10])),
+    box('ftyp', bytes('jxl '), u32(0)),
+    codestream,
+    told,
+  ])
 }
 
 export const gif = (extensions: Buffer[]) =>
@@ -451,6 +464,7 @@ export const everyContainer: Record<string, { ext: string; container: string; ma
     container: 'heif',
     make: (texts) => heif(tiff(prefixed(texts)), { brand: 'heic', inIdat: true, version: 2 }),
   },
+  jxl: { ext: 'jxl', container: 'jxl', make: (texts) => jxl(tiff(prefixed(texts))) },
   tiff: { ext: 'tif', container: 'tiff', make: (texts) => tiff(prefixed(texts)) },
   exr: { ext: 'exr', container: 'exr', make: exr },
   gif: { ext: 'gif', container: 'gif', make: (texts) => gif([gifComment(JSON.stringify(texts))]) },
@@ -466,6 +480,11 @@ export const everyContainer: Record<string, { ext: string; container: string; ma
     ext: 'mkv',
     container: 'mkv',
     make: (texts) => matroska({ comment: JSON.stringify(texts) }, { type: 'matroska', place: 'end', seek: true }),
+  },
+  avi: {
+    ext: 'avi',
+    container: 'avi',
+    make: (texts) => riff('AVI ', [infoList({ ICMT: JSON.stringify(texts) }), ['movi', Buffer.alloc(40)]]),
   },
   flac: { ext: 'flac', container: 'flac', make: flac },
   mp3: {

@@ -63,7 +63,8 @@ function sniff(source: ByteSource): [Container, Reader] | null {
     if (begins(head, 'AVI ', 8)) return ['avi', readRiff]
   }
   if (begins(head, 'ftyp', 4)) return [containerOfBrand(head), readBoxes]
-  if (begins(head, 'JXL ', 4) || begins(head, '\xff\x0a')) return ['jxl', readBoxes]
+  if (begins(head, 'JXL ', 4)) return ['jxl', readBoxes]
+  if (begins(head, '\xff\x0a')) return ['jxl', () => null] // pixels and nothing else
   if (begins(head, 'moov', 4) || begins(head, 'mdat', 4) || begins(head, 'wide', 4)) return ['mov', readBoxes]
   if (begins(head, 'GIF8')) return ['gif', readGif]
   if (begins(head, 'II*\0') || begins(head, 'MM\0*')) return ['tiff', readWholeTiff]

@@ -27,6 +27,7 @@ import {
   id3,
   infoList,
   jpeg,
+  jxl,
   longBox,
   matroska,
   mdtaMeta,
@@ -241,6 +242,12 @@ test.each([{}, { inIdat: true }, { version: 0 }, { version: 2 }])(
     expect(readWorkflowFile('x.avif', heif(exif, form))).toEqual({ container: 'avif', texts: { prompt } })
   },
 )
+
+test('a JPEG XL gives its EXIF, also where it is packed; without boxes it holds none', () => {
+  const exif = tiff([[0x0110, ASCII, Buffer.from(`Prompt:${prompt}\0`)]])
+  for (const packed of [false, true]) expect(textsIn(jxl(exif, packed))).toEqual({ prompt })
+  expect(codeOf(() => textsIn(Buffer.from([0xff, 0x0a, 1, 2, 3])))).toBe('import.no-workflow')
+})
 
 test.each([
   { place: 'start' },
