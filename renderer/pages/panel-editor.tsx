@@ -38,6 +38,7 @@ import type { Parameter, Workflow } from '../../core/contract/workflow.ts'
 import { bridge, call, refresh, useAsk, useDo } from '../client/client.ts'
 import { bytesOf, chooseFiles, save as saveFile } from '../client/files.ts'
 import { sayParameter, saySentence, useWords } from '../i18n.ts'
+import { linesOf, optionsIn } from '../panel-options.ts'
 import { inserted, itemAt, moved, type Path, removed, replaced, rowsOf, stepped } from '../panel-tree.ts'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
 import { Combobox, Field, Select, Switch } from '../parts/forms.tsx'
@@ -752,7 +753,7 @@ function NumberBox({
   )
 }
 
-/** Choices, one a line, as `value | label`; a picture that goes with a value stays with it. */
+/** Choices, one a line. */
 function Options({ item, onChange }: { item: PanelItem; onChange: (options: PanelOption[] | undefined) => void }) {
   const { t } = useWords()
   const [typed, setTyped] = useState(() => linesOf(item))
@@ -777,30 +778,6 @@ function Options({ item, onChange }: { item: PanelItem; onChange: (options: Pane
     </Field>
   )
 }
-const labelOf = (option: PanelOption) => (typeof option === 'object' ? (option.label ?? null) : null)
-const linesOf = ({ options }: PanelItem) =>
-  Array.isArray(options)
-    ? options
-        .map((option) => {
-          const value = typeof option === 'object' ? (option.value as Json) : option
-          const label = labelOf(option)
-          return label === null ? textOf(value) : `${textOf(value)} | ${label}`
-        })
-        .join('\n')
-    : ''
-function optionsIn(text: string, item: PanelItem): PanelOption[] | undefined {
-  const before = Array.isArray(item.options) ? item.options : []
-  const options = text.split('\n').flatMap((line): PanelOption[] => {
-    const [, value = '', label] = /^(.*?)(?:\s+\|\s+(.*))?$/.exec(line.trim()) ?? []
-    if (value === '') return []
-    const known = before.find((one) => textOf(typeof one === 'object' ? (one.value as Json) : one) === value)
-    if (known !== undefined && (labelOf(known) ?? undefined) === label) return [known]
-    if (label === undefined) return [value]
-    return [typeof known === 'object' ? { ...known, label } : { value: known ?? value, label }]
-  })
-  return options.length > 0 ? options : undefined
-}
-
 /** What the form holds at first, filled in with the very control it will have. */
 function Default({
   workflow,

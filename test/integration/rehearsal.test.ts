@@ -165,3 +165,21 @@ test('a batch has all its pictures; one too large for this machine fails as a GP
   expect((await steps(huge)).at(-1)).toMatchObject({ is: 'failed', failure: { code: 'prompt.out-of-memory' } })
   expect((await steps(fromText(2))).at(-1)!.is).toBe('saved')
 })
+
+test('a picture that is an address of the web is sketched where models are, and missing elsewhere', async () => {
+  const prompt: Prompt = {
+    1: { class_type: 'LoadImage', inputs: { image: 'https://example.com/a.png' } },
+    2: { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: randomUUID() } },
+  }
+  const { pictures } = await embedded()
+  const [made] = await pictures(prompt)
+  expect(await sharp(made!.bytes).metadata()).toMatchObject({ width: 512, height: 512 })
+  const strict = new RehearsalServer({ dir: tempDir(), stepMs: 0 })
+  await strict.start()
+  onTestFinished(() => strict.stop())
+  const reply = await fetch(`${strict.url}/prompt`, { method: 'POST', body: JSON.stringify({ prompt }) })
+  expect([reply.status, JSON.stringify(await reply.json())]).toEqual([
+    400,
+    expect.stringContaining('Invalid image file'),
+  ])
+})
