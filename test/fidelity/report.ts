@@ -113,6 +113,9 @@ ${table([['Collection', 'With', 'Workflows', 'Equal', 'Differing', 'Not exportab
   what the workflows say of them: ${facts.declared.map((type) => `\`${type}\``).join(', ') || 'none'}.
 - What differs is exported once more in a new page, so that nothing another workflow left there counts.
 - An editor's own file that repeats a number in two graphs gets new numbers when it is opened; so it does with us.
+- Group nodes of old are made into subgraphs with new numbers when today's editor opens them. We number their inner nodes
+  as the editors did that had them, and as the prompts of their time have it; such workflows are counted as differing.
+- Text replacements of the moment of queueing (\`{a|b}\`, dates in file names) are left to the batch.
 ${collections.map(chapter).join('')}`
 }
 

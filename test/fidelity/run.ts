@@ -67,8 +67,13 @@ try {
       const result = await judge(one, definitions)
       results.push(result)
       console.log(`${String(index + 1).padStart(4)}/${asked.length}  ${coloured(result.is)}  ${one.name}`)
-      for (const line of [...result.differences, ...result.titles, ...result.refused].slice(0, 12))
-        console.log(`        ${line}`)
+      const { differences, titles, refused } = result
+      const lines = [
+        ...differences,
+        ...titles.map((line) => `title ${line}`),
+        ...refused.map((line) => `refused: ${line}`),
+      ]
+      for (const line of lines.slice(0, 12)) console.log(`        ${line}`)
       if (result.error) console.log(`        ${result.error.split('\n')[0]}`)
     }
     done.push({ name: title, results, others })
@@ -126,14 +131,14 @@ function editorIn(name: string, text: string): JsonObject | null {
 async function judge(one: Found, definitions: ObjectInfo): Promise<Result> {
   const { name, workflow } = one
   const { prompt, problems } = convertWorkflow({ format: 'editor-0.4', editor: workflow, prompt: null }, definitions)
-  const refused = problems.filter(({ kind }) => kind === 'loss').map(({ message }) => `refused: ${message}`)
+  const refused = problems.filter(({ kind }) => kind === 'loss').map(({ message }) => message)
   const about = { name, features: featuresOf(workflow, definitions), nodes: Object.keys(prompt).length, refused }
   const compare = (exported: EditorExport): Result => {
     const nothing = { ...about, titles: [], differences: [] }
     if ('error' in exported) return { ...nothing, is: 'not exportable', error: exported.error }
     const editors = readPrompt(exported)
     const differences = differencesBetween(editors, prompt)
-    const titles = titlesThatDiffer(editors, prompt).map((line) => `title ${line}`)
+    const titles = titlesThatDiffer(editors, prompt)
     return { ...about, is: differences.length === 0 ? 'equal' : 'differing', differences, titles }
   }
   const kept = await exportOf(one, definitions, 'kept')

@@ -161,7 +161,7 @@ function holds(place: Place | undefined, graph: EditorGraph): boolean {
 /** Stored beside values: what happens to a seed, and what buttons show. */
 const words = new Set<Json>([
   ...['fixed', 'increment', 'decrement', 'randomize', 'increment-wrap', 'image', true, false],
-  ...['upload3dmodel', 'uploadExtraResources', 'clear', 'refresh'],
+  ...['upload3dmodel', 'uploadExtraResources', 'clear', 'refresh', 'capture'],
 ])
 /** Classes whose widgets a script makes. */
 const shapeless = /^CustomCombo$|\(rgthree\)$/
