@@ -2,6 +2,7 @@ import { Autocomplete } from '@base-ui/react/autocomplete'
 import { Dialog } from '@base-ui/react/dialog'
 import { useNavigate } from '@tanstack/react-router'
 import {
+  Cpu,
   FileDown,
   Images,
   Keyboard,
@@ -42,7 +43,7 @@ export function Palette() {
   const [open, setOpen] = useState(false)
   const [keysOpen, setKeysOpen] = useState(false)
   const navigate = useNavigate()
-  const go = (to: '/' | '/queue' | '/gallery' | '/workers' | '/settings') => void navigate({ to })
+  const go = (to: '/' | '/queue' | '/gallery' | '/workers' | '/engine' | '/settings') => void navigate({ to })
 
   useEffect(() => {
     let leader = 0
@@ -57,7 +58,9 @@ export function Palette() {
       else if (event.key === 'g' && event.timeStamp - leader > 900) leader = event.timeStamp
       else if (event.timeStamp - leader < 900) {
         leader = 0
-        const to = ({ s: '/', q: '/queue', g: '/gallery', w: '/workers', ',': '/settings' } as const)[event.key]
+        const to = ({ s: '/', q: '/queue', g: '/gallery', w: '/workers', e: '/engine', ',': '/settings' } as const)[
+          event.key
+        ]
         if (to) void navigate({ to })
       }
     }
@@ -77,6 +80,7 @@ export function Palette() {
     ['g q', t('nav.queue')],
     ['g g', t('nav.gallery')],
     ['g w', t('nav.workers')],
+    ['g e', t('nav.engine')],
     ['g ,', t('nav.settings')],
     [`${command} Enter`, t('keys.queue')],
     [`${command} Z`, t('keys.undo')],
@@ -121,7 +125,7 @@ function Actions({
   showKeys,
   done,
 }: {
-  go: (to: '/' | '/queue' | '/gallery' | '/workers' | '/settings') => void
+  go: (to: '/' | '/queue' | '/gallery' | '/workers' | '/engine' | '/settings') => void
   showKeys: () => void
   done: () => void
 }) {
@@ -165,6 +169,7 @@ function Actions({
     { value: 'queue', label: t('nav.queue'), icon: ListChecks, keys: 'g q', run: () => go('/queue') },
     { value: 'gallery', label: t('nav.gallery'), icon: Images, keys: 'g g', run: () => go('/gallery') },
     { value: 'workers', label: t('nav.workers'), icon: Server, keys: 'g w', run: () => go('/workers') },
+    { value: 'engine', label: t('nav.engine'), icon: Cpu, keys: 'g e', run: () => go('/engine') },
     { value: 'settings', label: t('nav.settings'), icon: SettingsIcon, keys: 'g ,', run: () => go('/settings') },
     {
       value: 'import',

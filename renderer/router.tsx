@@ -96,6 +96,11 @@ const workers = createRoute({
   path: '/workers',
   component: lazyRouteComponent(() => import('./pages/workers.tsx'), 'WorkersPage'),
 })
+const engine = createRoute({
+  getParentRoute: () => root,
+  path: '/engine',
+  component: lazyRouteComponent(() => import('./pages/engine.tsx'), 'EnginePage'),
+})
 const settings = createRoute({
   getParentRoute: () => root,
   path: '/settings',
@@ -103,7 +108,7 @@ const settings = createRoute({
 })
 
 export const router = createRouter({
-  routeTree: root.addChildren([start, workflow, form, panelEditor, batch, queue, gallery, workers, settings]),
+  routeTree: root.addChildren([start, workflow, form, panelEditor, batch, queue, gallery, workers, engine, settings]),
   history: createHashHistory(),
   defaultPreload: 'intent',
   scrollRestoration: false,

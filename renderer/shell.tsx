@@ -1,6 +1,7 @@
 import { Link, Outlet, useNavigate, useRouterState } from '@tanstack/react-router'
 import {
   Activity,
+  Cpu,
   Images,
   LayoutList,
   ListChecks,
@@ -121,7 +122,10 @@ function Rail() {
   )
   const queue = useAsk('queue.state', {})
   const workers = useAsk('worker.list', {})
-  const dead = workers.data?.rows.filter(({ health }) => health.is === 'unreachable').length ?? 0
+  const dead =
+    workers.data?.rows.filter(
+      ({ health }) => health.is === 'unreachable' && health.because.code !== 'engine.not-running',
+    ).length ?? 0
   const open = queue.data ? queue.data.counts.waiting + queue.data.counts.running : 0
   return (
     <nav
@@ -163,6 +167,7 @@ function Rail() {
           label={t('nav.workers')}
           alert={dead > 0 ? t('nav.deadWorkers', { count: dead }) : undefined}
         />
+        <Stop to="/engine" icon={Cpu} label={t('nav.engine')} />
         <Stop to="/settings" icon={SettingsIcon} label={t('nav.settings')} />
       </ul>
       <div className="mt-auto flex flex-col gap-2">
@@ -196,7 +201,7 @@ function Stop({
   here,
   exact,
 }: {
-  to: '/' | '/workflow/$id' | '/form/$id' | '/batch/$id' | '/queue' | '/gallery' | '/workers' | '/settings'
+  to: '/' | '/workflow/$id' | '/form/$id' | '/batch/$id' | '/queue' | '/gallery' | '/workers' | '/engine' | '/settings'
   id?: string
   icon: LucideIcon
   label: string

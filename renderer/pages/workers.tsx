@@ -84,7 +84,7 @@ function WorkerCard({ worker }: { worker: WorkerView }) {
             <Health health={health} />
           </div>
           <p className="truncate text-xs text-faint">
-            {rehearsal ? t('workers.rehearsalNote') : url}
+            {rehearsal ? t('workers.rehearsalNote') : kind === 'local' ? t('workers.localNote') : url}
             {hasHeader && ` · ${t('workers.withHeader')}`}
           </p>
         </div>
@@ -94,7 +94,7 @@ function WorkerCard({ worker }: { worker: WorkerView }) {
             enabled
               ? { label: t('workers.disable'), icon: PowerOff, onSelect: () => enable.mutate({ id, enabled: false }) }
               : { label: t('workers.enable'), icon: Power, onSelect: () => enable.mutate({ id, enabled: true }) },
-            ...(rehearsal
+            ...(rehearsal || kind === 'local'
               ? []
               : [
                   null,
@@ -135,7 +135,7 @@ function WorkerCard({ worker }: { worker: WorkerView }) {
           ))}
         </ul>
       )}
-      {health.is === 'unreachable' && <Unreachable health={health} />}
+      {health.is === 'unreachable' && <Unreachable health={health} retries={kind !== 'local'} />}
     </li>
   )
 }
@@ -156,7 +156,7 @@ function Health({ health }: { health: WorkerHealth }) {
 }
 
 /** What happened, what to do, and when it is tried again by itself. */
-function Unreachable({ health }: { health: Extract<WorkerHealth, { is: 'unreachable' }> }) {
+function Unreachable({ health, retries }: { health: Extract<WorkerHealth, { is: 'unreachable' }>; retries: boolean }) {
   const { t, format } = useWords()
   const [now, setNow] = useState(Date.now)
   useEffect(() => {
@@ -170,9 +170,11 @@ function Unreachable({ health }: { health: Extract<WorkerHealth, { is: 'unreacha
       <div className="min-w-0">
         <p className="font-medium break-words">{message}</p>
         <p className="text-soft break-words">{remedy}</p>
-        <p className="num mt-1 text-xs text-soft">
-          {t('workers.retryIn', { time: format.duration(Math.max(0, (health.retryAt - now) / 1000)) })}
-        </p>
+        {retries && (
+          <p className="num mt-1 text-xs text-soft">
+            {t('workers.retryIn', { time: format.duration(Math.max(0, (health.retryAt - now) / 1000)) })}
+          </p>
+        )}
       </div>
     </div>
   )

@@ -1,0 +1,495 @@
+import {
+  CircleAlert,
+  CircleCheck,
+  CircleDot,
+  Cpu,
+  Ellipsis,
+  FolderOpen,
+  Info,
+  type LucideIcon,
+  Play,
+  Plus,
+  RefreshCw,
+  RotateCcw,
+  ScrollText,
+  Settings2,
+  Square,
+  Trash2,
+  TriangleAlert,
+} from 'lucide-react'
+import { useEffect, useState } from 'react'
+import type { App } from '../../core/contract/app.ts'
+import {
+  type EngineChange,
+  type EngineProcess,
+  type EngineRemedy,
+  type EngineView,
+  type Finding,
+  type FoundInstall,
+  remediesFor,
+  startupPhases,
+} from '../../core/contract/engine.ts'
+import type { Failure } from '../../core/contract/errors.ts'
+import type { OutputOf } from '../../core/contract/procedure.ts'
+import { bridge, refresh, useAsk, useDo } from '../client/client.ts'
+import { sayFailure, saySentence, useWords } from '../i18n.ts'
+import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
+import { EngineLog } from '../parts/engine-log.tsx'
+import { EngineSettingsForm } from '../parts/engine-settings.tsx'
+import { Menu, say, sayFault } from '../parts/overlays.tsx'
+
+/** The ComfyUIs of this machine that Nightshift runs, and what the machine is good for. */
+export function EnginePage() {
+  const { t } = useWords()
+  const engines = useAsk('engine.list', {})
+  const machine = useAsk('machine.look', {}, { staleTime: 300_000 })
+  const rows = engines.data?.rows ?? []
+  const known = new Set(rows.map(({ dir }) => dir))
+  const others = machine.data?.report.installs.filter(({ dir, python }) => python !== null && !known.has(dir)) ?? []
+  return (
+    <>
+      <PageHead title={t('nav.engine')} note={t('engine.note')}>
+        {bridge && <AdoptFolder look={rows.length === 0 ? 'primary' : 'plain'} />}
+      </PageHead>
+      <div className="min-h-0 flex-1 overflow-y-auto">
+        <div className="mx-auto flex max-w-[900px] flex-col gap-3 p-6">
+          <Machine machine={machine} />
+          {engines.isPending ? (
+            <Skeleton rows={1} height={140} />
+          ) : engines.error ? (
+            <ErrorNotice cause={engines.error} onRetry={() => void engines.refetch()} />
+          ) : rows.length === 0 ? (
+            <div className="card flex min-h-64">
+              <Empty
+                icon={Cpu}
+                title={t('engine.none')}
+                action={
+                  bridge ? (
+                    <AdoptFolder look="primary" />
+                  ) : (
+                    <code className="rounded-md bg-sunken px-3 py-1.5">nightshift engine adopt DIR</code>
+                  )
+                }
+              >
+                {bridge ? t('engine.noneNote') : t('engine.noneNoteBrowser')}
+              </Empty>
+            </div>
+          ) : (
+            <ul className="flex flex-col gap-3">
+              {rows.map((engine) => (
+                <EngineCard key={engine.name} engine={engine} machine={machine.data} />
+              ))}
+            </ul>
+          )}
+          {others.length > 0 && <Found installs={others} />}
+        </div>
+      </div>
+    </>
+  )
+}
+
+// ---- the machine ----
+
+type Seen = OutputOf<App, 'machine.look'>
+const levels: Record<Finding['level'], { icon: LucideIcon; tone: string }> = {
+  good: { icon: CircleCheck, tone: 'text-good' },
+  note: { icon: Info, tone: 'text-accent-ink' },
+  warning: { icon: TriangleAlert, tone: 'text-warn' },
+  bad: { icon: CircleAlert, tone: 'text-bad' },
+}
+const GiB = 2 ** 30
+
+function Machine({
+  machine,
+}: {
+  machine: { data?: Seen; isPending: boolean; error: unknown; refetch: () => unknown }
+}) {
+  const { t, format } = useWords()
+  const [looking, setLooking] = useState(false)
+  const again = useDo('machine.look', {
+    onError: sayFault,
+    onSettled() {
+      void machine.refetch()
+      setLooking(false)
+    },
+  })
+  if (machine.isPending) return <Skeleton rows={1} height={150} />
+  if (!machine.data) return <ErrorNotice cause={machine.error} onRetry={() => void machine.refetch()} />
+  const { report, verdict } = machine.data
+  const tone = { well: 'tone-good', slowly: 'tone-warn', not: 'tone-bad' }[verdict.runs]
+  const roomiest = report.volumes.toSorted((a, b) => b.freeBytes - a.freeBytes)[0]
+  const facts: [string, string][] = [
+    [t('engine.card'), report.gpus.map(({ name }) => name).join(', ') || t('engine.noCard')],
+    ...(verdict.gpu?.driver ? [[t('engine.driver'), verdict.gpu.driver] as [string, string]] : []),
+    [t('engine.processor'), `${report.cpu.name} × ${format.number(report.cpu.cores)}`],
+    [t('engine.ram'), format.bytes(Math.round(report.ramMiB / 1024) * GiB)],
+    ...(roomiest
+      ? [
+          [
+            t('engine.disk'),
+            t('engine.diskFree', { free: format.bytes(roomiest.freeBytes), mount: roomiest.mount }),
+          ] as [string, string],
+        ]
+      : []),
+    [t('engine.system'), report.osName],
+  ]
+  return (
+    <section className="card p-4" aria-label={t('engine.machine')}>
+      <div className="flex items-center gap-2">
+        <h2 className="text-base">{t('engine.machine')}</h2>
+        <span className={`badge ${tone}`}>{t(`engine.runs.${verdict.runs}`)}</span>
+        <IconButton
+          className="ml-auto"
+          size="sm"
+          icon={RefreshCw}
+          label={t('engine.lookAgain')}
+          busy={looking}
+          onClick={() => {
+            setLooking(true)
+            again.mutate({ again: true })
+          }}
+        />
+      </div>
+      <dl className="num mt-3 grid grid-cols-[repeat(auto-fit,minmax(150px,1fr))] gap-3 border-t border-line pt-3 text-xs">
+        {facts.map(([name, value]) => (
+          <div key={name} className="min-w-0">
+            <dt className="text-faint">{name}</dt>
+            <dd className="font-medium break-words">{value}</dd>
+          </div>
+        ))}
+      </dl>
+      {verdict.findings.length > 0 && (
+        <ul className="mt-3 flex flex-col gap-1.5 border-t border-line pt-3">
+          {verdict.findings
+            .filter(({ code }) => code !== 'machine.install')
+            .map((finding) => (
+              <Told key={finding.code + finding.message} finding={finding} />
+            ))}
+        </ul>
+      )}
+    </section>
+  )
+}
+
+function Told({ finding }: { finding: Finding }) {
+  const { t } = useWords()
+  const { icon: Icon, tone } = levels[finding.level]
+  return (
+    <li className="flex gap-2">
+      <Icon size={15} className={`mt-0.5 shrink-0 ${tone}`} aria-label={t(`engine.levels.${finding.level}`)} />
+      <span className="min-w-0">
+        {saySentence(finding)}{' '}
+        {finding.link && (
+          <a
+            href={finding.link}
+            target="_blank"
+            rel="noreferrer"
+            className="text-accent-ink underline underline-offset-2"
+            onClick={(event) => {
+              if (!bridge || !finding.link) return
+              event.preventDefault()
+              void bridge.openExternal(finding.link)
+            }}
+          >
+            {new URL(finding.link).host}
+          </a>
+        )}
+      </span>
+    </li>
+  )
+}
+
+// ---- taking one over ----
+
+function AdoptFolder({ look }: { look: 'primary' | 'plain' }) {
+  const { t } = useWords()
+  const adopt = useDo('engine.adopt', { onError: sayFault, onSuccess: () => refresh('engine.list', 'worker.list') })
+  return (
+    <Button
+      look={look}
+      icon={Plus}
+      busy={adopt.isPending}
+      onClick={() => void bridge?.chooseFolder().then((dir) => dir && adopt.mutate({ dir }))}
+    >
+      {t('engine.adopt')}
+    </Button>
+  )
+}
+
+function Found({ installs }: { installs: readonly FoundInstall[] }) {
+  const { t } = useWords()
+  const adopt = useDo('engine.adoptFound', {
+    onError: sayFault,
+    onSuccess: () => refresh('engine.list', 'worker.list'),
+  })
+  return (
+    <section aria-label={t('engine.found')}>
+      <h2 className="eyebrow mt-3 mb-2">{t('engine.found')}</h2>
+      <ul className="flex flex-col gap-2">
+        {installs.map(({ dir, kind, version }) => (
+          <li key={dir} className="card flex items-center gap-3 p-3">
+            <FolderOpen size={17} className="shrink-0 text-faint" aria-hidden />
+            <div className="min-w-0 flex-1">
+              <p className="truncate font-medium" title={dir}>
+                {dir}
+              </p>
+              <p className="text-xs text-faint">
+                {t(`engine.kinds.${kind}`)}
+                {version && ` · ComfyUI ${version}`}
+              </p>
+            </div>
+            <Button
+              size="sm"
+              busy={adopt.isPending && adopt.variables?.dir === dir}
+              onClick={() => adopt.mutate({ dir })}
+            >
+              {t('engine.runThis')}
+            </Button>
+          </li>
+        ))}
+      </ul>
+    </section>
+  )
+}
+
+// ---- one engine ----
+
+const isUp = ({ state }: EngineProcess) => state.is !== 'stopped' && state.is !== 'failed'
+
+function EngineCard({ engine, machine }: { engine: EngineView; machine: Seen | undefined }) {
+  const { t } = useWords()
+  const { name, kind, dir, version, processes } = engine
+  const [log, setLog] = useState<string | null>(null)
+  const [editing, setEditing] = useState(false)
+  const again = () => refresh('engine.list', 'worker.list')
+  const start = useDo('engine.start', { onSettled: again }) // what went wrong is shown where it happened
+  const stop = useDo('engine.stop', { onError: sayFault, onSettled: again })
+  const set = useDo('engine.set', { onError: sayFault, onSettled: again })
+  const remove = useDo('engine.remove', {
+    onError: sayFault,
+    onSuccess() {
+      void again()
+      say({ title: t('engine.removed', { name }) })
+    },
+  })
+  const up = processes.some(isUp)
+  const change = (settings: EngineChange) => set.mutateAsync({ name, settings })
+  const remedies: Record<EngineRemedy, () => void> = {
+    start: () => start.mutate({ name }),
+    'without-custom-nodes': () => void change({ withCustomNodes: false }).then(() => start.mutate({ name })),
+    'with-custom-nodes': () => void change({ withCustomNodes: true }).then(() => start.mutate({ name })),
+    'on-cpu': () => void change({ cards: [{ card: 'cpu', flags: [], port: null }] }).then(() => start.mutate({ name })),
+    'any-port': () =>
+      void change({ cards: engine.settings.cards.map((card) => ({ ...card, port: null })) }).then(() =>
+        start.mutate({ name }),
+      ),
+    'show-log': () => setLog(processes.find(({ state }) => state.is === 'failed')?.id ?? processes[0]!.id),
+  }
+  return (
+    <li className="card p-4" aria-label={name}>
+      <div className="flex items-start gap-3">
+        <div className="grid size-9 shrink-0 place-items-center rounded-lg bg-sunken text-soft">
+          <Cpu size={17} aria-hidden />
+        </div>
+        <div className="min-w-0 flex-1">
+          <h2 className="truncate text-base">
+            {name} <span className="font-normal text-faint">ComfyUI {version ?? '?'}</span>
+          </h2>
+          <p className="truncate text-xs text-faint" title={dir}>
+            {t(`engine.kinds.${kind}`)} · {dir}
+          </p>
+        </div>
+        {up ? (
+          <>
+            <Button
+              size="sm"
+              icon={RotateCcw}
+              disabled={stop.isPending}
+              onClick={() => void stop.mutateAsync({ name }).then(() => start.mutate({ name }))}
+            >
+              {t('engine.restart')}
+            </Button>
+            <Button size="sm" icon={Square} busy={stop.isPending} onClick={() => stop.mutate({ name })}>
+              {t('engine.stop')}
+            </Button>
+          </>
+        ) : (
+          <Button size="sm" look="primary" icon={Play} busy={start.isPending} onClick={() => start.mutate({ name })}>
+            {t('engine.start')}
+          </Button>
+        )}
+        <Menu
+          trigger={<IconButton size="sm" icon={Ellipsis} label={t('workers.actions', { name })} />}
+          items={[
+            { label: t('engine.settings'), icon: Settings2, onSelect: () => setEditing(true) },
+            { label: t('engine.log'), icon: ScrollText, onSelect: () => setLog(processes[0]!.id) },
+            null,
+            { label: t('common.remove'), icon: Trash2, danger: true, onSelect: () => remove.mutate({ name }) },
+          ]}
+        />
+      </div>
+      {!engine.settings.withCustomNodes && (
+        <p className="tone-warn mt-3 flex flex-wrap items-center gap-2 rounded-md px-3 py-1.5 text-xs">
+          <TriangleAlert size={14} className="shrink-0" aria-hidden />
+          <span className="mr-auto">{t('engine.withoutNodes')}</span>
+          <Button size="sm" onClick={() => void change({ withCustomNodes: true })}>
+            {t('engine.remedies.with-custom-nodes')}
+          </Button>
+        </p>
+      )}
+      <ul className="mt-3 flex flex-col gap-3 border-t border-line pt-3">
+        {processes.map((process) => (
+          <Process
+            key={process.id}
+            process={process}
+            named={processes.length > 1}
+            onLog={() => setLog(log === process.id ? null : process.id)}
+            logOpen={log === process.id}
+            remedies={remedies}
+          />
+        ))}
+      </ul>
+      {log !== null && <EngineLog key={log} process={log} onClose={() => setLog(null)} />}
+      {editing && (
+        <EngineSettingsForm engine={engine} gpus={machine?.report.gpus ?? []} onClose={() => setEditing(false)} />
+      )}
+    </li>
+  )
+}
+
+const tones = { stopped: '', starting: 'tone-accent', ready: 'tone-good', pausing: 'tone-warn', failed: 'tone-bad' }
+
+function Process({
+  process,
+  named,
+  onLog,
+  logOpen,
+  remedies,
+}: {
+  process: EngineProcess
+  named: boolean
+  onLog: () => void
+  logOpen: boolean
+  remedies: Record<EngineRemedy, () => void>
+}) {
+  const { t, format } = useWords()
+  const { id, card, state, facts, restarts } = process
+  const failedNodes = facts.customNodes.filter(({ failed }) => failed)
+  const told: [string, string | undefined][] = [
+    [t('engine.device'), facts.device],
+    ['PyTorch', facts.torchVersion],
+    ['Python', facts.pythonVersion],
+    [t('engine.attention'), facts.attention],
+    [t('engine.customNodes'), state.is === 'ready' ? format.number(facts.customNodes.length) : undefined],
+    [t('engine.restarts'), restarts > 0 ? format.number(restarts) : undefined],
+  ]
+  const shown = told.filter((fact): fact is [string, string] => fact[1] !== undefined)
+  return (
+    <li className="flex flex-col gap-2.5" aria-label={named ? t('engine.onCard', { id, card }) : undefined}>
+      <div className="flex flex-wrap items-center gap-2">
+        {named && <span className="font-medium">{t('engine.onCard', { id, card })}</span>}
+        <span className={`badge ${tones[state.is]}`} role="status">
+          {t(`engine.states.${state.is}`)}
+        </span>
+        {state.is === 'ready' && (
+          <a
+            href={state.url}
+            target="_blank"
+            rel="noreferrer"
+            className="num truncate text-xs text-accent-ink underline underline-offset-2"
+          >
+            {state.url}
+          </a>
+        )}
+        <Button size="sm" look="quiet" className="ml-auto" icon={ScrollText} aria-pressed={logOpen} onClick={onLog}>
+          {t('engine.log')}
+        </Button>
+      </div>
+      {state.is === 'starting' && <Phases phase={state.phase} since={state.since} />}
+      {state.is === 'pausing' && <Pausing because={state.because} restartAt={state.restartAt} />}
+      {state.is === 'failed' && (
+        <ErrorNotice
+          compact
+          cause={state.because}
+          action={remediesFor(state.because.code).map((remedy, place) => (
+            <Button key={remedy} size="sm" look={place === 0 ? 'primary' : 'plain'} onClick={remedies[remedy]}>
+              {t(`engine.remedies.${remedy}`)}
+            </Button>
+          ))}
+        />
+      )}
+      {state.is !== 'stopped' && shown.length > 0 && (
+        <dl className="num grid grid-cols-[repeat(auto-fit,minmax(130px,1fr))] gap-3 text-xs">
+          {shown.map(([name, value]) => (
+            <div key={name} className="min-w-0">
+              <dt className="text-faint">{name}</dt>
+              <dd className="font-medium break-words">{value}</dd>
+            </div>
+          ))}
+        </dl>
+      )}
+      {failedNodes.length > 0 && state.is !== 'stopped' && (
+        <p className="flex gap-2 text-xs text-soft">
+          <TriangleAlert size={14} className="mt-0.5 shrink-0 text-warn" aria-hidden />
+          <span className="min-w-0 break-words">
+            {t('engine.nodesFailed', { count: failedNodes.length })}{' '}
+            {failedNodes.map(({ folder }) => folder.split(/[\\/]/).at(-1)).join(', ')}
+          </span>
+        </p>
+      )}
+    </li>
+  )
+}
+
+/** What a start is busy with, and for how long. */
+function Phases({ phase, since }: { phase: (typeof startupPhases)[number]; since: number }) {
+  const { t, format } = useWords()
+  const now = useNow()
+  const at = startupPhases.indexOf(phase)
+  return (
+    <div>
+      <ol className="flex flex-wrap gap-x-4 gap-y-1 text-xs" aria-label={t('engine.phasesName')}>
+        {startupPhases.map((each, place) => (
+          <li
+            key={each}
+            aria-current={place === at ? 'step' : undefined}
+            className={`flex items-center gap-1.5 ${place > at ? 'text-faint' : place === at ? 'font-medium' : 'text-soft'}`}
+          >
+            {place < at ? (
+              <CircleCheck size={13} className="text-good" aria-hidden />
+            ) : (
+              <CircleDot size={13} className={place === at ? 'text-accent-ink' : 'text-faint'} aria-hidden />
+            )}
+            {t(`engine.phases.${each}`)}
+          </li>
+        ))}
+      </ol>
+      <p className="num mt-1.5 text-xs text-faint">
+        {t('engine.startingFor', { time: format.duration(Math.max(0, now - since) / 1000) })}
+      </p>
+    </div>
+  )
+}
+
+function Pausing({ because, restartAt }: { because: Failure; restartAt: number }) {
+  const { t, format } = useWords()
+  const now = useNow()
+  const { message } = sayFailure(because)
+  return (
+    <p className="tone-warn flex gap-2 rounded-md px-3 py-2">
+      <TriangleAlert size={15} className="mt-0.5 shrink-0" aria-hidden />
+      <span>
+        {message} {t('engine.againIn', { time: format.duration(Math.max(0, restartAt - now) / 1000) })}
+      </span>
+    </p>
+  )
+}
+
+function useNow() {
+  const [now, setNow] = useState(Date.now)
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1_000)
+    return () => clearInterval(timer)
+  }, [])
+  return now
+}
