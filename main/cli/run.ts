@@ -26,7 +26,7 @@ import { Follower } from './follow.ts'
 import { hearInterruption } from './interruption.ts'
 import { reachApp, settledWorkers } from './reach.ts'
 import { sayTime } from './terminal.ts'
-import { parameterMeant } from './words.ts'
+import { calledInChinese, parameterMeant } from './words.ts'
 
 const list = { type: 'string', multiple: true, default: [] as string[] } as const
 const text = { type: 'string' } as const
@@ -348,12 +348,19 @@ async function readTable(
   const sample = rows.slice(0, SAMPLE_ROWS)
   const guessed = (await client.call('table.map', { workflowId: id, columns, sample })).parameters
   const mapped = new Map(Object.entries(guessed))
+  const map = (column: string, wanted: string | null) => {
+    for (const [other, key] of mapped) if (key === wanted) mapped.set(other, null) // a guess gives way
+    mapped.set(column, wanted)
+  }
+  for (const column of columns) {
+    const named = calledInChinese(parameters, column)
+    if (named) map(column, named.key)
+  }
   for (const each of values.map) {
     const [column, name] = pair(context, '--map', each)
     if (!columns.includes(column)) throw usageError(reason.noColumn, { column, columns: columns.join(', ') })
     const wanted = name === '' ? null : meant(name).key
-    for (const [other, key] of mapped) if (key === wanted) mapped.set(other, null) // a guess gives way
-    mapped.set(column, wanted)
+    map(column, wanted)
   }
   const keys = columns.map((column) => mapped.get(column) ?? null)
   if (keys.every((key) => key === null)) throw new AppError('table.unmapped', { column: columns[0] ?? '' })

@@ -4,6 +4,7 @@ import type { Panel } from '../../core/contract/panel.ts'
 import type { Parameter } from '../../core/contract/workflow.ts'
 import { titlesIn } from '../../core/domain/workflow/panel.ts'
 import { resolveParameter } from '../../core/domain/workflow/parameters.ts'
+import { plain } from '../../core/domain/workflow/role-words.ts'
 import en from '../../resources/locales/en/cli.json' with { type: 'json' }
 import enProblems from '../../resources/locales/en/problems.json' with { type: 'json' }
 import zh from '../../resources/locales/zh-CN/cli.json' with { type: 'json' }
@@ -39,6 +40,10 @@ export function parameterMeant(parameters: readonly Parameter[], panels: readonl
   )
   return resolveParameter(parameters, name, [inChinese, ...onForms])
 }
+
+/** The parameter called exactly so in Chinese, as the pages call it. */
+export const calledInChinese = (parameters: readonly Parameter[], name: string): Parameter | undefined =>
+  parameters.find((parameter) => plain(inChinese(parameter)) === plain(name))
 
 /** `given`: from --lang; else what the environment says. */
 export function speechIn(given: string | undefined, env: NodeJS.ProcessEnv): Speech {

@@ -171,6 +171,30 @@ test('all well ends with 0, and every line of standard output is an event', asyn
   expect(existsSync(path.join(data, 'nightshift.lock'))).toBe(false)
 })
 
+test('a column called as the pages call a parameter in Chinese fills that one', async () => {
+  const { dir, workflow, data } = workplace({
+    ...sampled,
+    '7': { class_type: 'KSampler', inputs: { ...sampled['4']!.inputs, latent_image: ['4', 0], denoise: 0.5, seed: 2 } },
+    '5': { class_type: 'VAEDecode', inputs: { samples: ['7', 0], vae: ['1', 2] } },
+  })
+  writeFileSync(path.join(dir, 'steps.csv'), '步数（第二遍）,步数（第一遍）\n9,many\n')
+  const ran = await cliRun([
+    'run',
+    workflow,
+    '--table',
+    path.join(dir, 'steps.csv'),
+    '--dry-run',
+    '--data',
+    data,
+    '--json',
+  ])
+  expect(named(ran, 'fault')).toMatchObject([{ row: 1, column: '步数（第一遍）', code: 'value.not-whole' }])
+  const set = ['--set', '步数（第二遍）=many', '--dry-run', '--data', data, '--json']
+  expect(named(await cliRun(['run', workflow, ...set]), 'error')).toMatchObject([
+    { code: 'parameter.bad-value', facts: { name: 'Steps (second pass)' } },
+  ])
+})
+
 test('a preset is told as what it changes, gives way to what is set, and is used', async () => {
   const { dir, workflow, data, out } = workplace({
     ...sampled,
