@@ -155,9 +155,11 @@ const otherParts: readonly [part: string, keys: RegExp][] = [
   ['SD upscale', /^sd upscale/],
   ['Tiled Diffusion', /^tiled diffusion|^multidiffusion|^tiled vae/],
   ['Dynamic thresholding', /^dynamic thresholding|^dynthres|^mimic scale|^threshold percentile/],
+  ['Kohya hires fix', /^kohya_hrfix_/],
+  ['Latent modifier', /^latent_modifier_/],
   ['FreeU', /^freeu/],
   ['Self-attention guidance', /^sag |^sag_/],
-  ['Perturbed attention guidance', /^pag |^pag_/],
+  ['Perturbed attention guidance', /^pag |^pagi?_/],
   ['ReActor', /^reactor/],
   ['IP-Adapter', /^ip[- ]adapter/],
   ['AnimateDiff', /^animatediff/],
@@ -275,6 +277,7 @@ export function settingsOf(described: Described, program?: string): { settings: 
     shift: options.number('shift', 'sampler shift'),
     rescale: unit(options.number('cfg rescale', 'cfg rescale phi', 'guidance rescale')),
     merging: unit(options.number('token merging ratio')),
+    patches: patchesOf(options),
     from,
     hires: hires?.hires ?? null,
     refiner,
@@ -298,6 +301,68 @@ const detailsOf = (entries: { key: string; value: string }[]) => {
   const shown = entries.slice(0, 12).map(({ key, value }) => `${key}: ${value.slice(0, 80)}`)
   return shown.join(', ') + (entries.length > shown.length ? ', …' : '')
 }
+
+/** What Forge and SD.Next change in the model, where ComfyUI has a node that does the same. */
+function patchesOf(options: Options): PictureSettings['patches'] {
+  const patches: PictureSettings['patches'] = []
+  const isOn = (key: string) => /^(true|1)$/i.test(options.take(key) ?? '')
+  const number = (key: string, otherwise: number, low: number, high: number) =>
+    clamp(options.number(key) ?? otherwise, low, high)
+  /** Settings ComfyUI's node has at this value and no other; otherwise they stay, to be told. */
+  const fixed = (values: Record<string, number>) => {
+    for (const [key, value] of Object.entries(values)) {
+      const given = options.number(key)
+      if (given !== null && given !== value) options.put(key, String(given))
+    }
+  }
+  if (isOn('freeu_enabled')) {
+    const inputs = {
+      b1: number('freeu_b1', 1.01, 0, 10),
+      b2: number('freeu_b2', 1.02, 0, 10),
+      s1: number('freeu_s1', 0.99, 0, 10),
+      s2: number('freeu_s2', 0.95, 0, 10),
+    }
+    fixed({ freeu_start: 0, freeu_end: 1 })
+    patches.push({ classType: 'FreeU_V2', title: 'FreeU', inputs })
+  }
+  patches.push(...freeU(options.take('freeu') ?? ''))
+  if (isOn('sag_enabled')) {
+    const inputs = { scale: number('sag_scale', 0.5, -2, 5), blur_sigma: number('sag_blur_sigma', 2, 0, 10) }
+    fixed({ sag_threshold: 1 })
+    patches.push({ classType: 'SelfAttentionGuidance', title: 'Self-attention guidance', inputs })
+  }
+  const perturbed = isOn('pagi_enabled') ? (options.number('pagi_scale') ?? 3) : options.number('pag scale')
+  if (perturbed !== null && perturbed > 0) {
+    fixed({ pagi_attenuation: 0, pagi_start_step: 0, pagi_end_step: 1, 'pag adaptive': 0 })
+    const inputs = { scale: clamp(perturbed, 0, 100) }
+    patches.push({ classType: 'PerturbedAttentionGuidance', title: 'Perturbed attention guidance', inputs })
+  }
+  if (isOn('kohya_hrfix_enabled')) {
+    const method = (key: string) => {
+      const given = options.take(key)
+      return scalings.find((one) => one === given) ?? 'bicubic'
+    }
+    const inputs = {
+      block_number: Math.round(number('kohya_hrfix_block_number', 3, 1, 32)),
+      downscale_factor: number('kohya_hrfix_downscale_factor', 2, 0.1, 9),
+      start_percent: number('kohya_hrfix_start_percent', 0, 0, 1),
+      end_percent: number('kohya_hrfix_end_percent', 0.35, 0, 1),
+      downscale_after_skip: isOn('kohya_hrfix_downscale_after_skip'),
+      downscale_method: method('kohya_hrfix_downscale_method'),
+      upscale_method: method('kohya_hrfix_upscale_method'),
+    }
+    patches.push({ classType: 'PatchModelAddDownscale', title: 'Kohya hires fix', inputs })
+  }
+  return patches
+}
+
+/** Fooocus writes `(1.01, 1.02, 0.99, 0.95)`. */
+export function freeU(text: string): PictureSettings['patches'] {
+  const [b1, b2, s1, s2] = [...text.matchAll(/\d{1,4}(?:\.\d{1,9})?/g)].map(([one]) => clamp(Number(one), 0, 10))
+  if (b1 === undefined || b2 === undefined || s1 === undefined || s2 === undefined) return []
+  return [{ classType: 'FreeU_V2', title: 'FreeU', inputs: { b1, b2, s1, s2 } }]
+}
+const scalings = ['bicubic', 'nearest-exact', 'bilinear', 'area', 'bislerp']
 
 function programOf(options: Options, version: string): string {
   if (/fooocus/i.test(version)) return 'Fooocus'

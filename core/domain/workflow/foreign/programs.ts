@@ -4,6 +4,7 @@ import { problem } from '../problems.ts'
 import {
   type Described,
   fileOf,
+  freeU,
   noticesOf,
   Options,
   seedOf,
@@ -98,6 +99,7 @@ const plainSettings = (program: string): PictureSettings => ({
   shift: null,
   rescale: null,
   merging: null,
+  patches: [],
   from: null,
   hires: null,
   refiner: null,
@@ -234,7 +236,7 @@ const fooocusAside = setOf(
   `prompt negative_prompt full_prompt full_negative_prompt prompt_expansion fooocus_v2_expansion styles performance steps
   resolution guidance_scale base_model base_model_hash refiner_model refiner_model_hash refiner_switch clip_skip sampler
   scheduler vae seed loras metadata_scheme version created_by lora_hashes lora_weights image_number user time_sec total_time
-  overwrite_switch refiner_swap_method`,
+  overwrite_switch refiner_swap_method freeu`,
 )
 
 function fromFooocus(value: JsonObject): Understood {
@@ -275,6 +277,7 @@ function fromFooocus(value: JsonObject): Understood {
     },
     loras: loras.slice(0, 100).map(({ name, weight }) => ({ file: notes.file(name), model: weight, clip: weight })),
     clipLayer: skip !== null && skip > 1 ? -clamp(Math.round(skip), 1, 24) : null,
+    patches: freeU(text(value.freeu)),
     sampling: notes.sampling(text(value.sampler), text(value.scheduler) || null),
     steps: stepsOf(steps),
     cfg: cfgOf(value.guidance_scale, 4),

@@ -31,6 +31,8 @@ export interface PictureSettings {
   rescale: number | null
   /** Token merging. */
   merging: number | null
+  /** Nodes that change the model and nothing else. */
+  patches: { classType: string; title: string; inputs: Record<string, Json> }[]
   /** Made from another picture: how much of it is made anew. */
   from: { denoise: number; masked: boolean } | null
   hires: Hires | null
@@ -264,6 +266,9 @@ function patch({ add, settings }: Build, base: Loaded, prefix: string): Loaded {
   if (rescale !== null)
     model = [add('RescaleCFG', `${prefix}Guidance rescale`, { model, multiplier: clamp(rescale, 0, 1) }), 0]
   if (merging !== null) model = [add('TomePatchModel', `${prefix}Token merging`, { model, ratio: merging }), 0]
+  for (const { classType, title, inputs } of settings.patches) {
+    model = [add(classType, `${prefix}${title}`, { model, ...inputs }), 0]
+  }
   return { model, clip, vae: base.vae }
 }
 

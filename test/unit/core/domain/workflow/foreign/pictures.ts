@@ -468,6 +468,27 @@ Steps: 20, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Distilled CFG Sc
     told: ['warning foreign-files-guessed', 'warning foreign-noise'],
   },
   {
+    name: 'Forge with what it changes in the model',
+    texts: {
+      parameters: `a cat
+Steps: 20, Sampler: Euler, Schedule type: Normal, CFG scale: 7, Seed: 9, Size: 1024x1024, Model: a.safetensors, RNG: CPU, freeu_enabled: True, freeu_b1: 1.3, freeu_b2: 1.4, freeu_s1: 0.9, freeu_s2: 0.2, freeu_start: 0.0, freeu_end: 1.0, sag_enabled: True, sag_scale: 0.6, sag_blur_sigma: 2.5, sag_threshold: 1.0, pagi_enabled: True, pagi_scale: 3, pagi_attenuation: 0.5, pagi_start_step: 0, pagi_end_step: 1, kohya_hrfix_enabled: True, kohya_hrfix_block_number: 3, kohya_hrfix_downscale_factor: 2, kohya_hrfix_start_percent: 0, kohya_hrfix_end_percent: 0.35, kohya_hrfix_downscale_after_skip: True, kohya_hrfix_downscale_method: bicubic, kohya_hrfix_upscale_method: area, dynthres_enabled: True, dynthres_mimic_scale: 7, Version: f2.0.1v1.10.1`,
+    },
+    nodes: `
+1 CheckpointLoaderSimple ckpt_name="a.safetensors"
+2 FreeU_V2 model=1.0 b1=1.3 b2=1.4 s1=0.9 s2=0.2
+3 SelfAttentionGuidance model=2.0 scale=0.6 blur_sigma=2.5
+4 PerturbedAttentionGuidance model=3.0 scale=3
+5 PatchModelAddDownscale model=4.0 block_number=3 downscale_factor=2 start_percent=0 end_percent=0.35 downscale_after_skip=true downscale_method="bicubic" upscale_method="area"
+6 CLIPTextEncode text="a cat" clip=1.1
+7 CLIPTextEncode text="" clip=1.1
+8 EmptyLatentImage width=1024 height=1024 batch_size=1
+9 KSampler model=5.0 seed=9 steps=20 cfg=7 sampler_name="euler" scheduler="normal" positive=6.0 negative=7.0 latent_image=8.0 denoise=1
+10 VAEDecode samples=9.0 vae=1.2
+11 SaveImage images=10.0 filename_prefix="ComfyUI"
+`,
+    told: ['loss foreign-part-missing Dynamic thresholding', 'loss foreign-part-missing Perturbed attention guidance'],
+  },
+  {
     name: 'Forge with a Flux checkpoint in GGUF',
     texts: {
       parameters: `a cat
@@ -517,18 +538,19 @@ Steps: 10, Seed: 1003952981, Sampler: DPM++ 3M, CFG scale: 4, Size: 768x1152, Pa
 1 CheckpointLoaderSimple ckpt_name="juggernautXL_v9.safetensors"
 2 LoraLoader model=1.0 clip=1.1 lora_name="cosy (20).safetensors" strength_model=0.5 strength_clip=0.5
 3 RescaleCFG model=2.0 multiplier=0.7
-4 CLIPTextEncode text="a cat" clip=2.1
-5 CLIPTextEncode text="ugly" clip=2.1
-6 EmptyLatentImage width=768 height=1152 batch_size=1
-7 KSampler model=3.0 seed=1003952981 steps=10 cfg=4 sampler_name="dpmpp_3m_sde" scheduler="normal" positive=4.0 negative=5.0 latent_image=6.0 denoise=1
-8 VAEDecode samples=7.0 vae=1.2
-9 UpscaleModelLoader model_name="ESRGAN 4x Valar.pth"
-10 ImageUpscaleWithModel upscale_model=9.0 image=8.0
-11 ImageScale image=10.0 upscale_method="lanczos" width=1152 height=1728 crop="disabled"
-12 VAEEncode pixels=11.0 vae=1.2
-13 KSampler model=3.0 seed=1003952981 steps=25 cfg=4 sampler_name="dpmpp_3m_sde" scheduler="normal" positive=4.0 negative=5.0 latent_image=12.0 denoise=0.5
-14 VAEDecode samples=13.0 vae=1.2
-15 SaveImage images=14.0 filename_prefix="ComfyUI"
+4 PerturbedAttentionGuidance model=3.0 scale=4
+5 CLIPTextEncode text="a cat" clip=2.1
+6 CLIPTextEncode text="ugly" clip=2.1
+7 EmptyLatentImage width=768 height=1152 batch_size=1
+8 KSampler model=4.0 seed=1003952981 steps=10 cfg=4 sampler_name="dpmpp_3m_sde" scheduler="normal" positive=5.0 negative=6.0 latent_image=7.0 denoise=1
+9 VAEDecode samples=8.0 vae=1.2
+10 UpscaleModelLoader model_name="ESRGAN 4x Valar.pth"
+11 ImageUpscaleWithModel upscale_model=10.0 image=9.0
+12 ImageScale image=11.0 upscale_method="lanczos" width=1152 height=1728 crop="disabled"
+13 VAEEncode pixels=12.0 vae=1.2
+14 KSampler model=4.0 seed=1003952981 steps=25 cfg=4 sampler_name="dpmpp_3m_sde" scheduler="normal" positive=5.0 negative=6.0 latent_image=13.0 denoise=0.5
+15 VAEDecode samples=14.0 vae=1.2
+16 SaveImage images=15.0 filename_prefix="ComfyUI"
 `,
     told: [
       'warning foreign-sampler',
@@ -652,6 +674,7 @@ Steps: 25, CFG scale: 7, Sampler: DPM++ 2M Karras, Seed: 12, Size: 832x1216, Cre
         clip_skip: 2,
         full_negative_prompt: ['anime, cartoon', 'low quality'],
         full_prompt: ['cinematic still a cat', 'a cat, intricate'],
+        freeu: '(1.01, 1.02, 0.99, 0.95)',
         guidance_scale: 4,
         loras: [['sd_xl_offset_example-lora_1.0', 0.1, '4852686128']],
         metadata_scheme: 'fooocus',
@@ -675,16 +698,17 @@ Steps: 25, CFG scale: 7, Sampler: DPM++ 2M Karras, Seed: 12, Size: 832x1216, Cre
 1 CheckpointLoaderSimple ckpt_name="juggernautXL_v8Rundiffusion.safetensors"
 2 LoraLoader model=1.0 clip=1.1 lora_name="sd_xl_offset_example-lora_1.0.safetensors" strength_model=0.1 strength_clip=0.1
 3 CLIPSetLastLayer clip=2.1 stop_at_clip_layer=-2
-4 CLIPTextEncode text="cinematic still a cat" clip=3.0
-5 CLIPTextEncode text="a cat, intricate" clip=3.0
-6 ConditioningConcat conditioning_to=4.0 conditioning_from=5.0
-7 CLIPTextEncode text="anime, cartoon" clip=3.0
-8 CLIPTextEncode text="low quality" clip=3.0
-9 ConditioningConcat conditioning_to=7.0 conditioning_from=8.0
-10 EmptyLatentImage width=1152 height=896 batch_size=1
-11 KSampler model=2.0 seed=4589645839345 steps=30 cfg=4 sampler_name="dpmpp_2m_sde_gpu" scheduler="karras" positive=6.0 negative=9.0 latent_image=10.0 denoise=1
-12 VAEDecode samples=11.0 vae=1.2
-13 SaveImage images=12.0 filename_prefix="ComfyUI"
+4 FreeU_V2 model=2.0 b1=1.01 b2=1.02 s1=0.99 s2=0.95
+5 CLIPTextEncode text="cinematic still a cat" clip=3.0
+6 CLIPTextEncode text="a cat, intricate" clip=3.0
+7 ConditioningConcat conditioning_to=5.0 conditioning_from=6.0
+8 CLIPTextEncode text="anime, cartoon" clip=3.0
+9 CLIPTextEncode text="low quality" clip=3.0
+10 ConditioningConcat conditioning_to=8.0 conditioning_from=9.0
+11 EmptyLatentImage width=1152 height=896 batch_size=1
+12 KSampler model=4.0 seed=4589645839345 steps=30 cfg=4 sampler_name="dpmpp_2m_sde_gpu" scheduler="karras" positive=7.0 negative=10.0 latent_image=11.0 denoise=1
+13 VAEDecode samples=12.0 vae=1.2
+14 SaveImage images=13.0 filename_prefix="ComfyUI"
 `,
     told: ['warning foreign-settings-unused', 'warning foreign-files-guessed'],
   },
