@@ -72,12 +72,12 @@ const columnFor = (parameter: Parameter): Column => ({
   title: sayParameter(parameter),
   parameter: parameter.key,
 })
-/** As the host guessed, else by the name it has on this screen. */
+/** By the name it has on this screen, else as the host guessed. */
 const columnOf = (title: string, guessed: string | null | undefined, parameters: readonly Parameter[]): Column => ({
   id: newId(),
   title,
   parameter:
-    guessed ?? parameters.find((parameter) => plainName(sayParameter(parameter)) === plainName(title))?.key ?? null,
+    parameters.find((parameter) => plainName(sayParameter(parameter)) === plainName(title))?.key ?? guessed ?? null,
 })
 const blankRows = (count: number, columns: number) =>
   Array.from({ length: count }, () => Array<string>(columns).fill(''))
