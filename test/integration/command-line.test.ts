@@ -543,6 +543,25 @@ function importPlace() {
   return { dir, data: path.join(dir, 'data') }
 }
 
+test('import gives forms to the workflows they came with, however far apart, and tells of those that fit none', async () => {
+  const { dir, data } = workplace()
+  const folder = path.join(dir, 'many')
+  mkdirSync(folder)
+  const params = [{ type: 'number', id: '1', key: 'width' }]
+  const file = (name: string, value: unknown) => writeFileSync(path.join(folder, name), JSON.stringify(value))
+  file('a-form.json', [{ title: 'Form', prompt: {}, params }])
+  file('b-form.json', [{ title: 'Lost', prompt: {}, params: [{ type: 'number', id: '77', key: 'width' }] }])
+  for (let at = 0; at < 20; at++) file(`m${at}.json`, { '9': { class_type: 'PreviewAny', inputs: { at } } })
+  file('z.json', aPicture)
+  const ran = await cliRun(['import', folder, '--data', data, '--json'])
+  expect(ran.code).toBe(1)
+  expect(last(ran)).toMatchObject({ imported: 21, failed: 1 })
+  expect(named(ran, 'workflow').filter(({ forms }) => forms)).toMatchObject([
+    { file: 'a-form.json', name: 'z', forms: ['Form'] },
+  ])
+  expect(named(ran, 'failed')).toMatchObject([{ file: 'b-form.json', code: 'panel.no-workflow' }])
+})
+
 test('a workflow with a form says so to inspect, and run takes the form’s titles as names', async () => {
   const { dir, data, out } = workplace()
   const file = path.join(dir, 'form.json')
