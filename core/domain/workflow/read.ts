@@ -80,7 +80,7 @@ function inFile(name: string, text: string): FoundWorkflow[] {
   }
   const [one] = found
   if (!one) throw first ?? new AppError('import.unknown-format', { name })
-  if (failed.length > 0) one.read.problems = [...(one.read.problems ?? []), ...failed]
+  if (failed.length > 0) one.read.problems = [...(one.read.problems ?? []), ...failed.slice(0, mostTold)]
   return found
 }
 
@@ -97,10 +97,17 @@ function parsed(name: string, text: string): Json[] {
       }
     })
     if (pieces.length > 0) return pieces
+    const lines = text.split('\n').filter((line) => line.trim() !== '')
+    if (lines.length > 1 && lines.every((line) => /^\s*\{.*\}\s*$/.test(line))) {
+      return lines.map((line) => parseForeignJson(name, line)) // one prompt a line
+    }
     if (readForeignText(text)) return [text]
     throw cause
   }
 }
+
+/** Of a file in which little is a workflow, not every other entry is named. */
+const mostTold = 100
 
 interface Entry {
   title: string | null

@@ -274,7 +274,7 @@ export function settingsOf(described: Described, program?: string): { settings: 
     height,
     batchSize: clamp(Math.round(options.number('batch size') ?? 1), 1, 4096),
     guidance: isMerged ? cfg : distilled !== null ? clamp(distilled, 0, 100) : null,
-    shift: options.number('shift', 'sampler shift'),
+    shift: flux ? options.number('shift', 'sampler shift') : null, // otherwise told with what is left
     rescale: unit(options.number('cfg rescale', 'cfg rescale phi', 'guidance rescale')),
     merging: unit(options.number('token merging ratio')),
     patches: patchesOf(options),

@@ -533,7 +533,7 @@ function fromSwarm(value: JsonObject, models: Json[]): Understood {
     height,
     batchSize: clamp(Math.round(number(value.batchsize) ?? 1), 1, 4096),
     guidance: guidance ?? (/flux/i.test(model) ? 3.5 : null),
-    shift: number(value.sigmashift),
+    shift: flux ? number(value.sigmashift) : null,
     from:
       isSaid(value.initimage) || number(value.initimagecreativity) !== null
         ? { denoise: clamp(number(value.initimagecreativity) ?? 0.6, 0, 1), masked }

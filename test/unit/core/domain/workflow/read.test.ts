@@ -149,6 +149,10 @@ describe('a file with several workflows', () => {
     }
     expect(all(queue).map(({ read }) => read.prompt)).toEqual([seedOf(1), seedOf(2), seedOf(3)])
   })
+  test('is one prompt a line', () => {
+    const lines = `${JSON.stringify(seedOf(1))}\n\n${JSON.stringify({ prompt: seedOf(2) })}\r\n`
+    expect(readWorkflows('a.jsonl', { json: lines }).map(({ read }) => read.prompt)).toEqual([seedOf(1), seedOf(2)])
+  })
   test('is fenced pieces of a message', () => {
     const piece = (seed: number) => `\`\`\`\n${JSON.stringify(seedOf(seed))}\n\`\`\`\n`
     const found = readWorkflows('a.md', { json: `# two\n${piece(1)}and\n${piece(2)}` })
