@@ -59,7 +59,7 @@ export class Editors implements Service {
   async open(subject: EditorSubject): Promise<{ port: number; path: string; worker: string }> {
     const worker = this.#workerFor(subject)
     const { name, content } = await this.#contentOf(subject, worker)
-    const proxy = await this.#proxyOf(worker.id)
+    const proxy = await this.#proxyOf(worker)
     const path = proxy.open({
       name: name.replace(/[\\/:*?"<>|]+/g, ' ').trim() || 'nightshift',
       json: writeJson(content),
@@ -71,7 +71,7 @@ export class Editors implements Service {
   #workerFor({ workerId, artifactId }: EditorSubject): Worker {
     const { fleet, artifacts } = this.#deps
     const made = artifactId === undefined ? undefined : artifacts.get(artifactId).sidecar.worker.id
-    const real = fleet.list().filter(({ kind }) => kind === 'remote')
+    const real = fleet.list().filter(({ kind }) => kind !== 'rehearsal')
     const asked = workerId ?? made
     const found =
       real.find(({ id, health }) => id === asked && (workerId !== undefined || health.is === 'ready')) ??
@@ -111,12 +111,12 @@ export class Editors implements Service {
     if (Object.keys(overrides).length === 0) return { name, content: (read.editor ?? prompt) as unknown as Json }
     const plan = { textMagic: false, chance: 0 }
     const batch = { prompt, parameters, editor: read.editor as Json, plan, createdAt: 0 }
-    const { record } = await make({ index: 0, overrides, batch }, worker, signal)
+    const { record } = await make({ index: 0, overrides, batch, asTyped: true }, worker, signal)
     return { name, content: record.workflow ?? (record.prompt as unknown as Json) }
   }
 
-  #proxyOf(workerId: string): Promise<EditorProxy> {
-    const address = this.#deps.fleet.addressOf(workerId)
+  #proxyOf({ id }: Worker): Promise<EditorProxy> {
+    const address = this.#deps.fleet.addressOf(id)
     const key = writeJson([address as unknown as Json, this.#host])
     const known = this.#proxies.get(key)
     if (known) return known

@@ -4,7 +4,9 @@ import { AppError } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import { materialise } from '../../core/domain/batch/materialise.ts'
 import { nameFacts } from '../../core/domain/batch/telling.ts'
+import type { EditorWorkflow } from '../../core/domain/workflow/editor.ts'
 import { withValues } from '../../core/domain/workflow/embed.ts'
+import { layOutPrompt } from '../../core/domain/workflow/lay-out.ts'
 import { fitFiles, paidNodes } from '../../core/domain/workflow/needs.ts'
 import type { JobNames } from './artifacts.ts'
 import type { Made, Prepare } from './dispatcher.ts'
@@ -12,8 +14,9 @@ import type { Inputs } from './inputs.ts'
 import type { KeptBatch, QueuedJob } from './queue.ts'
 import type { Worker } from './workers/worker.ts'
 
-/** What of a job decides its prompt. */
+/** What of a job decides its prompt. `asTyped`: its texts are to be chosen from, not what was chosen. */
 export type Making = Pick<QueuedJob, 'index' | 'overrides'> & {
+  asTyped?: boolean
   batch: Pick<KeptBatch, 'prompt' | 'parameters' | 'editor' | 'createdAt'> & {
     plan: Pick<KeptBatch['plan'], 'chance' | 'textMagic'>
   }
@@ -43,6 +46,15 @@ export function createMake({ inputs }: { inputs: Pick<Inputs, 'resolve'> }) {
     return there
   }
 
+  /** A layout of ours for prompts that came without one, made once for all jobs of a batch. */
+  const layouts = new WeakMap<Prompt, WeakMap<ObjectInfo, EditorWorkflow | null>>()
+  const laidOut = (prompt: Prompt, definitions: ObjectInfo) => {
+    const made = layouts.get(prompt) ?? new WeakMap<ObjectInfo, EditorWorkflow | null>()
+    if (!made.has(definitions)) made.set(definitions, layOutPrompt(prompt, definitions))
+    layouts.set(prompt, made)
+    return made.get(definitions) ?? null
+  }
+
   return async (job: Making, worker: Worker, signal: AbortSignal) => {
     const { batch } = job
     const { prompt, seeds, chosenText } = materialise(batch.prompt, job.overrides, batch.parameters, {
@@ -56,7 +68,8 @@ export function createMake({ inputs }: { inputs: Pick<Inputs, 'resolve'> }) {
     )
     const definitions = await worker.definitions(signal)
     const complete = fitFiles(filled, definitions)
-    const workflow = batch.editor === null ? null : withValues(batch.editor as never, definitions, complete)
+    const editor = (batch.editor as EditorWorkflow | null) ?? laidOut(batch.prompt, definitions)
+    const workflow = editor === null ? null : withValues(editor, definitions, complete, { asTyped: job.asTyped })
     return { record: { prompt: complete, workflow, seeds, chosenText }, definitions }
   }
 }

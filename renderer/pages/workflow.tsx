@@ -183,7 +183,7 @@ function Head({ workflow, sets, children }: { workflow: Workflow; sets: Draft['s
   }
   const editor = useOpenEditor()
   const workers = useAsk('worker.list', {})
-  const real = (workers.data?.rows ?? []).filter(({ kind, health }) => kind === 'remote' && health.is === 'ready')
+  const real = (workers.data?.rows ?? []).filter(({ kind, health }) => kind !== 'rehearsal' && health.is === 'ready')
   /** With none to choose from, the host says why there is none. */
   const editors = real.length > 1 ? real.map(({ id }) => id) : [undefined]
   const exportAs = (as: 'original' | 'prompt') => () => void call('workflow.export', { id, as }).then(save, sayFault)

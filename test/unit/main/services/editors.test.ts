@@ -60,7 +60,7 @@ test('a picture opens as what made it, where it was made, with its layout and th
   ])
 })
 
-test('a job that waits opens with its values; one without a layout as its prompt, its files where the server has them', async () => {
+test('a job that waits opens with its values, laid out where nobody did, its files where the server has them', async () => {
   const { client, opened, worker } = await withComfy()
   await client.call('queue.pause', { how: 'after-current' })
   const bytes = Buffer.from(
@@ -76,7 +76,10 @@ test('a job that waits opens with its values; one without a layout as its prompt
   const { batchId } = await client.call('batch.submit', { workflowId, workers: [worker], rows: [{ '1.image': ref }] })
   const { rows } = await client.call('job.page', { batchId })
   const { content } = await opened({ jobId: rows[0]!.id })
-  expect(content).toMatchObject({ '1': { inputs: { image: expect.stringMatching(/^nightshift\/.*\.png$/) } } })
+  expect(content.nodes).toMatchObject([
+    { id: 1, widgets_values: [expect.stringMatching(/^nightshift\/.*\.png$/), 'image'] },
+    { id: 2, widgets_values: ['p'] },
+  ])
 })
 
 test('a workflow opens as it was dropped, or with the values of the form', async () => {

@@ -72,7 +72,10 @@ test('an input file is uploaded once to each worker, and again when the worker h
   for (const job of jobs) {
     const { attempt, record } = await prepare(job, worker, first, signal)
     expect(attempt.prompt['1']?.inputs.image).toBe('sub/0a1b2c3d.png')
-    expect(attempt.pngInfo).not.toHaveProperty('workflow')
+    // nobody laid it out, so we did: with the file as the server has it, and the prefix a person wanted
+    expect(attempt.pngInfo.workflow).toMatchObject({
+      nodes: [{ widgets_values: ['sub/0a1b2c3d.png', 'image'] }, { widgets_values: ['x'] }],
+    })
     expect(jobNames({ job, worker, record } as Parameters<typeof jobNames>[0], 'mugs')).toMatchObject({
       name: 'mug',
       row: job.row,

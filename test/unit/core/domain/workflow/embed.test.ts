@@ -6,6 +6,7 @@ import { type JsonObject, parseJson, writeJson } from '../../../../../core/contr
 import { convertWorkflow } from '../../../../../core/domain/workflow/convert.ts'
 import { withValues } from '../../../../../core/domain/workflow/embed.ts'
 import { readWorkflow } from '../../../../../core/domain/workflow/read.ts'
+import { expandChoices } from '../../../../../core/domain/workflow/text.ts'
 import { definitions } from '../../../../kit/definitions.ts'
 
 const promptOf = (workflow: unknown) =>
@@ -74,6 +75,38 @@ test('values of a subgraph land on its instance, or inside where the instance ke
     const made = withValues(workflow(values) as never, definitions, job)
     expect(promptOf(made)['2:5']!.inputs.filename_prefix).toBe('new')
   }
+})
+
+test('braces that were sent stand for themselves where the editor would choose, and are kept as typed on request', () => {
+  const text = 'a {b|c} \\| d'
+  const subgraph = {
+    id: 'S',
+    nodes: [{ id: 5, type: 'CLIPTextEncode', widgets_values: ['inside'] }],
+    links: [],
+  }
+  const workflow = {
+    nodes: [
+      { id: 1, type: 'CLIPTextEncode', widgets_values: ['a'] },
+      { id: 2, type: 'S', widgets_values: [] },
+      { id: 3, type: 'SaveImage', widgets_values: ['a'] },
+    ],
+    links: [],
+    definitions: { subgraphs: [subgraph] },
+  }
+  const job = changed(promptOf(workflow), { '1': { text }, '2:5': { text }, '3': { filename_prefix: text } })
+  const valuesIn = (made: unknown) => {
+    const { nodes, definitions } = made as typeof workflow
+    return [...nodes, ...definitions.subgraphs[0]!.nodes].map(({ widgets_values }) => widgets_values[0])
+  }
+  const made = withValues(workflow as never, definitions, job)
+  expect(valuesIn(made)).toEqual(['a \\{b|c\\} \\\\| d', undefined, text, text])
+  expect(expandChoices(String(valuesIn(made)[0]), () => 0)).toBe(text)
+  expect(valuesIn(withValues(workflow as never, definitions, job, { asTyped: true }))).toEqual([
+    text,
+    undefined,
+    text,
+    text,
+  ])
 })
 
 const pairs = path.resolve(import.meta.dirname, '../../../../../../shared/corpus/workflow-pairs')
