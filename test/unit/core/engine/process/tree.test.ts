@@ -15,6 +15,7 @@ import {
   systemOf,
   treeOf,
 } from '../../../../../core/engine/process/tree.ts'
+import { alive } from '../../../../kit/alive.ts'
 import { eventually } from '../../../../kit/eventually.ts'
 import { tempDir } from '../../../../kit/temp-dir.ts'
 
@@ -124,15 +125,6 @@ function stubborn() {
   })
   return { child, mark, pids, settled: () => eventually(() => pids().length === 3) }
 }
-const alive = (pid: number) => {
-  try {
-    process.kill(pid, 0)
-    return !/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
-  } catch {
-    return false
-  }
-}
-
 test.runIf(process.platform === 'linux')(
   'a process that ignores signals ends with its children, one of which broke away',
   async () => {
