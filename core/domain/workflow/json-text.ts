@@ -23,7 +23,15 @@ export function parseForeignJson(name: string, text: string): Json {
   return value
 }
 
-const trim = (text: string) => text.replace(/^[\s\0\uFEFF]+/, '').replace(/[\s\0]+$/, '')
+/** By hand: a pattern looks at a long run of spaces once for each of them. */
+function trim(text: string): string {
+  const isSpace = (at: number) => text.charCodeAt(at) <= 0x20 || /[\s\uFEFF]/.test(text[at]!)
+  let start = 0
+  let end = text.length
+  while (start < end && isSpace(start)) start++
+  while (end > start && isSpace(end - 1)) end--
+  return text.slice(start, end)
+}
 
 function parseOnce(name: string, text: string, isRepaired = false): Json {
   const { depth, tokens, repeated } = scan(text)

@@ -101,7 +101,7 @@ function readFrame(id: string, data: Uint8Array, texts: Texts) {
   const say = (bytes: Uint8Array) =>
     encoding === 2 ? new TextDecoder('utf-16be').decode(bytes) : wide ? utf16Of(bytes) : textOf(bytes)
   const key = say(data.subarray(from, end))
-  const value = say(data.subarray(end + (wide ? 2 : 1))).replace(/\0+$/, '')
+  const value = say(data.subarray(end + (wide ? 2 : 1))).replace(/(?<!\0)\0+$/, '')
   if (isOwn) texts.put(key, value)
   else if (key !== '') texts.putLoose(key, value)
   else texts.putLoose('comment', value)

@@ -23,7 +23,8 @@ export function utf16Of(bytes: Uint8Array): string {
   for (let at = 0; at < Math.min(bytes.length, 8192); at++) if (bytes[at] === 0) zeros += at % 2 === 0 ? 1 : -1
   return decode(zeros > 0 ? 'utf-16be' : 'utf-16le', bytes)
 }
-const decode = (encoding: string, bytes: Uint8Array) => new TextDecoder(encoding).decode(bytes).replace(/\0+$/, '')
+const decode = (encoding: string, bytes: Uint8Array) =>
+  new TextDecoder(encoding).decode(bytes).replace(/(?<!\0)\0+$/, '')
 
 /** A program writes a few; a model's training, some dozens. */
 const MOST_TEXTS = 1000

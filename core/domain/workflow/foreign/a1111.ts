@@ -56,7 +56,10 @@ const maxTextLength = 120_000
 /** A text of `parameters`; null: it is none. */
 export function parseA1111(text: string): Described | null {
   if (text.length > maxTextLength) return null
-  const lines = text.replaceAll('\r\n', '\n').replace(/\0+$/, '').split('\n')
+  const lines = text
+    .replaceAll('\r\n', '\n')
+    .replace(/(?<!\0)\0+$/, '')
+    .split('\n')
   const last = lines.findLastIndex((line) => /^\s*Steps: *\d/.test(line) && /, *[A-Z][\w ]*: */.test(line))
   if (last < 0) return null
   const words = `\n${lines.slice(0, last).join('\n')}`
@@ -70,7 +73,7 @@ export function parseA1111(text: string): Described | null {
 
 /** `Key: value, Key: "quoted, value", Key: {json}`; a comma within a value is one no key follows. */
 function* readOptions(text: string): Generator<[string, string]> {
-  const key = /\s*([A-Za-z_][\w \-/+.()]{0,60}?):\s?/y
+  const key = /\s{0,20}([A-Za-z_][\w \-/+.()]{0,60}?):\s?/y
   for (let at = 0; at < text.length; ) {
     key.lastIndex = at
     const match = key.exec(text)
@@ -104,7 +107,7 @@ function endOfValue(text: string, start: number): number {
       else if (!quoted && (letter === '}' || letter === ']') && --depth === 0) break
     }
   }
-  const next = /[,\n](?=\s*[A-Za-z_][\w \-/+.()]{0,60}:|\s*$)/g
+  const next = /[,\n](?=\s{0,20}[A-Za-z_][\w \-/+.()]{0,60}:|\s{0,20}$)/g
   next.lastIndex = at
   return next.exec(text)?.index ?? text.length
 }

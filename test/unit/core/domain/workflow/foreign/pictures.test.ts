@@ -278,6 +278,10 @@ test.each([
   ['many parts', 'a AND '.repeat(16_000)],
   ['many chunks', 'a BREAK '.repeat(12_000)],
   ['commas', ','.repeat(100_000)],
+  ['line ends', `${'\n'.repeat(80_000)}!`],
+  ['spaces after commas', `${', '.repeat(20_000)}${' '.repeat(50_000)}!`],
+  ['quotes', '"'.repeat(100_000)],
+  ['keys', 'a: b, '.repeat(15_000)],
   ['backslashes', '\\'.repeat(100_000)],
 ])('%s: read in under a second', (_, text) => {
   const took = stopwatch()
