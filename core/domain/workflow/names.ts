@@ -256,7 +256,7 @@ function labelOf(
   return typeof display === 'string' && display !== '' ? display : humanised(input)
 }
 /** "Boolean (Enable Lightning LoRA)" → "Enable Lightning LoRA". */
-export const switchTitle = (title: string) => /^[A-Za-z ]+\s*[(（](.+)[)）]$/.exec(title)?.[1]?.trim() ?? title
+export const switchTitle = (title: string) => /^[A-Za-z ]+[(（](.+)[)）]$/.exec(title)?.[1]?.trim() ?? title
 
 const humanised = (input: string) => {
   const words = input.replace(/[_.]+/g, ' ').trim()

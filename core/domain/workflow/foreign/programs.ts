@@ -585,10 +585,9 @@ const pixelMethod = (name: string) =>
 
 /** InvokeAI before metadata was JSON: `"a cat [dog]" -s 50 -S 123 -W 512 -H 512 -C 7.5 -A k_lms`. */
 export function readDream(line: string): Understood | null {
-  const [, quoted, rest] =
-    /^\s*(?:dream>\s*)?"((?:[^"\\]|\\.){0,20000})"((?:\s+-{1,2}\w[^"]{0,2000})+)$/.exec(line.slice(0, 24_000)) ?? []
+  const [, quoted, rest] = /^\s*(?:dream>\s*)?"((?:[^"\\]|\\.)*)"(\s+-[^"]*)$/s.exec(line.slice(0, 24_000)) ?? []
   if (quoted === undefined || rest === undefined) return null
-  const option = (flag: string) => new RegExp(`\\s-${flag}\\s*([^\\s]+)`).exec(rest)?.[1]
+  const option = (flag: string) => new RegExp(`\\s-${flag} {0,4}([^\\s]+)`).exec(rest)?.[1]
   const steps = option('s')
   const sampler = option('A')
   if (steps === undefined || sampler === undefined) return null

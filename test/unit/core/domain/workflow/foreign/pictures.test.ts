@@ -281,6 +281,7 @@ test.each([
   ['line ends', `${'\n'.repeat(80_000)}!`],
   ['spaces after commas', `${', '.repeat(20_000)}${' '.repeat(50_000)}!`],
   ['quotes', '"'.repeat(100_000)],
+  ['flags', `"a"${' -s 1'.repeat(4_000)} "`],
   ['keys', 'a: b, '.repeat(15_000)],
   ['backslashes', '\\'.repeat(100_000)],
 ])('%s: read in under a second', (_, text) => {
@@ -292,6 +293,7 @@ test.each([
   try {
     readWorkflow('a.png', {
       parameters: `a\n${settings(`, X: ${text}`)}`,
+      Dream: text,
       invokeai_metadata: JSON.stringify({ app_version: '1', positive_prompt: text }),
       Comment: JSON.stringify({ prompt: text, uc: '', sampler: 'k_euler' }),
     })
