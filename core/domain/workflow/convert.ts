@@ -1,10 +1,11 @@
 import { isLink, type ObjectInfo, type Prompt, type PromptNode } from '../../contract/comfyui.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
 import type { Problem } from '../../contract/workflow.ts'
+import { broadcast } from './broadcast.ts'
 import { unaccounted } from './conservation.ts'
 import { definitionOf, inputNamed, inputsOf, isWidget, widgetTypeOf } from './definitions.ts'
 import { type EditorInput, readEditor } from './editor.ts'
-import { type Flat, type FlatNode, flatten, pathOf, promotedTo, type Source, sourceOf } from './flatten.ts'
+import { type Flat, type FlatNode, flatten, promotedTo, type Source, sourceOf } from './flatten.ts'
 import { problem } from './problems.ts'
 import type { ReadWorkflow } from './read.ts'
 import { isEmpty, type PlacedWidget, turned } from './widgets.ts'
@@ -64,8 +65,9 @@ function convertFlat(flat: Flat): { prompt: Prompt; problems: Problem[] } {
   return { prompt, problems: [...flat.problems, ...problems] }
 }
 
-const byPath = (one: FlatNode, other: FlatNode) => one.id.localeCompare(other.id, 'en', { numeric: true })
-const titleOf = ({ node, definition }: FlatNode) => node.title ?? (definition?.display_name || node.type)
+const { compare } = new Intl.Collator('en', { numeric: true })
+const byPath = (one: FlatNode, other: FlatNode) => compare(one.id, other.id)
+export const titleOf = ({ node, definition }: FlatNode) => node.title ?? (definition?.display_name || node.type)
 
 /** The value of a widget: the one an instance around it gives, else the node's own. */
 const widgetValue = (one: FlatNode, widget: PlacedWidget): Json =>
@@ -173,86 +175,6 @@ function connect(
       return []
   }
 }
-
-/** Packs that connect by type what has no line in the picture: followed where only one answer is possible. */
-function broadcast(flat: Flat, nodes: FlatNode[], prompt: Prompt, memo: Map<string, Source>): Problem[] {
-  const problems: Problem[] = []
-  const offers: {
-    source: Source & { is: 'link' }
-    type: string
-    role: string
-    context: unknown
-    title: string
-    id: string
-  }[] = []
-  for (const { node, context } of flat.broadcasters) {
-    const title = node.title ?? node.type
-    const at = { node: pathOf(context, node), classType: node.type }
-    const unclear = (reason: string) => problems.push(problem('loss', 'use-everywhere-unclear', { title, reason }, at))
-    const restricted = node.type === 'Anything Everywhere?' || hasRestriction(node.properties.ue_properties)
-    if (node.type === 'Seed Everywhere') unclear('it gives seeds to widgets')
-    else if (restricted) unclear('it is restricted by patterns')
-    else {
-      for (const input of node.inputs) {
-        const source = sourceOf(context, node, input, flat, memo)
-        if (source.is !== 'link') continue
-        const link = context.graph.links.get(input.link ?? '')
-        const type = [source.type, link?.type, input.type].find(
-          (one) => typeof one === 'string' && one !== '*' && one !== '',
-        )
-        if (typeof type !== 'string') unclear('the type of what it sends is not known')
-        else {
-          const role = node.type === 'Prompts Everywhere' ? input.name.replace(/[^a-z]/gi, '') : ''
-          offers.push({ source, type, role, context, title, id: at.node })
-        }
-      }
-    }
-  }
-  if (offers.length === 0) return problems
-  const filled = new Map<string, string[]>()
-  for (const one of nodes) {
-    const { inputs } = prompt[one.id]!
-    for (const input of one.node.inputs) {
-      if (input.link !== null || input.widget !== null || Object.hasOwn(inputs, input.name)) continue
-      const fitting = offers.filter(
-        ({ type, role, context }) =>
-          context === one.context &&
-          type === input.type &&
-          (role === '' || input.name.toLowerCase().startsWith(role.toLowerCase())),
-      )
-      const sources = new Set(fitting.map(({ source }) => `${source.id} ${source.slot}`))
-      const [offer] = fitting
-      if (!offer || offer.source.id === one.id) continue
-      if (sources.size > 1) {
-        const facts = {
-          title: offer.title,
-          reason: `several nodes offer ${offer.type} to ${input.name} of ${titleOf(one)}`,
-        }
-        problems.push(
-          problem('loss', 'use-everywhere-unclear', facts, {
-            node: one.id,
-            classType: one.node.type,
-            input: input.name,
-          }),
-        )
-        continue
-      }
-      inputs[input.name] = [offer.source.id, offer.source.slot]
-      const key = `${offer.id}\0${offer.title}`
-      filled.set(key, [...(filled.get(key) ?? []), `${titleOf(one)}.${input.name}`])
-    }
-  }
-  for (const [key, names] of filled) {
-    const [node = '', title = ''] = key.split('\0')
-    problems.push(problem('warning', 'use-everywhere', { title, inputs: names.join(', ') }, { node }))
-  }
-  return problems
-}
-const hasRestriction = (properties: Json | undefined) =>
-  isJsonObject(properties) &&
-  Object.entries(properties).some(
-    ([key, value]) => /regex/i.test(key) && typeof value === 'string' && value !== '' && value !== '.*',
-  )
 
 /** Links must name nodes that are in the prompt. */
 function dropDanglingLinks(prompt: Prompt, nodes: FlatNode[]): Problem[] {

@@ -69,8 +69,25 @@ interface Host {
 
 export type Virtual = 'drop' | 'reroute' | 'primitive' | 'set' | 'get' | 'broadcast' | 'subgraph'
 
-const dropped =
-  /^(Note|MarkdownNote|(Label|Bookmark|Fast Groups Muter|Fast Groups Bypasser|Fast Muter|Fast Bypasser|Node Collector|Mute \/ Bypass Repeater|Mute \/ Bypass Relay|Random Unmuter|Fast Actions Button) \(rgthree\))$/
+/** Nodes that packs draw for people only, and that switch other nodes, which the file then has switched. */
+const dropped = new Set([
+  ...['Note', 'MarkdownNote', 'Note Plus (mtb)', 'easy bookmark'],
+  ...[
+    ...[
+      'Label',
+      'Bookmark',
+      'Fast Groups Muter',
+      'Fast Groups Bypasser',
+      'Fast Muter',
+      'Fast Node Muter',
+      'Fast Bypasser',
+    ],
+    ...['Node Collector', 'Node Combiner', 'Mute / Bypass Repeater', 'Mute / Bypass Relay', 'Random Unmuter'],
+    'Fast Actions Button',
+  ].map((name) => `${name} (rgthree)`),
+])
+const setter = /^(easy )?setNode( \[\w+\])?$/i
+const getter = /^(easy )?getNode( \[\w+\])?$/i
 const broadcasts = /^(Anything Everywhere[3?]?|Prompts Everywhere|Seed Everywhere)$/
 
 /** What a node is to the editor alone; null: the server runs it. */
@@ -81,12 +98,12 @@ export function virtualOf(
   const { type } = node
   if (document.subgraphs.has(type)) return 'subgraph'
   if (definitionOf(definitions, type)) return null
-  if (dropped.test(type)) return 'drop'
+  if (dropped.has(type)) return 'drop'
   if (type === 'Reroute' || type === 'Reroute (rgthree)') return 'reroute'
   if (type === 'PrimitiveNode') return 'primitive'
-  if (/^(easy )?setNode$/i.test(type)) return 'set'
-  if (/^(easy )?getNode$/i.test(type)) return 'get'
-  if (broadcasts.test(type)) return 'broadcast'
+  if (setter.test(type)) return 'set'
+  if (getter.test(type)) return 'get'
+  if (broadcasts.test(type) && type !== 'Seed Everywhere') return 'broadcast'
   return groupNameOf(type) === null ? null : 'subgraph'
 }
 
@@ -113,11 +130,11 @@ export function flatten(document: EditorDocument, definitions: ObjectInfo, maxNo
       // A muted or bypassed instance inside a subgraph keeps its nodes: the editor asks for the mode at the root only.
       const kept = virtual === 'subgraph' && context.host !== null
       if ((node.mode === muted || node.mode === bypassed) && !kept) continue
+      // Where the pack is installed, the server runs its nodes as well.
+      if (broadcasts.test(node.type)) flat.broadcasters.push({ node, context })
       if (virtual === 'subgraph') {
         const inside = enter(context, node, flat)
         if (inside) waiting.push(inside)
-      } else if (virtual === 'broadcast') {
-        flat.broadcasters.push({ node, context })
       } else if (virtual === null) {
         const definition = definitionOf(definitions, node.type)
         const id = pathOf(context, node)
@@ -360,7 +377,7 @@ function indexOf(graph: EditorGraph): GraphIndex {
     if (first === id || !index.toOutput.has(link.toSlot)) index.toOutput.set(link.toSlot, link)
   }
   for (const node of graph.nodes.values()) {
-    if (!/^(easy )?setNode$/i.test(node.type)) continue
+    if (!setter.test(node.type)) continue
     const name = variableOf(node)
     if (name !== null && !index.sets.has(name)) index.sets.set(name, node)
   }
