@@ -329,3 +329,37 @@ test('rows removed from the table come back by the undo that is offered', async 
   const cells = await page.getByRole('gridcell').allTextContents()
   expect(cells.filter(Boolean)).toEqual(['one', 'two', 'three'])
 })
+
+test('what made a picture opens in the editor of its ComfyUI; where there is none, it says what to do', async () => {
+  const { page, client, context, submit, ended, batchId } = await gallery()
+  const { rows } = await client.call('artifact.page', { batchId })
+  await go(page, `/gallery?batch=${batchId}&open=${rows[0]!.id}`)
+  await page.getByRole('dialog').getByRole('button', { name: 'Open in ComfyUI' }).click()
+  await page.getByText('the rehearsal has no editor').first().waitFor()
+  await page.getByText('Add a ComfyUI under Workers').first().waitFor()
+  const server = new RehearsalServer({ dir: tempDir() })
+  await server.start()
+  try {
+    const { id } = await client.call('worker.add', { url: server.url, name: 'desk' })
+    const made = await submit({ workers: [id], sets: { '1.width': 80 } })
+    await ended(made.batchId)
+    const [job] = (await client.call('job.page', { batchId: made.batchId })).rows
+    await go(page, `/queue?batch=${made.batchId}&job=${job!.id}`)
+    const opened = context.waitForEvent('page')
+    await page.getByRole('complementary', { name: 'Job' }).getByRole('button', { name: 'Open in ComfyUI' }).click()
+    const editor = await opened
+    await editor.waitForURL(/\/\?nightshift=/)
+    expect(new URL(editor.url()).port).not.toBe(new URL(page.url()).port)
+    const file = await editor.evaluate(
+      async () =>
+        (await (await fetch(`/nightshift/file/${new URLSearchParams(location.search).get('nightshift')}`)).json()) as {
+          json: string
+        },
+    )
+    expect(JSON.parse(file.json)).toMatchObject({ nodes: [{ type: 'EmptyImage', widgets_values: [80, 48, 1, 0] }, {}] })
+    await page.getByText('Opened in the editor of desk').first().waitFor()
+    await editor.close()
+  } finally {
+    await server.stop()
+  }
+})
