@@ -58,9 +58,14 @@ export interface Flat {
   broadcasters: { node: EditorNode; context: Context }[]
   definitions: ObjectInfo
   document: EditorDocument
-  /** The widgets of instances, worked out once. */
+  /** The widgets of instances, and those their subgraphs show, worked out once. */
   hosts: Map<EditorNode, Host>
+  shown: Map<EditorGraph, (WidgetBehind | null)[]>
+  /** How many instances inside each other are being looked into. */
+  depth: number
 }
+/** The editor follows a widget through so many subgraphs. */
+const maxDepth = 100
 /** An instance of a subgraph as a node: the values it has for what is inside. */
 interface Host {
   given: Map<number, GivenValue>
@@ -116,7 +121,8 @@ export const pathOf = (context: Context, node: EditorNode) =>
  * @throws AppError 'import.too-many-nodes': subgraphs in subgraphs multiply
  */
 export function flatten(document: EditorDocument, definitions: ObjectInfo, maxNodes = 50_000): Flat {
-  const flat: Flat = { nodes: [], problems: [], broadcasters: [], definitions, document, hosts: new Map() }
+  const memo = { hosts: new Map(), shown: new Map(), depth: 0 }
+  const flat: Flat = { nodes: [], problems: [], broadcasters: [], definitions, document, ...memo }
   const nobody = { given: new Map(), promoted: new Map() }
   const root: Context = { graph: document.root, path: '', host: null, ...nobody, inside: new Map() }
   const waiting: Context[] = [root]
@@ -194,7 +200,7 @@ function hostOf(node: EditorNode, graph: EditorGraph, flat: Flat): Host {
   if (known) return known
   const host: Host = { given: new Map(), promoted: new Map() }
   flat.hosts.set(node, host) // before looking inside: a subgraph may hold itself
-  const sources = graph.inputs.map((_, slot) => widgetBehind(graph, slot, flat))
+  const sources = widgetsShown(graph, flat)
   const values = Array.isArray(node.raw.widgets_values) ? node.raw.widgets_values : []
   const named = isJsonObject(node.raw.widgets_values_named) ? node.raw.widgets_values_named : {}
   const saved = quarantined(node)
@@ -295,6 +301,15 @@ function inputsAsShown(node: EditorNode, flat: Flat): EditorInput[] {
   ]
 }
 
+function widgetsShown(graph: EditorGraph, flat: Flat): (WidgetBehind | null)[] {
+  const known = flat.shown.get(graph)
+  if (known || flat.depth >= maxDepth) return known ?? []
+  flat.depth++
+  const shown = graph.inputs.map((_, slot) => widgetBehind(graph, slot, flat))
+  flat.depth--
+  flat.shown.set(graph, shown)
+  return shown
+}
 interface WidgetBehind {
   node: string
   widget: string
@@ -322,7 +337,7 @@ function widgetMeant(node: EditorNode, widget: string, flat: Flat): string {
   const name = widget.replace(/^(\s*\d+\s*:\s*)+/, '')
   const inside = flat.document.subgraphs.get(node.type)
   if (!inside || inside.inputs.some((input) => input.name === widget)) return inside ? widget : name
-  const slot = inside.inputs.findIndex((_, index) => widgetBehind(inside, index, flat)?.widget === name)
+  const slot = widgetsShown(inside, flat).findIndex((shown) => shown?.widget === name)
   return inside.inputs[slot]?.name ?? name
 }
 

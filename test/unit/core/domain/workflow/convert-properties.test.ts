@@ -471,3 +471,26 @@ function plain(graph: Graph, path: string, name: string): boolean {
   const leaving = from.inside.links.find((one) => one.to === OUT && one.toSlot === slot)
   return from.inside.nodes.find((node) => node.id === leaving?.from)?.mode === 0
 }
+
+test('a widget shown through thousands of subgraphs ends', () => {
+  const levels = 5000
+  const subgraphs = Array.from({ length: levels }, (_, level) => ({
+    id: `L${level}`,
+    inputs: [{ name: 'width', type: 'INT' }],
+    nodes: [
+      {
+        id: level + 10,
+        type: level + 1 < levels ? `L${level + 1}` : 'EmptyImage',
+        inputs: [{ name: 'width', type: 'INT', link: 1, widget: { name: 'width' } }],
+        widgets_values: [64, 8, 1, 0],
+      },
+    ],
+    links: [{ id: 1, origin_id: -10, origin_slot: 0, target_id: level + 10, target_slot: 0 }],
+  }))
+  const { prompt } = convert({
+    nodes: [{ id: 1, type: 'L0', widgets_values: [640] }],
+    links: [],
+    definitions: { subgraphs },
+  })
+  expect(Object.keys(prompt)).toHaveLength(1)
+})
