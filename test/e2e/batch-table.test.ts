@@ -8,7 +8,7 @@ import { eventually } from '../kit/eventually.ts'
 import { promptFile } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 import { workbook } from '../kit/workbook.ts'
-import { choose, drop, go, openScreens, paste } from './kit.ts'
+import { barriers, choose, drop, go, openScreens, paste } from './kit.ts'
 
 /** The batch page of the sample, or of `prompt`; the queue is paused, so that what is queued can be looked at. */
 async function openBatch(prompt?: Prompt, options?: Parameters<typeof openScreens>[0]) {
@@ -113,6 +113,8 @@ test('what a table says of itself is said in the person’s language', async () 
   await drop(page, [{ name: 'rows.csv', mediaType: 'text/csv', bytes: Buffer.from(csv) }])
   await page.getByText('1 个空行').waitFor()
   await page.getByText('第 2 行').first().waitFor()
+  await page.emulateMedia({ reducedMotion: 'reduce' })
+  expect(await barriers(page)).toEqual([])
 })
 
 test('a column’s parameter is guessed, shown and changed; one parameter is filled by one column', async () => {
