@@ -12,9 +12,8 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { parseArgs, styleText } from 'node:util'
 import type { ObjectInfo, Prompt } from '../../core/contract/comfyui.ts'
-import { isJsonObject, type JsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
+import { isJsonObject, type Json, type JsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
 import { convertWorkflow } from '../../core/domain/workflow/convert.ts'
-import { readWorkflow } from '../../core/domain/workflow/read.ts'
 import { differencesBetween, madeAnew, titlesThatDiffer, without } from './compare.ts'
 import { declareMissing, nodesOf } from './declare.ts'
 import { Editor, type EditorExport } from './editor.ts'
@@ -97,7 +96,7 @@ function workflowsIn(dir: string): { found: Found[]; others: string[] } {
   for (const file of files) {
     const name = path.relative(dir, file).replace(/\.json$/, '')
     const text = readFileSync(file, 'utf8')
-    const workflow = editorIn(name, text)
+    const workflow = editorIn(text)
     if (!workflow) others.push(name)
     else found.push({ name, workflow, sha256: createHash('sha256').update(text).digest('hex') })
   }
@@ -121,17 +120,30 @@ async function everyClass(): Promise<Found[]> {
 }
 
 /** The editor's graph in a file; null: an index, a list of options. */
-function editorIn(name: string, text: string): JsonObject | null {
-  const value = parseJson(text)
+function editorIn(text: string): JsonObject | null {
+  let value: Json
+  try {
+    value = parseJson(text)
+  } catch {
+    return null
+  }
   const holder = isJsonObject(value) && isJsonObject(value.workflow) ? value.workflow : value
-  if (!isJsonObject(holder) || !Array.isArray(holder.nodes)) return null
-  return readWorkflow(name, { json: writeJson(holder) }).editor
+  return isJsonObject(holder) && Array.isArray(holder.nodes) ? holder : null
+}
+
+/** Our prompt; a workflow that is refused altogether has none, and says why. */
+function convert(workflow: JsonObject, definitions: ObjectInfo) {
+  try {
+    const { prompt, problems } = convertWorkflow({ format: 'editor-0.4', editor: workflow, prompt: null }, definitions)
+    return { prompt, refused: problems.filter(({ kind }) => kind === 'loss').map(({ message }) => message) }
+  } catch (cause) {
+    return { prompt: {}, refused: [cause instanceof Error ? cause.message : String(cause)] }
+  }
 }
 
 async function judge(one: Found, definitions: ObjectInfo): Promise<Result> {
   const { name, workflow } = one
-  const { prompt, problems } = convertWorkflow({ format: 'editor-0.4', editor: workflow, prompt: null }, definitions)
-  const refused = problems.filter(({ kind }) => kind === 'loss').map(({ message }) => message)
+  const { prompt, refused } = convert(workflow, definitions)
   const about = { name, features: featuresOf(workflow, definitions), nodes: Object.keys(prompt).length, refused }
   const compare = (exported: EditorExport): Result => {
     const nothing = { ...about, titles: [], differences: [] }
