@@ -335,7 +335,7 @@ export const errors = {
     remedy: 'Start without custom nodes; then enable them one by one to find it.',
   },
   'engine.port-taken': {
-    message: 'Port {port} is used by another program ({holder}).',
+    message: 'Port {port} is used by another program{holder}.',
     remedy: 'Let Nightshift choose a free port, or end that program.',
   },
   'engine.torch-without-cuda': {

@@ -90,7 +90,7 @@ const machineCauses: Cause[] = [
     code: 'engine.port-taken',
     pattern:
       /Port (\d+) is already in use|(?:Errno (?:98|48|10048)|WinError 10048)[\s\S]*?, (\d+)\)?|address already in use/i,
-    facts: ([, a, b], _, { port }) => ({ port: Number(a ?? b ?? port), holder: '?' }),
+    facts: ([, a, b], _, { port }) => ({ port: Number(a ?? b ?? port), holder: '' }),
     mayPass: true,
   },
   {

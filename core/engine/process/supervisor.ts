@@ -287,12 +287,12 @@ export class Supervisor {
     const { port: fixed, taken } = this.#options
     if (fixed !== null) {
       if (await isFree(fixed)) return this.#keepPort(fixed)
-      throw await this.#withHolder(new AppError('engine.port-taken', { port: fixed, holder: '?' }))
+      throw await this.#withHolder(new AppError('engine.port-taken', { port: fixed, holder: '' }))
     }
     const others = taken?.() ?? new Set<number>()
     if (this.#port !== null && !others.has(this.#port) && (await isFree(this.#port))) return this.#port
     const port = await freePort(FIRST_PORT, others)
-    if (port === null) throw new AppError('engine.port-taken', { port: FIRST_PORT, holder: '?' })
+    if (port === null) throw new AppError('engine.port-taken', { port: FIRST_PORT, holder: '' })
     return this.#keepPort(port)
   }
   #keepPort(port: number) {
@@ -306,7 +306,7 @@ export class Supervisor {
     const [pid] = (await listenersOn(Number(failure.facts.port))) ?? []
     return pid === undefined
       ? failure
-      : new AppError('engine.port-taken', { ...failure.facts, holder: `process ${pid}` })
+      : new AppError('engine.port-taken', { ...failure.facts, holder: ` (PID ${pid})` })
   }
 
   // ---- asking it ----

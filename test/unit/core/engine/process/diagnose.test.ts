@@ -19,8 +19,8 @@ test.each<[log: string, exitCode: number, phase: Ended['phase'], code: string, f
   ['0.33.0-torch-without-cuda', 1, 'devices', 'engine.torch-without-cuda', {}],
   ['0.33.0-missing-module', 1, 'launching', 'engine.missing-module', { module: 'sqlalchemy' }],
   ['0.33.0-bad-flag', 2, 'launching', 'engine.bad-flag', { flags: '--no-such-flag' }],
-  ['0.33.0-port-taken', 1, 'listening', 'engine.port-taken', { port: 8392, holder: '?' }],
-  ['0.3.64-port-taken', 1, 'listening', 'engine.port-taken', { port: 8393, holder: '?' }],
+  ['0.33.0-port-taken', 1, 'listening', 'engine.port-taken', { port: 8392, holder: '' }],
+  ['0.3.64-port-taken', 1, 'listening', 'engine.port-taken', { port: 8393, holder: '' }],
   ['0.33.0-node-exits', 3, 'nodes', 'engine.nodes-ended-it', { exitCode: 3 }],
   [
     '0.33.0-node-crashes',

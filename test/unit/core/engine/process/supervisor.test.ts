@@ -116,7 +116,7 @@ test('a port that another program has is left to it, and the program is named', 
   const { server, port } = await foreign()
   const kit = supervise([], { port })
   await expect(kit.supervisor.start()).rejects.toMatchObject({
-    failure: { code: 'engine.port-taken', facts: { port, holder: `process ${process.pid}` } },
+    failure: { code: 'engine.port-taken', facts: { port, holder: ` (PID ${process.pid})` } },
   })
   expect(kit.started()).toEqual([])
   expect(server.listening).toBe(true)
