@@ -12,6 +12,8 @@ export interface Result {
   /** Losses our conversion tells of, for which it would not run. */
   refused: string[]
   error?: string
+  /** How what differs differs. */
+  note?: string
 }
 export interface Collection {
   name: string
@@ -125,7 +127,9 @@ function chapter({ name, results, others }: Collection): string {
   const refused = results.filter((one) => one.refused.length > 0)
   const parts = [
     `\n## ${name}\n`,
-    differing.length > 0 ? `Differing:\n\n${listed(differing, (one) => one.differences.join('; '))}\n` : '',
+    differing.length > 0
+      ? `Differing:\n\n${listed(differing, ({ note, differences }) => note ?? differences.join('; '))}\n`
+      : '',
     not.length > 0 ? `Not exportable:\n\n${listed(not, ({ error = '' }) => error.split('\n')[0] ?? '')}\n` : '',
     refused.length > 0 ? `Refused:\n\n${listed(refused, (one) => one.refused.join(' '))}\n` : '',
     `<details><summary>Equal: ${equal.length}</summary>\n\n${equal.map((one) => one.name).join(', ')}\n\n</details>\n`,

@@ -135,7 +135,12 @@ export function flatten(document: EditorDocument, definitions: ObjectInfo, maxNo
       const virtual = virtualOf(node, flat)
       // A muted or bypassed instance inside a subgraph keeps its nodes: the editor asks for the mode at the root only.
       const kept = virtual === 'subgraph' && context.host !== null
-      if ((node.mode === muted || node.mode === bypassed) && !kept) continue
+      const off = node.mode === muted || node.mode === bypassed
+      if (off && !kept) continue
+      if (off) {
+        const at = { node: pathOf(context, node), classType: node.type }
+        flat.problems.push(problem('warning', 'muted-inside', { title: node.title ?? node.type }, at))
+      }
       // Where the pack is installed, the server runs its nodes as well.
       if (broadcasts.test(node.type)) flat.broadcasters.push({ node, context })
       if (virtual === 'subgraph') {

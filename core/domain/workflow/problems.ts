@@ -42,6 +42,7 @@ const sentences = {
   'unknown-input': '{title} has no input {input} any more, so its connection is lost.',
   'primitive-not-a-widget': 'The primitive connected to {input} of {title} has no effect there.',
   'group-node': 'The group node {title} cannot be taken apart: {reason}.',
+  'muted-inside': '{title} is muted or bypassed inside a subgraph; ComfyUI runs what is in it all the same.',
   'subgraph-missing': 'The subgraph of {title} is not in the file.',
   'subgraph-recursive': 'The subgraph {title} contains itself.',
   'use-everywhere': '{title} broadcasts to unconnected inputs; its connections were filled in: {inputs}.',
