@@ -19,7 +19,7 @@ const sentences = {
   'foreign-tags': 'These tags of {program} mean nothing to ComfyUI and were left out: {tags}.',
   'foreign-sampler': 'ComfyUI has no sampler like {sampler}; {used} comes nearest.',
   'foreign-files-guessed': '{program} names models without their file endings; looked for are: {files}.',
-  'foreign-no-model': '{program} does not say which model it used: choose one.',
+  'foreign-no-model': '{title}: {program} does not say which file it used; choose one.',
   'foreign-needs-image': '{program} started from a picture that is not in the file: choose it.',
   'foreign-part-missing': '{part} of {program} is not brought over ({details}).',
   'foreign-settings-unused': 'Settings of {program} without a place here: {settings}.',

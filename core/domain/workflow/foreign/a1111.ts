@@ -56,11 +56,8 @@ const maxTextLength = 120_000
 /** A text of `parameters`; null: it is none. */
 export function parseA1111(text: string): Described | null {
   if (text.length > maxTextLength) return null
-  const lines = text
-    .replaceAll('\r\n', '\n')
-    .replace(/(?<!\0)\0+$/, '')
-    .split('\n')
-  const last = lines.findLastIndex((line) => /^\s*Steps: *\d/.test(line) && /, *[A-Z][\w ]*: */.test(line))
+  const lines = inLines(text.replaceAll('\r\n', '\n').replace(/(?<!\0)\0+$/, '')).split('\n')
+  const last = lines.findLastIndex((line) => isSettings.test(line))
   if (last < 0) return null
   const words = `\n${lines.slice(0, last).join('\n')}`
   const cut = words.lastIndexOf('\nNegative prompt:')
@@ -69,6 +66,18 @@ export function parseA1111(text: string): Described | null {
   // Templates of dynamic prompts follow on lines of their own; what was drawn from them stands above.
   const rest = lines.slice(last).filter((line) => !/^\s*(Negative )?Template:/.test(line))
   return { positive: positive.trim(), negative: negative.trim(), options: new Options(readOptions(rest.join('\n'))) }
+}
+const isSettings = /^\s*Steps: *\d{1,6} {0,8}, *[A-Z][\w ]{0,60}: */
+
+/** Pages that show a picture's text often put it on one line. */
+function inLines(text: string): string {
+  if (text.split('\n').some((line) => isSettings.test(line))) return text
+  const at = [...text.matchAll(/[\s.,;]Steps: {0,8}\d{1,6} {0,8}, {0,8}[A-Z][\w ]{0,60}: /g)].at(-1)?.index
+  if (at === undefined) return text
+  const words = text.slice(0, at + 1)
+  const negative = words.lastIndexOf(' Negative prompt:')
+  const split = negative < 0 ? words : `${words.slice(0, negative)}\n${words.slice(negative + 1)}`
+  return `${split}\n${text.slice(at + 1)}`
 }
 
 /** `Key: value, Key: "quoted, value", Key: {json}`; a comma within a value is one no key follows. */
@@ -195,8 +204,9 @@ export function settingsOf(described: Described, program?: string): { settings: 
   const named =
     options.take('model', 'base model', 'sd_model_name', 'sd model checkpoint') ?? resources.checkpoint ?? ''
   const hash = options.take('model hash')
-  const cfg = options.number('cfg scale', 'guidance', 'guidance scale')
-  const distilled = options.number('distilled cfg scale')
+  const guidance = options.number('guidance') // stable-diffusion.cpp writes it for every model
+  const cfg = options.number('cfg scale', 'guidance scale') ?? guidance
+  const distilled = options.number('distilled cfg scale') ?? (isFlow(named) && cfg !== guidance ? guidance : null)
   const samplerName = options.take('sampler', 'sampler_name')
   const schedule = options.take('schedule type', 'scheduler')
   const sampling = samplingOf(samplerName ?? 'Euler', schedule)

@@ -85,12 +85,6 @@ export function promptOf(settings: PictureSettings): { prompt: Prompt; problems:
   const build: Build = { add, settings }
   const { program, width, height, from, hires, refiner } = settings
   const base = load(build, settings.model, '')
-  if (settings.model.file === '') {
-    const [node] = base.model
-    const input = prompt[node]!.class_type === 'CheckpointLoaderSimple' ? 'ckpt_name' : 'unet_name'
-    const at = { node, classType: prompt[node]!.class_type, input }
-    problems.push(problem('bad-value', 'foreign-no-model', { program }, at))
-  }
   const patched = patch(build, base, '')
   const positive = guided(build, encode(build, settings.positive, patched.clip, 'Positive prompt'), settings.guidance)
   const negative = encode(build, settings.negative, patched.clip, 'Negative prompt')
@@ -176,8 +170,17 @@ export function promptOf(settings: PictureSettings): { prompt: Prompt; problems:
   if (hires) ({ latent, vae } = secondPass(build, hires, { latent, vae, patched, positive, negative }))
   const image = add('VAEDecode', 'Latent to picture', { samples: latent, vae })
   add('SaveImage', 'Save the picture', { images: [image, 0], filename_prefix: 'ComfyUI' })
+  for (const [node, { class_type: classType, inputs, _meta }] of Object.entries(prompt)) {
+    for (const input of Object.keys(inputs).filter((one) => loaded.test(one) && inputs[one] === '')) {
+      problems.push(
+        problem('bad-value', 'foreign-no-model', { program, title: String(_meta?.title) }, { node, classType, input }),
+      )
+    }
+  }
   return { prompt, problems }
 }
+/** Inputs that name a model's file. */
+const loaded = /^(ckpt|unet|clip|vae)_name\d?$/
 
 interface Build {
   add: (classType: string, title: string, inputs: Record<string, Json>) => string
@@ -191,7 +194,8 @@ export const isFlow = (file: string) =>
 function load({ add }: Build, { file, encoders, vae }: ModelFiles, prefix: string): Loaded {
   const gguf = (name: string) => (/\.gguf$/i.test(name) ? 'GGUF' : '')
   // A GGUF file is only ever the diffusion model: an encoder nobody named has to be chosen.
-  const names = encoders.length === 0 && gguf(file) ? [''] : encoders.slice(0, 4)
+  const unnamed = /flux/i.test(file) && !isFlux2(file) ? ['', ''] : ['']
+  const names = encoders.length === 0 && gguf(file) ? unnamed : encoders.slice(0, 4)
   let loaded: Omit<Loaded, 'vae'> & { vae: Link | null }
   if (names.length === 0) {
     const checkpoint = add('CheckpointLoaderSimple', `${prefix}Checkpoint`, { ckpt_name: file })
@@ -218,7 +222,7 @@ const isSd3 = (file: string) => /sd_?3|diffusion-?3/i.test(file)
 
 function encoderType(file: string, names: readonly string[]): string {
   const has = (pattern: RegExp) => names.some((name) => pattern.test(name))
-  if (names.length > 1) return has(/t5/i) ? (isSd3(file) ? 'sd3' : 'flux') : 'sdxl'
+  if (names.length > 1) return isSd3(file) ? 'sd3' : has(/t5/i) || isFlow(file) ? 'flux' : 'sdxl'
   if (isFlux2(file)) return 'flux2'
   if (/chroma/i.test(file)) return 'chroma'
   if (/qwen[-_ ]?image/i.test(file)) return 'qwen_image'

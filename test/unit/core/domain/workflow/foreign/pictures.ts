@@ -468,6 +468,49 @@ Steps: 20, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Distilled CFG Sc
     told: ['warning foreign-files-guessed', 'warning foreign-noise'],
   },
   {
+    name: 'stable-diffusion.cpp',
+    texts: {
+      parameters: `a cat
+Negative prompt: bad
+Steps: 20, CFG scale: 1.000000, Guidance: 3.500000, Eta: 0.000000, Seed: 42, Size: 512x512, Model: flux1-dev-q8_0.gguf, RNG: cuda, Sampler: euler, Version: stable-diffusion.cpp`,
+    },
+    nodes: `
+1 UnetLoaderGGUF unet_name="flux1-dev-q8_0.gguf"
+2 DualCLIPLoader clip_name1="" clip_name2="" type="flux"
+3 VAELoader vae_name=""
+4 CLIPTextEncode text="a cat" clip=2.0
+5 FluxGuidance conditioning=4.0 guidance=3.5
+6 CLIPTextEncode text="bad" clip=2.0
+7 EmptySD3LatentImage width=512 height=512 batch_size=1
+8 KSampler model=1.0 seed=42 steps=20 cfg=1 sampler_name="euler" scheduler="normal" positive=5.0 negative=6.0 latent_image=7.0 denoise=1
+9 VAEDecode samples=8.0 vae=3.0
+10 SaveImage images=9.0 filename_prefix="ComfyUI"
+`,
+    told: [
+      'bad-value foreign-no-model',
+      'bad-value foreign-no-model',
+      'bad-value foreign-no-model',
+      'warning foreign-noise',
+      'warning foreign-settings-unused',
+    ],
+  },
+  {
+    name: 'a text put on one line',
+    texts: {
+      parameters: `a cat, steps: none Negative prompt: bad, worse Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512, Model: a.safetensors, RNG: CPU`,
+    },
+    nodes: `
+1 CheckpointLoaderSimple ckpt_name="a.safetensors"
+2 CLIPTextEncode text="a cat, steps: none" clip=1.1
+3 CLIPTextEncode text="bad, worse" clip=1.1
+4 EmptyLatentImage width=512 height=512 batch_size=1
+5 KSampler model=1.0 seed=1 steps=20 cfg=7 sampler_name="euler_ancestral" scheduler="normal" positive=2.0 negative=3.0 latent_image=4.0 denoise=1
+6 VAEDecode samples=5.0 vae=1.2
+7 SaveImage images=6.0 filename_prefix="ComfyUI"
+`,
+    told: [],
+  },
+  {
     name: 'Forge with what it changes in the model',
     texts: {
       parameters: `a cat
