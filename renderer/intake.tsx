@@ -1,6 +1,6 @@
 import { type AnyRouter, useRouter } from '@tanstack/react-router'
 import { FileDown } from 'lucide-react'
-import { useCallback, useEffect, useState } from 'react'
+import { useCallback, useEffect, useLayoutEffect, useState } from 'react'
 import { addressesIn, droppedFiles, incomingAddress, incomingFile, isMedia, isTable } from './client/files.ts'
 import { useWords } from './i18n.ts'
 import { ImportProgress, type ImportWords, type Incoming, importAll } from './importing.tsx'
@@ -108,7 +108,8 @@ export function Intake() {
   const [hovering, setHovering] = useState(false)
   const take = useTakeFiles()
   const router = useRouter()
-  useEffect(() => {
+  // as soon as the page can be seen it listens
+  useLayoutEffect(() => {
     let inside = 0
     /** A link or picture of this very page is no gift. */
     let isOurs = false

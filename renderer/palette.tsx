@@ -20,7 +20,7 @@ import {
   Table2,
   Workflow as WorkflowIcon,
 } from 'lucide-react'
-import { useEffect, useState } from 'react'
+import { useLayoutEffect, useState } from 'react'
 import { useAsk, useDo } from './client/client.ts'
 import { chooseFiles, WORKFLOW_FILES } from './client/files.ts'
 import { useWords } from './i18n.ts'
@@ -45,7 +45,7 @@ export function Palette() {
   const navigate = useNavigate()
   const go = (to: '/' | '/queue' | '/gallery' | '/workers' | '/engine' | '/settings') => void navigate({ to })
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     let leader = 0
     const key = (event: KeyboardEvent) => {
       const at = event.target as HTMLElement

@@ -2,7 +2,7 @@
 // biome-ignore-all lint/a11y/useFocusableInteractive: the grid has the focus and names its active cell
 import { useVirtualizer } from '@tanstack/react-virtual'
 import { X } from 'lucide-react'
-import { useEffect, useId, useRef, useState } from 'react'
+import { useEffect, useId, useLayoutEffect, useRef, useState } from 'react'
 import type { Parameter } from '../../core/contract/workflow.ts'
 import type { Column } from '../draft.ts'
 import { sayParameter, useWords } from '../i18n.ts'
@@ -373,7 +373,7 @@ function CellEditor({
 }) {
   const list = useId()
   const control = useRef<HTMLInputElement & HTMLTextAreaElement>(null)
-  useEffect(() => {
+  useLayoutEffect(() => {
     const { current } = control
     current?.focus()
     current?.setSelectionRange(current.value.length, current.value.length)
