@@ -90,7 +90,7 @@ export function pastedText(text: string): { files: File[]; addresses: string[] }
   const trimmed = text.trim()
   if (/^https?:\/\/\S+$/.test(trimmed)) return { files: [], addresses: [trimmed] }
   if (/^[{["`]/.test(trimmed)) return { files: [new File([trimmed], 'pasted.json')], addresses: [] }
-  if (/(^|\n)[ \t]*Steps: \d+,/.test(trimmed)) return { files: [new File([trimmed], 'pasted.txt')], addresses: [] }
+  if (/(^|[\s.,;])Steps: \d+,/.test(trimmed)) return { files: [new File([trimmed], 'pasted.txt')], addresses: [] }
   return null
 }
 
