@@ -33,6 +33,20 @@ test('a migration that fails leaves the version before it, with its rows', () =>
   database.close()
 })
 
+test('a file from before engines keeps its workers, and may have one that an engine runs', () => {
+  const database = new Sqlite(':memory:')
+  migrate(database, migrations.slice(0, 2))
+  const add = `INSERT INTO workers (id, kind, url, created_at) VALUES (?, ?, ?, 1)`
+  database.prepare(add).run('render', 'remote', 'http://10.0.0.2:8188/')
+  migrate(database, migrations)
+  database.prepare(add).run('local', 'local', null)
+  const engine = `INSERT INTO engines (name, kind, dir, python, settings, created_at) VALUES ('local', ?, '/c', '/p', '{}', 1)`
+  database.prepare(engine).run('manual')
+  expect(database.prepare('SELECT id FROM workers ORDER BY id').pluck().all()).toEqual(['local', 'render'])
+  expect(() => database.prepare(engine.replace("'local'", "'b'")).run('rented')).toThrow('CHECK')
+  database.close()
+})
+
 test('a file from a newer app is refused, untouched', () => {
   const file = path.join(tempDir(), 'nightshift.db')
   const newer = openDatabase(file)
