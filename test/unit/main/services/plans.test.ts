@@ -3,6 +3,7 @@ import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { AppError, toFailure } from '../../../../core/contract/errors.ts'
 import { asBytes, aView, imagePrompt, libraryKit } from '../../../kit/library-kit.ts'
+import { stopwatch } from '../../../kit/stopwatch.ts'
 
 const here = { mayUsePaths: true }
 const remote = { mayUsePaths: false }
@@ -323,9 +324,9 @@ describe('the preview', () => {
     const { plans, plan } = await kit()
     const rows = Array.from({ length: 100_000 }, (_, at) => ({ Width: String(64 + (at % 512)), Height: '128' }))
     const asked = plan({ rows })
-    const started = performance.now()
+    const took = stopwatch()
     expect(await plans.preview(asked, remote)).toMatchObject({ jobs: 100_000, distinctPrompts: 512 })
-    expect(performance.now() - started).toBeLessThan(2000)
+    expect(took()).toBeLessThan(2000)
   })
 })
 

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { expandBatch, type Grid } from '../../../../../core/domain/batch/expand.ts'
 import { previewBatch } from '../../../../../core/domain/batch/preview.ts'
 import { textParameters } from '../../../../kit/batch-kit.ts'
+import { stopwatch } from '../../../../kit/stopwatch.ts'
 
 const preview = (more: Partial<Grid>, { parameters = textParameters(), emptyTexts = 0, textMagic = true } = {}) => {
   const grid = { sets: {}, rows: [{ row: 1, values: {} }], axes: [], repeat: 1, ...more }
@@ -50,7 +51,7 @@ test('a hundred thousand rows are previewed in less than two seconds', () => {
     row: at + 1,
     values: { '6.text': `a cat number ${at}`, '7.text': 'blurry', '3.steps': 20 },
   }))
-  const started = performance.now()
+  const took = stopwatch()
   const grid = { sets: {}, rows, axes: [{ key: '5.width', values: [512, 768] }], repeat: 2 }
   const seen = previewBatch({
     grid,
@@ -61,5 +62,5 @@ test('a hundred thousand rows are previewed in less than two seconds', () => {
     emptyTexts: 0,
   })
   expect(seen).toMatchObject({ jobs: 400_000, distinctPrompts: 200_000 })
-  expect(performance.now() - started).toBeLessThan(2000)
+  expect(took()).toBeLessThan(2000)
 })

@@ -7,6 +7,7 @@ import { type Json, type JsonObject, parseJson, writeJson } from '../../../../..
 import { convertWorkflow, findCycle } from '../../../../../core/domain/workflow/convert.ts'
 import { readWorkflow } from '../../../../../core/domain/workflow/read.ts'
 import { definitions } from '../../../../kit/definitions.ts'
+import { stopwatch } from '../../../../kit/stopwatch.ts'
 
 const convert = (workflow: unknown) =>
   convertWorkflow(readWorkflow('w.json', { json: writeJson(workflow) }), definitions)
@@ -635,9 +636,9 @@ test('10 000 nodes in one chain of reroutes and samplers convert in under a seco
     links.push([id, id - 1, 0, id, 0, 'IMAGE'])
   }
   const text = writeJson({ nodes, links })
-  const start = performance.now()
+  const took = stopwatch()
   const { prompt, problems } = convertWorkflow(readWorkflow('big.json', { json: text }), definitions)
-  expect(performance.now() - start).toBeLessThan(1000)
+  expect(took()).toBeLessThan(1000)
   expect(Object.keys(prompt)).toHaveLength(5000)
   expect(problems).toEqual([])
 })

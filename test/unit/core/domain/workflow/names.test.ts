@@ -11,6 +11,7 @@ import { findParameters, resolveParameter } from '../../../../../core/domain/wor
 import { readWorkflow } from '../../../../../core/domain/workflow/read.ts'
 import { regions } from '../../../../../core/domain/workflow/stages.ts'
 import { definitions } from '../../../../kit/definitions.ts'
+import { stopwatch } from '../../../../kit/stopwatch.ts'
 
 const locale = (language: string): Record<string, string> =>
   JSON.parse(
@@ -500,9 +501,9 @@ describe('what its author put on the outside of a subgraph', () => {
 test('a graph of twenty thousand nodes of one kind is named in a moment', () => {
   const prompt: Prompt = {}
   for (let id = 0; id < 20_000; id++) prompt[String(id)] = node('LoadImage', { image: 'a.png' })
-  const started = performance.now()
+  const took = stopwatch()
   expect(find(prompt).at(-1)!.name).toBe('Image 20000')
-  expect(performance.now() - started).toBeLessThan(5_000)
+  expect(took()).toBeLessThan(5_000)
 })
 
 describe('in Chinese', () => {

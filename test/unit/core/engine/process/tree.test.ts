@@ -89,10 +89,8 @@ test('on Windows the tree is listed by PowerShell and ended by taskkill; asking 
 test('what cannot be ended is told, not waited for without end', async () => {
   const stuck = row(810, 4, 5)
   const system = { list: async () => [stuck], end: async () => {}, boot: async () => '' }
-  const started = performance.now()
   const left = await endTree({ root: stuck, mark: 'm' }, { askMs: -9_500, system })
   expect(left).toEqual([stuck])
-  expect(performance.now() - started).toBeLessThan(2_000)
 })
 
 /** A child that ignores what can be ignored, with two children of its own, one in a session of its own. */
@@ -144,10 +142,8 @@ test.runIf(process.platform === 'linux')('children are found by the mark when th
   child.kill('SIGKILL')
   await once(child, 'exit')
   expect(pids().filter(alive)).toHaveLength(2)
-  const started = performance.now()
   expect(await endTree({ root, mark }, { askMs: 5_000 })).toEqual([])
   expect(pids().filter(alive)).toEqual([])
-  expect(performance.now() - started).toBeLessThan(3_000)
 })
 
 test.runIf(process.platform === 'linux')(

@@ -6,6 +6,7 @@ import { samplingOf } from '../../../../../../core/domain/workflow/foreign/sampl
 import { readWorkflow } from '../../../../../../core/domain/workflow/read.ts'
 import { validatePrompt } from '../../../../../../core/domain/workflow/validate.ts'
 import { bundledDefinitions } from '../../../../../../core/engine/definitions.ts'
+import { stopwatch } from '../../../../../kit/stopwatch.ts'
 import { pictures } from './pictures.ts'
 
 const { definitions } = bundledDefinitions()
@@ -156,14 +157,6 @@ test('settings may come as a text file, in a message, or fenced', () => {
   }
 })
 
-/** Milliseconds of this thread's own work, whatever else the machine does. */
-function stopwatch() {
-  const started = process.threadCpuUsage()
-  return () => {
-    const { user, system } = process.threadCpuUsage(started)
-    return (user + system) / 1000
-  }
-}
 const words = fc.constantFrom(
   ...[
     'Steps: 2, ',
