@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
-import { isLink, type Prompt } from '../../core/contract/comfyui.ts'
+import type { Prompt } from '../../core/contract/comfyui.ts'
 import { type Json, writeJson } from '../../core/contract/json.ts'
 
 /** How two prompts differ, node by node: nodes, classes, links, values. Empty: they are equal. */
@@ -36,31 +35,6 @@ export const without = (prompt: Prompt, names: Set<string>): Prompt =>
       return [id, { ...node, inputs: Object.fromEntries(inputs) }]
     }),
   )
-
-/** Whether two prompts are one but for the numbers of their nodes: each node has one like it, fed by nodes alike. */
-export function sameButForNumbers(editors: Prompt, ours: Prompt): boolean {
-  const shapes = (prompt: Prompt): string[] => {
-    let shape = new Map(Object.entries(prompt).map(([id, { class_type }]) => [id, class_type]))
-    for (let round = 0; round < 12; round++) {
-      const next = Object.entries(prompt).map(([id, { class_type, inputs }]): [string, string] => {
-        const named = Object.keys(inputs).sort()
-        const values = named.map((name) => {
-          const value = inputs[name]
-          return isLink(value) ? [name, shape.get(value[0]) ?? null, value[1]] : [name, value ?? null]
-        })
-        return [
-          id,
-          createHash('sha256')
-            .update(writeJson([class_type, values]))
-            .digest('hex'),
-        ]
-      })
-      shape = new Map(next)
-    }
-    return [...shape.values()].sort()
-  }
-  return isDeepStrictEqual(shapes(editors), shapes(ours))
-}
 
 /** Titles are for people; they are compared on their own. */
 export function titlesThatDiffer(editors: Prompt, ours: Prompt): string[] {

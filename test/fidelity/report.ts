@@ -12,8 +12,6 @@ export interface Result {
   /** Losses our conversion tells of, for which it would not run. */
   refused: string[]
   error?: string
-  /** How what differs differs. */
-  note?: string
 }
 export interface Collection {
   name: string
@@ -115,8 +113,11 @@ ${table([['Collection', 'With', 'Workflows', 'Equal', 'Differing', 'Not exportab
   what the workflows say of them: ${facts.declared.map((type) => `\`${type}\``).join(', ') || 'none'}.
 - What differs is exported once more in a new page, so that nothing another workflow left there counts.
 - An editor's own file that repeats a number in two graphs gets new numbers when it is opened; so it does with us.
-- Group nodes of old are made into subgraphs with new numbers when today's editor opens them. We number their inner nodes
-  as the editors did that had them, and as the prompts of their time have it; such workflows are counted as differing.
+- Group nodes of old are made into subgraphs with new numbers when today's editor opens them, and of a connection that
+  enters several of their nodes it keeps one. Ours are converted as the editors did that had them, which is what the
+  prompts beside such workflows say; here they count as differing.
+- Where an instance of a subgraph stores null for a value it shows, today's editor exports null, which no server takes; we
+  export the value inside. Here that counts as differing.
 - Text replacements of the moment of queueing (\`{a|b}\`, dates in file names) are left to the batch.
 ${collections.map(chapter).join('')}`
 }
@@ -127,9 +128,7 @@ function chapter({ name, results, others }: Collection): string {
   const refused = results.filter((one) => one.refused.length > 0)
   const parts = [
     `\n## ${name}\n`,
-    differing.length > 0
-      ? `Differing:\n\n${listed(differing, ({ note, differences }) => note ?? differences.join('; '))}\n`
-      : '',
+    differing.length > 0 ? `Differing:\n\n${listed(differing, ({ differences }) => differences.join('; '))}\n` : '',
     not.length > 0 ? `Not exportable:\n\n${listed(not, ({ error = '' }) => error.split('\n')[0] ?? '')}\n` : '',
     refused.length > 0 ? `Refused:\n\n${listed(refused, (one) => one.refused.join(' '))}\n` : '',
     `<details><summary>Equal: ${equal.length}</summary>\n\n${equal.map((one) => one.name).join(', ')}\n\n</details>\n`,

@@ -14,7 +14,7 @@ import { parseArgs, styleText } from 'node:util'
 import type { ObjectInfo, Prompt } from '../../core/contract/comfyui.ts'
 import { isJsonObject, type Json, type JsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
 import { convertWorkflow } from '../../core/domain/workflow/convert.ts'
-import { differencesBetween, madeAnew, sameButForNumbers, titlesThatDiffer, without } from './compare.ts'
+import { differencesBetween, madeAnew, titlesThatDiffer, without } from './compare.ts'
 import { declareMissing, nodesOf } from './declare.ts'
 import { Editor, type EditorExport } from './editor.ts'
 import { featuresOf } from './features.ts'
@@ -160,8 +160,6 @@ async function judge(one: Found, definitions: ObjectInfo): Promise<Result> {
   const exported = kept.fresh ? kept : await exportOf(one, definitions, 'fresh')
   const result = compare(exported)
   if (result.is !== 'differing' || 'error' in exported) return result
-  if (sameButForNumbers(readPrompt(exported), prompt))
-    return { ...result, note: `the same but for the numbers of ${result.differences.length} nodes and links` }
   const again = await exportOf(one, definitions, 'again')
   if ('error' in again) return result
   const anew = madeAnew(readPrompt(exported), readPrompt(again))

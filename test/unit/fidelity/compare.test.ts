@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { Prompt } from '../../../core/contract/comfyui.ts'
 import type { JsonObject } from '../../../core/contract/json.ts'
-import { differencesBetween, madeAnew, sameButForNumbers, titlesThatDiffer, without } from '../../fidelity/compare.ts'
+import { differencesBetween, madeAnew, titlesThatDiffer, without } from '../../fidelity/compare.ts'
 import { declareMissing } from '../../fidelity/declare.ts'
 
 const prompt: Prompt = {
@@ -32,18 +32,6 @@ test.each<[string, (prompt: Prompt) => void, string]>([
   const differences = differencesBetween(prompt, ours)
   expect(differences).toHaveLength(1)
   expect(differences[0]).toContain(told)
-})
-
-test('other numbers for the same nodes are seen as such; another link, value or node is not', () => {
-  const renumbered: Prompt = {
-    '9': prompt['1']!,
-    '5:7': { class_type: 'Sampler', inputs: { noise: ['9', 0], steps: 20 } },
-  }
-  expect(sameButForNumbers(prompt, renumbered)).toBe(true)
-  for (const inputs of [{ noise: ['9', 1], steps: 20 }, { noise: ['9', 0], steps: 21 }, { steps: 20 }]) {
-    const spoiled = { ...renumbered, '5:7': { class_type: 'Sampler', inputs: inputs as JsonObject } }
-    expect(sameButForNumbers(prompt, spoiled)).toBe(false)
-  }
 })
 
 test('what the editor makes anew at each export can be set aside, and nothing else', () => {
