@@ -58,12 +58,10 @@ export class Editors implements Service {
    */
   async open(subject: EditorSubject): Promise<{ port: number; path: string; worker: string }> {
     const worker = this.#workerFor(subject)
-    const { name, content } = await this.#contentOf(subject, worker)
+    const opened = await this.#contentOf(subject, worker)
     const proxy = await this.#proxyOf(worker)
-    const path = proxy.open({
-      name: name.replace(/[\\/:*?"<>|]+/g, ' ').trim() || 'nightshift',
-      json: writeJson(content),
-    })
+    const named = (name: string) => name.replace(/[\\/:*?"<>|]+/g, ' ').trim() || 'nightshift'
+    const path = proxy.open(opened && { name: named(opened.name), json: writeJson(opened.content) })
     return { port: proxy.port, path, worker: worker.id }
   }
 
@@ -83,7 +81,10 @@ export class Editors implements Service {
     return found
   }
 
-  async #contentOf({ artifactId, jobId, workflowId, sets = {} }: EditorSubject, worker: Worker): Promise<Opened> {
+  /** null: nothing is asked for but the editor. */
+  async #contentOf(subject: EditorSubject, worker: Worker): Promise<Opened | null> {
+    const { artifactId, jobId, workflowId, sets = {} } = subject
+    if (artifactId === undefined && jobId === undefined && workflowId === undefined) return null
     const { artifacts, queue, library, make } = this.#deps
     const { signal } = this.#stopping
     const made = artifactId ?? (jobId === undefined ? undefined : artifacts.locate({ jobId })[0]?.id)
@@ -100,7 +101,7 @@ export class Editors implements Service {
       const { record } = await make(job, worker, signal)
       return { name: `${job.batch.name} ${job.row}`, content: record.workflow ?? (record.prompt as unknown as Json) }
     }
-    const { read, prompt, parameters, name } = await library.load(workflowId ?? '', worker.id)
+    const { read, prompt, parameters, name } = await library.load(workflowId!, worker.id)
     const overrides = Object.fromEntries(
       Object.entries(sets).flatMap(([key, raw]) => {
         const parameter = parameters.find((one) => one.key === key)

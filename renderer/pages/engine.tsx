@@ -4,6 +4,7 @@ import {
   CircleDot,
   Cpu,
   Ellipsis,
+  ExternalLink,
   FolderOpen,
   Info,
   type LucideIcon,
@@ -33,6 +34,7 @@ import type { Failure } from '../../core/contract/errors.ts'
 import type { OutputOf } from '../../core/contract/procedure.ts'
 import { bridge, refresh, useAsk, useDo } from '../client/client.ts'
 import { sayFailure, saySentence, useWords } from '../i18n.ts'
+import { useOpenEditor } from '../open-editor.ts'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
 import { EngineLog } from '../parts/engine-log.tsx'
 import { EngineSettingsForm } from '../parts/engine-settings.tsx'
@@ -374,6 +376,7 @@ function Process({
 }) {
   const { t, format } = useWords()
   const { id, card, state, facts, restarts } = process
+  const editor = useOpenEditor()
   const failedNodes = facts.customNodes.filter(({ failed }) => failed)
   const told: [string, string | undefined][] = [
     [t('engine.device'), facts.device],
@@ -391,17 +394,14 @@ function Process({
         <span className={`badge ${tones[state.is]}`} role="status">
           {t(`engine.states.${state.is}`)}
         </span>
+        {state.is === 'ready' && <span className="num truncate text-xs text-faint select-all">{state.url}</span>}
+        <span className="ml-auto" />
         {state.is === 'ready' && (
-          <a
-            href={state.url}
-            target="_blank"
-            rel="noreferrer"
-            className="num truncate text-xs text-accent-ink underline underline-offset-2"
-          >
-            {state.url}
-          </a>
+          <Button size="sm" icon={ExternalLink} busy={editor.isPending} onClick={() => editor.mutate({ workerId: id })}>
+            {t('engine.open')}
+          </Button>
         )}
-        <Button size="sm" look="quiet" className="ml-auto" icon={ScrollText} aria-pressed={logOpen} onClick={onLog}>
+        <Button size="sm" look="quiet" icon={ScrollText} aria-pressed={logOpen} onClick={onLog}>
           {t('engine.log')}
         </Button>
       </div>

@@ -92,17 +92,22 @@ export class EditorProxy {
     if (server?.listening) await new Promise((resolve) => server.close(resolve))
   }
 
-  /** The path, on this port, that opens the editor with the file; it enters once, within two minutes. */
-  open(file: EditorFile): string {
+  /** The path, on this port, that opens the editor, with the file if there is one; it enters once, within two minutes. */
+  open(file: EditorFile | null): string {
+    const opens = file === null ? '' : `&open=${this.#keepFile(file)}`
+    const ticket = randomBytes(32).toString('base64url')
+    this.#tickets.set(ticket, setTimeout(() => this.#tickets.delete(ticket), TICKET_LASTS_MS).unref())
+    return `${OWN}enter?ticket=${ticket}${opens}`
+  }
+
+  #keepFile(file: EditorFile): string {
     const id = randomBytes(9).toString('base64url')
     this.#files.set(id, file)
     for (const oldest of this.#files.keys()) {
       if (this.#files.size <= MOST_FILES) break
       this.#files.delete(oldest)
     }
-    const ticket = randomBytes(32).toString('base64url')
-    this.#tickets.set(ticket, setTimeout(() => this.#tickets.delete(ticket), TICKET_LASTS_MS).unref())
-    return `${OWN}enter?ticket=${ticket}&open=${id}`
+    return id
   }
 
   async #answer(request: IncomingMessage, reply: ServerResponse) {
@@ -130,8 +135,9 @@ export class EditorProxy {
     const ticket = asked.get('ticket') ?? ''
     clearTimeout(this.#tickets.get(ticket))
     if (!this.#tickets.delete(ticket) && !this.#hasSession(request)) return this.#refuse(reply)
+    const file = asked.get('open')
     reply.writeHead(302, {
-      location: `/?nightshift=${encodeURIComponent(asked.get('open') ?? '')}`,
+      location: file === null ? '/' : `/?nightshift=${encodeURIComponent(file)}`,
       'set-cookie': `${COOKIE}-${this.port}=${this.#session}; HttpOnly; SameSite=Strict; Path=/`,
       'cache-control': 'no-store',
     })

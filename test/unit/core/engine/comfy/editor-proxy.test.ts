@@ -66,6 +66,14 @@ test('a ticket enters once, the page then brings the file to the editor', async 
   expect((await go(`${kit.origin}/nightshift/open.js`, { cookie })).headers.get('content-type')).toMatch(/javascript/)
 })
 
+test('the editor opens alone too, as it was left', async () => {
+  const { proxy, origin } = await start()
+  const reply = await go(origin + proxy.open(null))
+  expect([reply.status, reply.headers.get('location')]).toEqual([302, '/'])
+  const cookie = reply.headers.get('set-cookie')!.split(';')[0]!
+  expect(await (await go(`${origin}/`, { cookie })).text()).toBe(PAGE)
+})
+
 test('who has no session, or comes from another page, reaches nothing', async () => {
   const kit = await start()
   const { cookie, location } = await enter(kit)
