@@ -41,8 +41,8 @@ export function broadcast(flat: Flat, nodes: FlatNode[], prompt: Prompt, memo: M
     const inputs = prompt[one.id]!.inputs
     for (const input of one.node.inputs) {
       if (input.link !== null || !isOpen(one.node, input)) continue
-      const name = labelOf(one.node, input)
-      const title = one.node.title ?? nameOf(one.node)
+      const name = labelOf(one.node, input).slice(0, maxText)
+      const title = (one.node.title ?? nameOf(one.node)).slice(0, maxText)
       const fitting = offers.filter(
         (offer) =>
           offer.context === one.context &&
@@ -117,6 +117,9 @@ function offersOf(node: EditorNode, context: Context, flat: Flat, memo: Map<stri
   return offers
 }
 
+/** Of a name, so much is held against a pattern. */
+const maxText = 100
+
 const isSet = (value: Json) => value !== null && value !== '' && value !== 0 && value !== false
 const nameOf = ({ properties, type }: EditorNode) => {
   const name = properties['Node name for S&R']
@@ -144,7 +147,7 @@ function pattern(text: Json | undefined): RegExp | null | undefined {
   if (text === undefined || text === null || text === '' || text === '.*') return null
   if (typeof text !== 'string' || text.length > 200 || /[*+}?]\s*\)|[*+}]\s*[*+{]|\\[1-9]|\(\?/.test(text))
     return undefined
-  if ((text.match(/[*+{]/g) ?? []).length > 3) return undefined
+  if ((text.match(/[*+{]/g) ?? []).length > 2) return undefined
   try {
     return new RegExp(text)
   } catch {

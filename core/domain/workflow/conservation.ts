@@ -23,9 +23,9 @@ interface Place {
 }
 
 /**
- * The conversion counted again from the file's side, without anything of the converter: each active node is in the
- * prompt, each of its connections leads where a plain walk leads, each value it stores is there; or a problem says why
- * not. What is found here is a fault of the conversion.
+ * The conversion counted again from the file's side, without its flattening, its resolver and its widgets: each active
+ * node is in the prompt, each of its connections leads where a plain walk leads, each value it stores is there; or a
+ * problem says why not. What is found here is a fault of the conversion.
  */
 export function unaccounted(
   document: EditorDocument,

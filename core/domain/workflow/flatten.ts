@@ -339,7 +339,7 @@ function widgetBehind(graph: EditorGraph, slot: number, flat: Flat): WidgetBehin
 
 /** Proxies may name a widget of an instance inside by what it leads to, and carry numbers of nodes in front. */
 function widgetMeant(node: EditorNode, widget: string, flat: Flat): string {
-  const name = widget.replace(/^(\s*\d+\s*:\s*)+/, '')
+  const name = widget.replace(/^(?:\s*\d+\s*:)+\s*/, '')
   const inside = flat.document.subgraphs.get(node.type)
   if (!inside || inside.inputs.some((input) => input.name === widget)) return inside ? widget : name
   const slot = widgetsShown(inside, flat).findIndex((shown) => shown?.widget === name)
