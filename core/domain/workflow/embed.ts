@@ -1,8 +1,8 @@
 import { isLink, type ObjectInfo, type Prompt } from '../../contract/comfyui.ts'
-import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts'
+import { isJsonObject, type Json, type JsonObject, writeJson } from '../../contract/json.ts'
 import { defaultOf } from './definitions.ts'
 import { type EditorNode, type EditorWorkflow, readEditor } from './editor.ts'
-import { type FlatNode, flatten, type Keeper, keepersOf } from './flatten.ts'
+import { type FlatNode, flatten, type Keeper, keepersOf, promotedTo } from './flatten.ts'
 
 /**
  * The workflow as the editor would have saved it with the values of `prompt` in its widgets: a picture that carries it
@@ -16,38 +16,143 @@ export function withValues(
   { asTyped = false } = {},
 ): Json {
   const workflow = copy(editor) as JsonObject
-  const flat = flatten(readEditor(workflow), definitions)
-  const keepers = keepersOf(flat)
-  for (const one of flat.nodes) {
-    const inputs = prompt[one.id]?.inputs
-    if (!inputs) continue
-    const written = asTyped ? inputs : literally(one, inputs, keepers)
-    for (const [name, used] of Object.entries(written)) {
-      const keeper = isLink(used) ? undefined : keepers.get(`${one.id}.${name}`)
-      if (keeper) put(keeper, unwrapped(used))
-      if (!isLink(used)) putIntoPrimitive(one, name, unwrapped(used))
-    }
-    append(one, written, keepers)
+  for (let tries = 0; tries < MOST_CONFLICTS; tries++) {
+    const conflict = write(workflow, definitions, prompt, asTyped)
+    if (!conflict || !part(workflow, conflict)) break
   }
   return workflow
 }
 
+const MOST_CONFLICTS = 200
+
+/** Two inputs that the file keeps once, and that were given different values. */
+type Conflict = readonly [Wish, Wish]
+interface Wish {
+  one: FlatNode
+  name: string
+  keeper: Keeper
+  value: Json
+}
+
+function write(workflow: JsonObject, definitions: ObjectInfo, prompt: Prompt, asTyped: boolean): Conflict | null {
+  const flat = flatten(readEditor(workflow), definitions)
+  const keepers = keepersOf(flat)
+  const wishes = new Map<JsonObject, Map<string, Wish>>()
+  let conflict: Conflict | null = null
+  for (const one of flat.nodes) {
+    const inputs = prompt[one.id]?.inputs
+    if (!inputs) continue
+    const written = asTyped ? inputs : literally(one, inputs)
+    for (const [name, used] of Object.entries(written)) {
+      if (isLink(used)) continue
+      const value = unwrapped(used)
+      const keeper = keepers.get(`${one.id}.${name}`)
+      putIntoPrimitive(one, name, value)
+      if (!keeper) continue
+      const { raw, offset } = keeper.node.keptIn ?? { raw: keeper.node.raw, offset: 0 }
+      const place =
+        keeper.index === null
+          ? `${keeper.name}`
+          : `${typeof keeper.index === 'number' ? keeper.index + offset : keeper.index}`
+      const places = wishes.get(raw) ?? new Map<string, Wish>()
+      wishes.set(raw, places)
+      const before = places.get(place)
+      const wish = { one, name, keeper, value }
+      if (before && writeJson(before.value) !== writeJson(value)) conflict ??= [before, wish]
+      places.set(place, wish)
+      put(keeper, value)
+    }
+    append(one, written, keepers)
+  }
+  return conflict
+}
+
+/** Makes room for both values: a subgraph of its own for one instance, or a widget that is no longer fed. */
+function part(workflow: JsonObject, [one, other]: Conflict): boolean {
+  const [path, otherPath] = [hostsOf(one.one), hostsOf(other.one)]
+  const level = otherPath.findIndex((host, at) => host !== path[at] && host.type === path[at]?.type)
+  if (level !== -1) return ownSubgraph(workflow, otherPath[level]!, other.one.id)
+  // a socket without a widget of its own can only take what feeds it
+  const fed = [other, one].find(
+    ({ one: { node, placement }, name, keeper }) =>
+      keeper.node !== node &&
+      linkInto(node, name) !== null &&
+      placement.widgets.some(({ input }) => input.name === name),
+  )
+  return fed !== undefined && cutLink(workflow, fed)
+}
+
+/** An instance around it has a widget for it, with or without a value. */
+function isShownOutside(one: FlatNode, name: string): boolean {
+  if (promotedTo(one, name)) return true
+  const proxies = one.context.host?.node.properties.proxyWidgets
+  const list = typeof proxies === 'string' ? proxies : writeJson(proxies ?? null)
+  return list.includes(`["${one.node.id}","${name}"]`)
+}
+
+/** The instances around a node, the outermost first. */
+function hostsOf({ context }: FlatNode): EditorNode[] {
+  const hosts: EditorNode[] = []
+  for (let { host } = context; host; { host } = host.context) hosts.unshift(host.node)
+  return hosts
+}
+
+const linkInto = (node: EditorNode, name: string) => node.inputs.find((input) => input.name === name)?.link ?? null
+const objects = (value: Json | undefined): JsonObject[] => (Array.isArray(value) ? value.filter(isJsonObject) : [])
+
+/** Every graph of the file, with the list that holds it: the root, and what is defined in it or in another. */
+function* graphsIn(holder: JsonObject): Iterable<{ graph: JsonObject; list: Json[] | null }> {
+  yield { graph: holder, list: null }
+  const definitions = isJsonObject(holder.definitions) ? holder.definitions.subgraphs : null
+  if (!Array.isArray(definitions)) return
+  for (const graph of objects(definitions))
+    for (const found of graphsIn(graph)) yield { ...found, list: found.list ?? definitions }
+}
+
+function ownSubgraph(workflow: JsonObject, instance: EditorNode, path: string): boolean {
+  const found = [...graphsIn(workflow)].find(({ graph, list }) => list && graph.id === instance.type)
+  if (!found) return false
+  const taken = new Set([...graphsIn(workflow)].map(({ graph }) => graph.id))
+  let id = instance.type
+  for (let turn = 0; taken.has(id); turn++) id = hashOf(`${path} ${turn}`) + instance.type.slice(8)
+  found.list!.push({ ...(copy(found.graph) as JsonObject), id })
+  instance.raw.type = id
+  return true
+}
+
+/** FNV-1a, eight hexadecimal digits: the beginning of a UUID. */
+function hashOf(text: string): string {
+  let hash = 0x811c9dc5
+  for (const sign of text) hash = Math.imul(hash ^ sign.codePointAt(0)!, 0x01000193)
+  return (hash >>> 0).toString(16).padStart(8, '0')
+}
+
+function cutLink(workflow: JsonObject, { one: { node }, name }: Wish): boolean {
+  const link = linkInto(node, name)
+  const holder = [...graphsIn(workflow)].find(({ graph }) => objects(graph.nodes).includes(node.raw))
+  if (link === null || !holder) return false
+  const without = (ids: Json | undefined) =>
+    Array.isArray(ids) ? ids.filter((id) => String(id) !== link) : (ids ?? null)
+  const { graph } = holder
+  const idOf = (row: Json) => String(Array.isArray(row) ? row[0] : isJsonObject(row) ? row.id : '')
+  graph.links = (Array.isArray(graph.links) ? graph.links : []).filter((row) => idOf(row) !== link)
+  for (const input of objects(graph.inputs)) input.linkIds = without(input.linkIds)
+  for (const origin of objects(graph.nodes))
+    for (const output of objects(origin.outputs)) output.links = without(output.links)
+  for (const input of objects(node.raw.inputs))
+    if (input.link !== undefined && String(input.link) === link) input.link = null
+  return true
+}
+
 /**
  * Texts in which the editor chooses between `{a|b}`, written so that they come out as they are. It does so for what a
- * node outside of subgraphs keeps itself, and for nothing that comes from a primitive or an instance.
+ * node keeps itself, and for nothing that comes from a primitive or from an instance around it.
  */
-function literally(
-  { id, node, context, placement }: FlatNode,
-  inputs: Record<string, Json>,
-  keepers: Map<string, Keeper>,
-) {
-  const isOwn = (name: string) => (keepers.get(`${id}.${name}`)?.node ?? node) === node
+function literally(one: FlatNode, inputs: Record<string, Json>) {
   const chosen = new Set(
-    context.path !== ''
-      ? []
-      : placement.widgets.flatMap(({ input: { name, options } }) =>
-          options.dynamicPrompts === true && isOwn(name) ? [name] : [],
-        ),
+    one.placement.widgets.flatMap(({ input: { name, options } }) =>
+      options.dynamicPrompts === true && linkInto(one.node, name) === null && !isShownOutside(one, name) ? [name] : [],
+    ),
   )
   if (chosen.size === 0) return inputs
   const escaped = (text: string) => text.replace(/[{}]/g, '\\$&').replace(/\\\|/g, '\\\\|')

@@ -81,13 +81,14 @@ test('braces that were sent stand for themselves where the editor would choose, 
   const text = 'a {b|c} \\| d'
   const subgraph = {
     id: 'S',
-    nodes: [{ id: 5, type: 'CLIPTextEncode', widgets_values: ['inside'] }],
-    links: [],
+    inputs: [{ name: 'text', type: 'STRING', linkIds: [1] }],
+    nodes: [{ id: 5, type: 'CLIPTextEncode', inputs: [widget('text', 1)], widgets_values: ['inside'] }],
+    links: [{ id: 1, origin_id: -10, origin_slot: 0, target_id: 5, target_slot: 0 }],
   }
   const workflow = {
     nodes: [
       { id: 1, type: 'CLIPTextEncode', widgets_values: ['a'] },
-      { id: 2, type: 'S', widgets_values: [] },
+      { id: 2, type: 'S', inputs: [widget('text', null)], widgets_values: ['outside'] },
       { id: 3, type: 'SaveImage', widgets_values: ['a'] },
     ],
     links: [],
@@ -99,14 +100,74 @@ test('braces that were sent stand for themselves where the editor would choose, 
     return [...nodes, ...definitions.subgraphs[0]!.nodes].map(({ widgets_values }) => widgets_values[0])
   }
   const made = withValues(workflow as never, definitions, job)
-  expect(valuesIn(made)).toEqual(['a \\{b|c\\} \\\\| d', undefined, text, text])
+  expect(valuesIn(made)).toEqual(['a \\{b|c\\} \\\\| d', text, text, 'inside'])
   expect(expandChoices(String(valuesIn(made)[0]), () => 0)).toBe(text)
   expect(valuesIn(withValues(workflow as never, definitions, job, { asTyped: true }))).toEqual([
     text,
-    undefined,
     text,
     text,
+    'inside',
   ])
+})
+
+test('values that the file keeps once and the job had different are parted: a subgraph of its own, a widget no longer fed', () => {
+  const inner = {
+    id: '11111111-0000-4000-8000-000000000000',
+    inputs: [{ name: 'steps', type: 'INT', linkIds: [1, 2] }],
+    nodes: [
+      {
+        id: 5,
+        type: 'KSampler',
+        inputs: [widget('steps', 1)],
+        widgets_values: [1, 'fixed', 20, 7, 'euler', 'normal', 1],
+      },
+      {
+        id: 6,
+        type: 'KSampler',
+        inputs: [widget('steps', 2)],
+        widgets_values: [1, 'fixed', 20, 7, 'euler', 'normal', 1],
+      },
+    ],
+    links: [
+      { id: 1, origin_id: -10, origin_slot: 0, target_id: 5, target_slot: 0 },
+      { id: 2, origin_id: -10, origin_slot: 0, target_id: 6, target_slot: 0 },
+    ],
+  }
+  const outer = {
+    id: '22222222-0000-4000-8000-000000000000',
+    nodes: [{ id: 7, type: inner.id, inputs: [widget('steps', null)], widgets_values: [20] }],
+    links: [],
+  }
+  const workflow = {
+    nodes: [
+      { id: 1, type: outer.id, pos: [1, 1] },
+      { id: 2, type: outer.id, pos: [2, 2] },
+      { id: 3, type: 'EmptyImage', inputs: [widget('width', 1)], widgets_values: [9, 9, 1, 0] },
+      { id: 4, type: 'EmptyImage', inputs: [widget('width', 2)], widgets_values: [9, 9, 1, 0] },
+      { id: 8, type: 'PrimitiveNode', outputs: [{ name: 'INT', links: [1, 2] }], widgets_values: [64, 'fixed'] },
+    ],
+    links: [
+      [1, 8, 0, 3, 0, 'INT'],
+      [2, 8, 0, 4, 0, 'INT'],
+    ],
+    definitions: { subgraphs: [outer, inner] },
+  }
+  const base = promptOf(workflow)
+  const job = changed(base, {
+    '1:7:5': { steps: 1, cfg: 1.5 },
+    '1:7:6': { steps: 2 },
+    '2:7:5': { steps: 3, cfg: 2.5 },
+    '2:7:6': { steps: 3, sampler_name: 'heun' },
+    '3': { width: 65 },
+    '4': { width: 66 },
+  })
+  const before = structuredClone(workflow)
+  const made = withValues(workflow as never, definitions, job)
+  expect(promptOf(made)).toEqual(job)
+  expect(workflow).toEqual(before)
+  expect(withValues(workflow as never, definitions, job)).toEqual(made)
+  // nothing is parted where nothing has to be
+  expect(withValues(workflow as never, definitions, base)).toEqual(workflow)
 })
 
 const pairs = path.resolve(import.meta.dirname, '../../../../../../shared/corpus/workflow-pairs')
