@@ -262,7 +262,7 @@ function BatchRow({ batch, chosen, onChoose }: { batch: Batch; chosen: boolean; 
             tone={failed > 0 ? 'bad' : open === 0 ? 'good' : 'accent'}
           />
         </span>
-        <span className="num flex gap-2 text-2xs text-faint">
+        <span className="num flex flex-wrap gap-x-2 text-2xs whitespace-nowrap text-faint">
           <span>{t('queue.doneOf', { done: format.number(counts.done), total: format.number(total) })}</span>
           {failed > 0 && <span className="text-bad">{t('queue.failedCount', { n: format.number(failed) })}</span>}
           <span className="ml-auto">

@@ -290,7 +290,7 @@ export function Segmented<V extends string>({
           key={value}
           value={value}
           aria-label={name}
-          className="flex h-7 items-center gap-1.5 rounded-[5px] px-2.5 text-xs font-medium whitespace-nowrap text-soft hover:text-text data-pressed:bg-surface data-pressed:text-text data-pressed:shadow-low"
+          className="flex h-7 items-center gap-1.5 rounded-[5px] px-2.5 text-xs font-medium whitespace-nowrap text-soft hover:text-text data-pressed:bg-chosen data-pressed:text-text data-pressed:shadow-low"
         >
           {label}
         </Toggle>
