@@ -195,7 +195,8 @@ export class Artifacts implements Service {
     const name = output.is === 'file' ? output.file.filename : 'text.txt'
     try {
       const bytes = output.is === 'file' ? made.worker.fetch(output.file, made.signal) : [Buffer.from(output.text)]
-      let { sha256, sizeBytes } = await this.#write(bytes, part, made.signal)
+      let { sha256, sizeBytes } =
+        (await this.#link(made, output, part)) ?? (await this.#write(bytes, part, made.signal))
       const media = mediaOf(await readHead(part), name)
       const size = await this.#verify(made, { name, part, media, sizeBytes, isFile: output.is === 'file' })
       if (made.job.batch.plan.stripMetadata && output.is === 'file') {
@@ -207,6 +208,29 @@ export class Artifacts implements Service {
     } catch (cause) {
       await fs.rm(part, { force: true }).catch(() => {})
       throw cause
+    }
+  }
+
+  /**
+   * The same bytes under another name, where the server is on this machine and the volume too: a night's videos are not
+   * there twice. Only a file whose name is the attempt's alone, since another might be written over; and none that is
+   * stripped, which would strip the server's.
+   */
+  async #link({ worker, attempt, job }: Made, output: Output, part: string) {
+    if (output.is !== 'file' || job.batch.plan.stripMetadata) return null
+    if (!output.file.filename.startsWith(attempt.promptId)) return null
+    const file = worker.pathOf?.(output.file) ?? null
+    if (file === null || !(await fs.lstat(file).catch(() => null))?.isFile()) return null
+    try {
+      await fs.rm(part, { force: true })
+      await fs.link(file, part)
+      const linked = await fs.open(part, 'r+')
+      await linked.sync().finally(() => linked.close())
+      const { size } = await fs.stat(part)
+      return { sha256: await this.#deps.thumbnails.hash(part), sizeBytes: size }
+    } catch {
+      await fs.rm(part, { force: true }) // writing through it would write over the server's own
+      return null // another volume, or one without links: copied as from anywhere
     }
   }
 

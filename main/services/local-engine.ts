@@ -263,7 +263,7 @@ export class LocalEngine implements Service {
     const { fleet, dataDir, clock, newId, pace } = this.#deps
     const { name, settings } = engine
     const id = processId(name, settings.cards, card)
-    const worker = kept ?? fleet.addLocal(id)
+    const worker = kept ?? fleet.addLocal(id, () => outputDirOf(engine))
     const log = new LineLog(path.join(dataDir, 'logs', `engine-${id}.log`), { now: clock.now })
     const supervisor = new Supervisor({
       id,
@@ -326,6 +326,17 @@ export class LocalEngine implements Service {
     const found = await readInstall(dir, this.#look, process.execPath).catch(() => null)
     return found?.version ?? null
   }
+}
+
+/** Where a ComfyUI started by us saves. */
+function outputDirOf({ dir, settings }: Engine): string {
+  const said = (flag: string) => {
+    const flags = [...settings.flags, ...settings.cards.flatMap((card) => card.flags)]
+    const at = flags.findLastIndex((each) => each === flag || each.startsWith(`${flag}=`))
+    return at < 0 ? undefined : flags[at] === flag ? flags[at + 1] : flags[at]!.slice(flag.length + 1)
+  }
+  const base = said('--base-directory') ?? settings.baseDir ?? dir
+  return path.resolve(dir, said('--output-directory') ?? path.join(base, 'output'))
 }
 
 async function endProcess({ supervisor }: Process) {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import type { EngineView } from '../../core/contract/engine.ts'
@@ -90,6 +90,25 @@ test('ComfyUI killed twice in the middle of a batch: every picture is made, once
   const { total } = await app.client.call('artifact.page', { batchId, limit: 1 })
   expect(total).toBe(40)
   expect((await viewOf(app.client)).processes[0]!.restarts).toBe(2)
+})
+
+test('pictures are the server’s own files under another name; stripped ones are files of their own', async () => {
+  const app = await startApp()
+  const { dir, python } = comfyFolder()
+  await app.client.call('engine.adopt', { dir, python })
+  await app.client.call('engine.start', { name: 'local' })
+  const filesBelow = (folder: string) =>
+    readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.png'))
+      .map((name) => statSync(path.join(folder, name)).ino)
+  const { batchId } = await app.submit({ workers: ['local'], repeat: 2 })
+  await app.ended(batchId)
+  const [saved, kept] = [filesBelow(path.join(dir, 'output')), filesBelow(app.outputDir)]
+  expect(saved).toHaveLength(2)
+  expect(kept.toSorted()).toEqual(saved.toSorted())
+  const stripped = await app.submit({ workers: ['local'], stripMetadata: true })
+  await app.ended(stripped.batchId)
+  expect(filesBelow(app.outputDir).filter((ino) => filesBelow(path.join(dir, 'output')).includes(ino))).toHaveLength(2)
 })
 
 test('jobs wait while the engine is stopped, and begin when it is started', async () => {

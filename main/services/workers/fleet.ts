@@ -158,7 +158,7 @@ export class Fleet implements Service {
    * A worker for a ComfyUI of ours; its engine tells it how the process is.
    * @throws AppError 'engine.name-taken'
    */
-  addLocal(id: string): LocalWorker {
+  addLocal(id: string, outputDir?: () => string): LocalWorker {
     const { database, clock, newId, secrets, pace } = this.#deps
     if (this.#workers.has(id)) throw new AppError('engine.name-taken', { name: id })
     const keep = `INSERT INTO workers (id, kind, created_at) VALUES (?, 'local', ?) ON CONFLICT DO NOTHING`
@@ -166,7 +166,15 @@ export class Fleet implements Service {
     const row = database.prepare<[string], Row & { kind: string }>('SELECT * FROM workers WHERE id = ?').get(id)
     if (row?.kind !== 'local') throw new AppError('engine.name-taken', { name: id })
     const accountKey = () => secrets.get(ACCOUNT_KEY)
-    const worker = new LocalWorker({ id, newId, now: clock.now, accountKey, pace, enabled: row.enabled === 1 })
+    const worker = new LocalWorker({
+      id,
+      newId,
+      now: clock.now,
+      accountKey,
+      pace,
+      outputDir,
+      enabled: row.enabled === 1,
+    })
     this.#adopt(worker)
     return worker
   }

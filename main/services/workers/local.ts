@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import path from 'node:path'
 import type { FileReference } from '../../../core/contract/comfyui.ts'
 import type { EngineState } from '../../../core/contract/engine.ts'
 import { AppError, toFailure } from '../../../core/contract/errors.ts'
@@ -7,7 +8,11 @@ import { readAddress } from '../../../core/engine/comfy/address.ts'
 import { ComfyWorker, type ComfyWorkerOptions } from './comfy-worker.ts'
 import type { Attempt, JobStep, Worker } from './worker.ts'
 
-export type LocalWorkerOptions = Omit<ComfyWorkerOptions, 'kind' | 'address'> & { startWithinMs?: number }
+export type LocalWorkerOptions = Omit<ComfyWorkerOptions, 'kind' | 'address'> & {
+  startWithinMs?: number
+  /** Its output folder. */
+  outputDir?: () => string
+}
 
 /** One process of ours that answers. Another start is another session: it remembers nothing of the one before. */
 type Session = { worker: ComfyWorker; gone: AbortController }
@@ -109,6 +114,13 @@ export class LocalWorker implements Worker {
   }
   fetch(file: FileReference, signal?: AbortSignal): AsyncIterable<Uint8Array> {
     return this.#through((worker, going) => worker.fetch(file, going), signal)
+  }
+
+  pathOf({ filename, subfolder, type }: FileReference): string | null {
+    const dir = this.#options.outputDir?.()
+    if (dir === undefined || type !== 'output') return null
+    const file = path.resolve(dir, subfolder, filename)
+    return file.startsWith(path.resolve(dir) + path.sep) ? file : null
   }
 
   async close() {

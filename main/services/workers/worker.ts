@@ -45,5 +45,7 @@ export interface Worker {
   hasInput(name: string, signal?: AbortSignal): Promise<boolean>
   /** The bytes of an output file. */
   fetch(file: FileReference, signal?: AbortSignal): AsyncIterable<Uint8Array>
+  /** Where an output file lies on this machine, if it does: it may be linked instead of copied. */
+  pathOf?(file: FileReference): string | null
   close(): Promise<void>
 }

@@ -570,3 +570,51 @@ test('what made ten thousand pictures takes little room, however long their prom
   expect(reopened.get(rows[0]!.id).sidecar.prompt['3']!.inputs.seed).toBe(2n ** 60n + 19n)
   expect(statSync(database.name).size).toBeGreaterThan(0)
 })
+
+describe('an output on this machine', () => {
+  async function onThisMachine(filename = 'p1_00001_.png', plan = {}) {
+    const kit = await startArtifacts()
+    const bytes = await aPng(markOf('p1'))
+    const file = path.join(kit.dir, filename)
+    writeFileSync(file, bytes)
+    const worker = Object.assign(kit.worker, { pathOf: () => file })
+    const made = aMade({ outDir: kit.outDir, worker, outputs: [worker.put(bytes, filename)], promptId: 'p1', plan })
+    return {
+      ...kit,
+      made,
+      file,
+      bytes,
+      kept: () => path.join(kit.outDir, filesIn(kit.outDir).find((name) => name.endsWith('.png'))!),
+    }
+  }
+  const isSame = (one: string, other: string) => statSync(one).ino === statSync(other).ino
+
+  test('is linked, hashed and verified as any other, and not asked for', async () => {
+    const { artifacts, made, file, bytes, kept, worker } = await onThisMachine()
+    const [artifact] = await artifacts.keep(made)
+    expect(isSame(kept(), file)).toBe(true)
+    expect(artifact).toMatchObject({ sha256: sha256(bytes), sizeBytes: bytes.length, width: 8, height: 6 })
+    expect(worker.fetched).toBe(0)
+  })
+
+  test.each([
+    ['another may write over it', 'result.png', {}],
+    ['its metadata are removed', 'p1_00001_.png', { stripMetadata: true }],
+  ])('is copied where %s, and stays as it is', async (_, filename, plan) => {
+    const { artifacts, made, file, bytes, kept } = await onThisMachine(filename, plan)
+    await artifacts.keep(made)
+    expect(isSame(kept(), file)).toBe(false)
+    expect(readFileSync(file)).toEqual(Buffer.from(bytes))
+  })
+
+  test.each(['link', 'open'] as const)(
+    'is copied, and stays as it is, where the system refuses to %s it',
+    async (call) => {
+      const { artifacts, made, file, bytes, kept } = await onThisMachine()
+      vi.spyOn(fs, call).mockRejectedValueOnce(Object.assign(new Error(call), { code: 'EXDEV' }))
+      await artifacts.keep(made)
+      expect(isSame(kept(), file)).toBe(false)
+      expect([readFileSync(file), readFileSync(kept())]).toEqual([Buffer.from(bytes), Buffer.from(bytes)])
+    },
+  )
+})
