@@ -196,3 +196,110 @@ export const Verdict = z.object({
   findings: z.array(Finding),
 })
 export type Verdict = z.infer<typeof Verdict>
+
+// ---- installing ----
+
+/** What a person may choose of an installation; null: what fits. */
+export const InstallChoices = z.object({
+  /** A folder or an address of git; null: ComfyUI's own. */
+  source: z.string().max(4000).nullable().default(null),
+  /** A tag, branch or commit; null: the newest release, or what a folder holds. */
+  ref: z.string().max(200).nullable().default(null),
+  /** A program, `system`, or a version such as 3.12. */
+  python: z.string().max(4000).nullable().default(null),
+  /** A folder, or an address of a flat list, that holds wheels. */
+  findLinks: z.string().max(4000).nullable().default(null),
+  /** Such as torch==2.13.0. */
+  torch: z.string().max(200).nullable().default(null),
+  cpu: z.boolean().default(false),
+  manager: z.boolean().default(false),
+  /** A Python index of one's own, before all others. */
+  index: z.string().max(4000).nullable().default(null),
+  /** Before the sources, after them, or not at all; null: by where the machine seems to be. */
+  mirrors: z.enum(['first', 'last', 'none']).nullable().default(null),
+  /** An address, which may hold credentials, or `none`; null: the system's. */
+  proxy: z.string().max(2000).nullable().default(null),
+})
+export type InstallChoices = z.infer<typeof InstallChoices>
+
+/** In this order. */
+export const installSteps = [
+  'uv',
+  'python',
+  'source',
+  'environment',
+  'torch',
+  'requirements',
+  'manager',
+  'lock',
+  'check',
+  'trial',
+  'switch',
+] as const
+export const InstallStepId = z.enum(installSteps)
+export type InstallStepId = z.infer<typeof InstallStepId>
+
+/** Sizes and times are estimates; null: unknown. */
+export const PlannedStep = z.object({
+  id: InstallStepId,
+  /** What it fetches or runs. */
+  what: z.string(),
+  /** In the order they are tried. */
+  from: z.array(z.string()),
+  /** Where it goes. */
+  to: z.string(),
+  downloadBytes: z.number(),
+  diskBytes: z.number(),
+  seconds: z.number(),
+})
+export type PlannedStep = z.infer<typeof PlannedStep>
+export const InstallPlan = z.object({
+  name: EngineName,
+  /** The engine's folder; what models, pictures and custom nodes live in lies beside the generations. */
+  home: z.string(),
+  base: z.string(),
+  cache: z.string(),
+  torch: TorchBuild,
+  steps: z.array(PlannedStep),
+  downloadBytes: z.number(),
+  diskBytes: z.number(),
+  seconds: z.number(),
+  findings: z.array(Finding),
+})
+export type InstallPlan = z.infer<typeof InstallPlan>
+
+export const InstallStep = z.object({
+  id: InstallStepId,
+  is: z.enum(['waiting', 'running', 'done', 'failed']),
+  bytes: z.number(),
+  /** null: unknown. */
+  totalBytes: z.number().nullable(),
+  etaSeconds: z.number().nullable(),
+})
+export type InstallStep = z.infer<typeof InstallStep>
+export const InstallPurpose = z.enum(['install', 'update', 'repair'])
+export type InstallPurpose = z.infer<typeof InstallPurpose>
+/** An installation, update or repair: the one that is under way, or the last one. */
+export const InstallView = z.object({
+  name: EngineName,
+  purpose: InstallPurpose,
+  is: z.enum(['running', 'done', 'failed', 'cancelled']),
+  steps: z.array(InstallStep),
+  findings: z.array(Finding),
+  /** Sources that failed, and what stood in. */
+  switched: z.array(z.object({ from: z.string(), to: z.string(), reason: z.string() })),
+  failure: Failure.nullable(),
+  log: z.string(),
+})
+export type InstallView = z.infer<typeof InstallView>
+
+export const Generation = z.object({
+  id: z.string(),
+  current: z.boolean(),
+  version: z.string().nullable(),
+  /** The commit, where the source is a repository. */
+  commit: z.string().nullable(),
+  torch: z.string().nullable(),
+  createdAt: z.number(),
+})
+export type Generation = z.infer<typeof Generation>

@@ -418,6 +418,50 @@ export const errors = {
     message: 'ComfyUI said nothing for {seconds} s while starting.',
     remedy: 'Look at the last lines of the log; start without custom nodes.',
   },
+  'install.no-python': {
+    message: 'There is no Python that ComfyUI can use (3.10 to 3.13); found: {found}.',
+    remedy: 'Install Python 3.12, name one with --python, or allow it to be fetched.',
+  },
+  'install.no-space': {
+    message: 'The disk for the {role} ({dir}) has {freeGiB} GiB free; {needGiB} GiB are needed.',
+    remedy: 'Make room there, or choose a data folder on another disk with --data.',
+  },
+  'install.step-failed': {
+    message: 'Installing stopped at “{step}”: {reason}',
+    remedy: 'Try again; it continues there. The log tells more: {log}',
+  },
+  'install.no-source': {
+    message: 'ComfyUI could not be had from {source}: {reason}',
+    remedy: 'Check the address, folder and version, or try another mirror.',
+  },
+  'install.unreachable': {
+    message: '{what} could not be fetched: {reason}',
+    remedy: 'Check the connection and the proxy, or choose another mirror; what is there already is kept.',
+  },
+  'install.torch-changed': {
+    message: 'PyTorch {wanted} was replaced by {found}.',
+    remedy: 'Install again; custom nodes may not bring another PyTorch.',
+  },
+  'install.no-cuda': {
+    message: 'PyTorch {torch} does not see the graphics card.',
+    remedy: 'Update the driver, or install with --cpu.',
+  },
+  'install.no-picture': {
+    message: 'The new ComfyUI started but made no picture: {reason}',
+    remedy: 'What ran before still runs. Look at the log.',
+  },
+  'install.busy': {
+    message: '{name} is being installed already.',
+    remedy: 'Wait for it, or cancel it first.',
+  },
+  'install.not-ours': {
+    message: '{name} was not installed by Nightshift, so its files are not changed.',
+    remedy: 'Update it with the program that installed it.',
+  },
+  'install.no-generation': {
+    message: '{name} has no earlier generation to go back to.',
+    remedy: 'There is one after an update.',
+  },
 } as const satisfies Record<string, { message: string; remedy: string }>
 
 export type ErrorCode = keyof typeof errors
