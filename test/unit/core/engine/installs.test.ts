@@ -78,15 +78,15 @@ test('on Linux a clone is run by the environment in it, else by the one beside i
   const look = machine('linux', {
     ...comfy('/home/me/ComfyUI'),
     '/home/me/ComfyUI/venv/bin/python': '',
-    ...comfy('/opt/comfy/c33'),
-    '/opt/comfy/venv/bin/python': '',
+    ...comfy('/srv/comfyui/ComfyUI'),
+    '/srv/comfyui/venv/bin/python': '',
   })
   expect((await findInstalls(look)).map(({ dir }) => dir)).toEqual(['/home/me/ComfyUI'])
   expect(await readInstall('/home/me/ComfyUI', look)).toMatchObject({
     kind: 'manual',
     python: '/home/me/ComfyUI/venv/bin/python',
   })
-  expect((await readInstall('/opt/comfy/c33', look)).python).toBe('/opt/comfy/venv/bin/python')
+  expect((await readInstall('/srv/comfyui/ComfyUI', look)).python).toBe('/srv/comfyui/venv/bin/python')
 })
 
 test('a folder without a ComfyUI, and one without its Python, are told apart; a Python may be named', async () => {
