@@ -1,6 +1,6 @@
 import type { Values } from '../../contract/batch.ts'
 import { isLink, type Prompt } from '../../contract/comfyui.ts'
-import { AppError, type Facts, fill } from '../../contract/errors.ts'
+import { AppError, type Facts } from '../../contract/errors.ts'
 import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts'
 import {
   choicesOf,
@@ -15,28 +15,8 @@ import {
   UNREADABLE,
 } from '../../contract/panel.ts'
 import type { Parameter, ParameterRole, Problem } from '../../contract/workflow.ts'
-import { coerceValue } from './parameters.ts'
-
-/** What a panel may have to tell. Other languages: resources/locales, problems.json, under the same codes. */
-export const panelSentences = {
-  'panel.unreadable-item': '{title}: {reason}',
-  'panel.no-input': '{title} names no input.',
-  'panel.node-missing': '{title} turns node {node}, which is not in the workflow.',
-  'panel.input-missing': '{title} turns {input} of {nodeTitle}, which has no such value.',
-  'panel.input-linked': '{title} turns {input} of {nodeTitle}, which another node feeds.',
-  'value.needed': 'must be filled in',
-} as const
-type PanelCode = keyof typeof panelSentences
-
-const told = (code: PanelCode, facts: Facts, at: { node?: string; input?: string } = {}): Problem => ({
-  kind: 'warning',
-  code,
-  message: fill(panelSentences[code], facts),
-  node: at.node ?? null,
-  classType: null,
-  input: at.input ?? null,
-  facts,
-})
+import { coerceValue, valueSentences } from './parameters.ts'
+import { problem } from './problems.ts'
 
 const MOST_NESTING = 16
 
@@ -55,7 +35,7 @@ function readItem(raw: Json, place: string, problems: Problem[], depth: number):
   const given = isJsonObject(raw) ? raw : null
   const unreadable = (reason: string): PanelItem => {
     const title = typeof given?.title === 'string' && given.title !== '' ? given.title : place
-    problems.push(told('panel.unreadable-item', { title, reason }))
+    problems.push(problem('warning', 'panel.unreadable-item', { title, reason }))
     return { type: UNREADABLE, raw }
   }
   if (!given) return unreadable('it is not an object')
@@ -72,7 +52,7 @@ function readItem(raw: Json, place: string, problems: Problem[], depth: number):
   const item = PanelItem.safeParse(given)
   if (!item.success) return unreadable(wrongOf(item.error.issues))
   if (!isGroup(item.data) && keyOfItem(item.data) === null)
-    problems.push(told('panel.no-input', { title: item.data.title || place }))
+    problems.push(problem('warning', 'panel.no-input', { title: item.data.title || place }))
   return given as unknown as PanelItem
 }
 const wrongOf = (issues: readonly { path: PropertyKey[]; message: string }[]) =>
@@ -117,10 +97,10 @@ export function checkPanel({ params }: Panel, prompt: Prompt, parameters: readon
     const [id, input] = split(key)
     const node = Object.hasOwn(prompt, id) ? prompt[id] : undefined
     const title = item.title || key
-    if (!node) return [told('panel.node-missing', { title, node: id }, { node: id, input })]
+    if (!node) return [problem('warning', 'panel.node-missing', { title, node: id }, { node: id, input })]
     const code = isLink(node.inputs[input]) ? 'panel.input-linked' : 'panel.input-missing'
     const nodeTitle = String(node._meta?.title || node.class_type)
-    return [told(code, { title, input, nodeTitle }, { node: id, input })]
+    return [problem('warning', code, { title, input, nodeTitle }, { node: id, input })]
   })
 }
 
@@ -191,7 +171,7 @@ export function panelValues(
       faults.push({ key, title: field.name, reason, code, facts })
     const value = given === undefined ? field.default : given
     if (!hidden && isRequired(item, field) && String(value).trim() === '') {
-      tell(panelSentences['value.needed'], 'value.needed', {})
+      tell(valueSentences['value.needed'], 'value.needed', {})
       continue
     }
     if (given === undefined) continue

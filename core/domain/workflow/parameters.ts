@@ -578,6 +578,7 @@ export const valueSentences = {
   'value.not-boolean': 'must be true or false, not {value}',
   'value.not-text': 'must be text',
   'value.empty': 'must not be empty',
+  'value.needed': 'must be filled in',
   'value.not-a-choice': 'must be one of {choices}, not {value}',
 } as const
 type ValueCode = keyof typeof valueSentences

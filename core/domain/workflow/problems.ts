@@ -1,7 +1,7 @@
 import { type Facts, fill } from '../../contract/errors.ts'
 import type { Problem } from '../../contract/workflow.ts'
 
-/** What conversion may have to tell. Other languages: resources/locales, under the same codes. */
+/** What a workflow and its forms may have to tell. Other languages: resources/locales, under the same codes. */
 const sentences = {
   'metadata-unreadable': 'The picture’s {key} could not be read: {reason}',
   'not-a-node': 'The entry {key} is not a node.',
@@ -53,6 +53,11 @@ const sentences = {
   'link-replaced':
     'The connection into {input} of {title} has no effect: the subgraph around it turns the value itself.',
   'bad-link': '{input} of {title} is connected to a node {from} that is not there.',
+  'panel.unreadable-item': '{title}: {reason}',
+  'panel.no-input': '{title} names no input.',
+  'panel.node-missing': '{title} turns node {node}, which is not in the workflow.',
+  'panel.input-missing': '{title} turns {input} of {nodeTitle}, which has no such value.',
+  'panel.input-linked': '{title} turns {input} of {nodeTitle}, which another node feeds.',
   'no-output': 'Nothing in the workflow saves or shows anything.',
   'comfyui-too-old': '{classTypes}: ComfyUI has this itself from {version} on; update the server, which has {at}.',
   'definitions-cached': '{worker} does not answer; its nodes and models are judged by a copy from {at}.',

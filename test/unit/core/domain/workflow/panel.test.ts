@@ -9,7 +9,6 @@ import {
   checkPanel,
   missingFrom,
   panelFromParameters,
-  panelSentences,
   panelValues,
   readPanel,
   titlesIn,
@@ -273,9 +272,4 @@ test('what is shown on a form has its title there as a name, hidden items have n
     ['2.text', ['参考形象描述', 'Words']],
     ['5.cfg', ['How much']],
   ])
-})
-
-test('a screen in English says what a form has to tell as it says itself', () => {
-  const file = path.resolve(import.meta.dirname, '../../../../../resources/locales/en/problems.json')
-  expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject(panelSentences)
 })
