@@ -1,5 +1,6 @@
 import type { Page } from 'playwright'
 import { expect, test } from 'vitest'
+import { comfyFolder } from '../kit/comfy-folder.ts'
 import { eventually } from '../kit/eventually.ts'
 import { startApp } from '../kit/start-app.ts'
 import { barriers, go, openScreens, paste } from './kit.ts'
@@ -12,6 +13,8 @@ async function withWork() {
   await eventually(async () => (await client.call('batch.get', { id: batchId })).endedAt !== null, 60_000)
   const [job] = (await client.call('job.page', { batchId })).rows
   const [picture] = (await client.call('artifact.page', { batchId })).rows
+  await client.call('engine.adopt', comfyFolder())
+  await client.call('engine.adopt', { ...comfyFolder(), name: 'broken', settings: { flags: ['--fails'] } })
   const pages = {
     start: '/',
     workflow: `/workflow/${workflowId}`,
@@ -20,6 +23,7 @@ async function withWork() {
     gallery: `/gallery?batch=${batchId}`,
     picture: `/gallery?batch=${batchId}&open=${picture!.id}`,
     workers: '/workers',
+    engine: '/engine',
     settings: '/settings',
   }
   return { ...opened, pages, workflowId, batchId }
@@ -31,6 +35,12 @@ const landmark: Record<string, (page: Page) => Promise<void>> = {
   queue: (page) => page.locator('aside').getByRole('img').or(page.locator('aside a img')).first().waitFor(),
   gallery: (page) => page.locator('[data-index="0"] img').waitFor(),
   picture: (page) => page.getByRole('dialog').getByRole('img').waitFor(),
+  async engine(page) {
+    await page.getByRole('listitem', { name: 'broken' }).getByRole('alert').waitFor()
+    const ready = page.getByRole('listitem', { name: 'local' })
+    await ready.getByRole('button', { name: /^(Log|日志)$/ }).click()
+    await ready.getByText('To see the GUI go to').waitFor()
+  },
 }
 
 test.each([

@@ -144,6 +144,7 @@ async function shoot() {
     picture: (page) => open(page, `/gallery?batch=${done.batchId}&open=${pictures.rows[2]?.id}`),
     compare: (page) => open(page, `/gallery?open=${pictures.rows[0]?.id}&compare=${pictures.rows[1]?.id}`),
     workers: (page) => open(page, '/workers'),
+    engine: (page) => open(page, '/engine'),
     settings: (page) => open(page, '/settings'),
   }
   async function open(page: Page, to: string) {
