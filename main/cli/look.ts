@@ -17,6 +17,7 @@ import { convertFile, type Definitions, inspectFile } from '../services/library.
 import { completeNeeds } from '../services/needs.ts'
 import { NodePacks } from '../services/node-packs.ts'
 import { resourcesDir } from '../services/resources.ts'
+import { ServerFiles } from '../services/server-files.ts'
 import {
   type Command,
   type Context,
@@ -108,11 +109,22 @@ async function look<T>(
 function inspectHere(context: Context, worker: string | undefined) {
   const { dataDir } = context
   const nodePacks = new NodePacks({ dataDir, resourcesDir, clock: systemClock })
-  return (name: string, bytes: Uint8Array, known: Definitions): Promise<Inspection> => {
+  return async (name: string, bytes: Uint8Array, known: Definitions): Promise<Inspection> => {
     const { prompt, ...inspection } = inspectFile(name, bytesSource(bytes), known)
     const isServer = worker !== undefined && known.from === worker
     const filesOf = (folders: readonly string[]) => (isServer ? filesAt(worker, known, folders) : Promise.resolve([]))
-    return completeNeeds(inspection, prompt, { fleet: { filesOf }, nodePacks }).finally(() => nodePacks.close())
+    const judged = isServer ? await withInputsAt(worker, inspection) : inspection
+    return completeNeeds(judged, prompt, { fleet: { filesOf }, nodePacks }).finally(() => nodePacks.close())
+  }
+}
+
+async function withInputsAt<T extends Inspection>(url: string, inspection: T): Promise<T> {
+  const client = new ComfyClient(readAddress(url), { clientId: randomUUID() })
+  const server = { id: url, health: { is: 'ready' as const }, hasInput: client.hasInput.bind(client) }
+  try {
+    return await new ServerFiles({ fleet: { get: () => server }, clock: systemClock }).judge(inspection)
+  } finally {
+    await client.close()
   }
 }
 

@@ -5,7 +5,7 @@ import type { Clock } from './clock.ts'
 import type { Worker } from './workers/worker.ts'
 
 interface Deps {
-  fleet: { get(id: string): Pick<Worker, 'id' | 'health' | 'hasInput'> | undefined }
+  fleet: { get(id: string): (Pick<Worker, 'id' | 'hasInput'> & { health: Pick<Worker['health'], 'is'> }) | undefined }
   clock: Clock
 }
 

@@ -12,6 +12,7 @@ import type {
 } from '../../contract/comfyui.ts'
 import { AppError } from '../../contract/errors.ts'
 import { isJsonObject, type Json, parseJson, parseJsonWithFloats, writeJson } from '../../contract/json.ts'
+import { bytesWithin } from '../download/follow.ts'
 import type { ComfyAddress } from './address.ts'
 import { wholeNumber } from './messages.ts'
 import { ComfySocket } from './socket.ts'
@@ -197,6 +198,11 @@ export class ComfyClient {
     return { filename: name, subfolder, type }
   }
 
+  /** Whether an input file is there, named as a prompt names it. */
+  hasInput(name: string, signal?: AbortSignal): Promise<boolean> {
+    return this.hasFile(inputReference(name), signal)
+  }
+
   /** @throws AppError 'worker.unauthorised' | 'worker.unreachable' */
   async hasFile(file: FileReference, signal?: AbortSignal): Promise<boolean> {
     const reply = await this.#send('HEAD', viewPath(file), { signal })
@@ -325,19 +331,11 @@ export class ComfyClient {
   }
 
   async #readText(reply: Dispatcher.ResponseData, limit: number): Promise<{ status: number; body: string }> {
-    const chunks: Uint8Array[] = []
-    let size = 0
     try {
-      for await (const chunk of reply.body as AsyncIterable<Uint8Array>) {
-        size += chunk.length
-        if (size > limit) throw this.#unreachable(`it sent more than ${limit / 1024 / 1024} MiB`)
-        chunks.push(chunk)
-      }
+      return { status: reply.statusCode, body: (await bytesWithin(reply, limit)).toString('utf8') }
     } catch (cause) {
-      if (cause instanceof AppError) throw cause
       throw this.#unreachable(reasonOf(cause), cause)
     }
-    return { status: reply.statusCode, body: Buffer.concat(chunks).toString('utf8') }
   }
 
   #refuseIfUnauthorised(status: number) {
@@ -347,6 +345,18 @@ export class ComfyClient {
 
   #unreachable(reason: string, cause?: unknown) {
     return new AppError('worker.unreachable', { url: this.address.url, reason }, { cause })
+  }
+}
+
+/** Where a file lies that a prompt names: `sub/name.png`, `name.png [output]`. */
+function inputReference(name: string): FileReference {
+  const said = /^(.+) \[(input|output|temp)\]$/s.exec(name)
+  const file = (said?.[1] ?? name).replaceAll('\\', '/') // a server on Windows takes either slash
+  const at = file.lastIndexOf('/')
+  return {
+    filename: file.slice(at + 1),
+    subfolder: file.slice(0, Math.max(0, at)),
+    type: (said?.[2] as FileReference['type'] | undefined) ?? 'input',
   }
 }
 

@@ -183,7 +183,7 @@ export class ComfyWorker implements Worker {
   }
 
   hasInput(name: string, signal?: AbortSignal): Promise<boolean> {
-    return this.#client.hasFile(inputReference(name), signal)
+    return this.#client.hasInput(name, signal)
   }
 
   fetch(file: FileReference, signal?: AbortSignal): AsyncIterable<Uint8Array> {
@@ -288,18 +288,6 @@ export class ComfyWorker implements Worker {
       this.#hashes.set(key, sha256)
     }
     return sha256
-  }
-}
-
-/** Where a file lies that a prompt names: `sub/name.png`, `name.png [output]`. */
-function inputReference(name: string): FileReference {
-  const said = /^(.+) \[(input|output|temp)\]$/s.exec(name)
-  const file = (said?.[1] ?? name).replaceAll('\\', '/') // a server on Windows takes either slash
-  const at = file.lastIndexOf('/')
-  return {
-    filename: file.slice(at + 1),
-    subfolder: file.slice(0, Math.max(0, at)),
-    type: (said?.[2] as FileReference['type'] | undefined) ?? 'input',
   }
 }
 
