@@ -633,3 +633,21 @@ test('run refuses paid nodes with code 3, allows them by word, and keeps the key
   const holding = files.filter((file) => readFileSync(path.join(file.parentPath, file.name)).includes(key))
   expect(holding.map(({ name }) => name)).toEqual(['key.txt'])
 })
+
+test('an input file that the server lacks is named by inspect, and by run before anything is queued', async () => {
+  const dir = tempDir()
+  const prompt: Prompt = {
+    '1': { class_type: 'LoadImage', inputs: { image: 'not-there.png' } },
+    '2': { class_type: 'SaveImage', inputs: { filename_prefix: 'x', images: ['1', 0] } },
+  }
+  writeFileSync(path.join(dir, 'w.json'), promptFile(prompt))
+  const server = await slowServer(0)
+  const there = ['--worker', server.url, '--data', 'data', '--json']
+  const inspected = await cliRun(['inspect', 'w.json', ...there], { cwd: dir })
+  expect(parseJson(inspected.out)).toMatchObject({
+    problems: [{ code: 'missing-input-file', node: '1', input: 'image', facts: { file: 'not-there.png' } }],
+  })
+  const refused = await cliRun(['run', 'w.json', ...there], { cwd: dir })
+  expect(refused.code).toBe(2)
+  expect(named(refused, 'fault')).toMatchObject([{ row: 1, code: 'row.file-not-there', value: 'not-there.png' }])
+})
