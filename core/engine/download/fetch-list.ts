@@ -1,7 +1,8 @@
-import { Agent, request } from 'undici'
+import { Agent } from 'undici'
 import { AppError } from '../../contract/errors.ts'
 import { type Json, parseJson } from '../../contract/json.ts'
 import { reasonOf } from '../comfy/client.ts'
+import { bytesWithin, follow } from './follow.ts'
 
 export interface ListRequest {
   /** In the order to try them. */
@@ -69,41 +70,18 @@ export async function fetchList(asked: ListRequest): Promise<FetchedList> {
 async function askOne(address: URL, asked: ListRequest, agent: Agent, signal: AbortSignal): Promise<FetchedList> {
   const { isRight, limitBytes, etag } = asked
   const headers = etag?.url === address.href ? { 'if-none-match': etag.value } : {}
-  let target = address
-  for (let redirects = 0; ; redirects++) {
-    const reply = await request(target, { dispatcher: agent, signal, headers })
-    const { location } = reply.headers
-    if (
-      reply.statusCode >= 301 &&
-      reply.statusCode <= 308 &&
-      reply.statusCode !== 304 &&
-      typeof location === 'string'
-    ) {
-      await reply.body.dump()
-      const onward = URL.parse(location, target.href)
-      if (redirects === 4 || !onward || !/^https?:$/.test(onward.protocol)) throw new Error('it points elsewhere')
-      target = onward
-      continue
-    }
-    if (reply.statusCode === 304) {
-      await reply.body.dump()
-      return { is: 'same', url: address.href }
-    }
-    if (reply.statusCode !== 200) {
-      await reply.body.dump()
-      throw new Error(`HTTP ${reply.statusCode}`)
-    }
-    const chunks: Uint8Array[] = []
-    let size = 0
-    for await (const chunk of reply.body as AsyncIterable<Uint8Array>) {
-      size += chunk.length
-      if (size > limitBytes) throw new Error(`more than ${limitBytes / 1024 / 1024} MiB`)
-      chunks.push(chunk)
-    }
-    const text = Buffer.concat(chunks).toString('utf8')
-    const list = parseJson(text)
-    if (!isRight(list)) throw new Error('it sent something else')
-    const { etag: mark } = reply.headers
-    return { is: 'new', url: address.href, etag: typeof mark === 'string' ? mark : null, text, list }
+  const reply = await follow(address, { dispatcher: agent, signal, headers })
+  if (reply.statusCode === 304) {
+    await reply.body.dump()
+    return { is: 'same', url: address.href }
   }
+  if (reply.statusCode !== 200) {
+    await reply.body.dump()
+    throw new Error(`HTTP ${reply.statusCode}`)
+  }
+  const text = (await bytesWithin(reply, limitBytes)).toString('utf8')
+  const list = parseJson(text)
+  if (!isRight(list)) throw new Error('it sent something else')
+  const { etag: mark } = reply.headers
+  return { is: 'new', url: address.href, etag: typeof mark === 'string' ? mark : null, text, list }
 }

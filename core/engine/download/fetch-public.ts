@@ -1,10 +1,10 @@
 import { lookup } from 'node:dns'
 import { BlockList, isIP } from 'node:net'
-import { Agent, request } from 'undici'
+import { Agent } from 'undici'
 import { AppError } from '../../contract/errors.ts'
 import { reasonOf } from '../comfy/client.ts'
+import { bytesWithin, follow } from './follow.ts'
 
-const REDIRECTS = 3
 // two lists: one would take every IPv4 address for its form within IPv6
 const inside = { ipv4: new BlockList(), ipv6: new BlockList() }
 // 198.18.0.0/15 is left out: proxies of many people answer every name with an address of theirs in it
@@ -73,38 +73,16 @@ export async function fetchPublic(url: string, asked: PublicRequest): Promise<{ 
   const limits = [AbortSignal.timeout(timeoutMs), asked.signal].filter((given) => given !== undefined)
   const signal = AbortSignal.any(limits)
   try {
-    let target = URL.parse(url)
-    for (let redirects = 0; ; redirects++) {
-      if (!target || !/^https?:$/.test(target.protocol)) throw new Error('it is no web address')
+    const reply = await follow(url, { dispatcher: agent, signal }, (target) => {
       const host = target.hostname.replace(/^\[|\]$/g, '')
       if (isIP(host) && !mayReach(host)) throw new Error(NOT_PUBLIC)
       target.username = target.password = ''
-      const { statusCode, headers, body } = await request(target, { dispatcher: agent, signal })
-      const { location, 'content-length': length } = headers
-      if (statusCode >= 301 && statusCode <= 308 && statusCode !== 304 && typeof location === 'string') {
-        await body.dump()
-        if (redirects === REDIRECTS) throw new Error('it redirects too often')
-        target = URL.parse(location, target.href)
-        continue
-      }
-      if (statusCode !== 200) {
-        await body.dump()
-        throw new Error(`HTTP ${statusCode}`)
-      }
-      const tooLarge = () => new Error(`more than ${limitBytes / 1024 / 1024} MiB`)
-      if (Number(length) > limitBytes) {
-        body.on('error', () => {}).destroy()
-        throw tooLarge()
-      }
-      const chunks: Uint8Array[] = []
-      let size = 0
-      for await (const chunk of body as AsyncIterable<Uint8Array>) {
-        size += chunk.length
-        if (size > limitBytes) throw tooLarge()
-        chunks.push(chunk)
-      }
-      return { url: target.href, bytes: Buffer.concat(chunks) }
+    })
+    if (reply.statusCode !== 200) {
+      await reply.body.dump()
+      throw new Error(`HTTP ${reply.statusCode}`)
     }
+    return { url: reply.url, bytes: await bytesWithin(reply, limitBytes) }
   } catch (cause) {
     asked.signal?.throwIfAborted()
     throw new AppError('input.unreachable', { url: withoutUser(url), reason: reasonOf(cause) }, { cause })
