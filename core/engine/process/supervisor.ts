@@ -34,9 +34,9 @@ export interface Pace {
   hungBusyMs: number
   firstPauseMs: number
   longestPauseMs: number
-  /** So many crashes within so long, and it is not started again. */
+  /** So many crashes in a row, none of them after it had answered for so long, and it is not started again. */
   crashes: number
-  crashesWithinMs: number
+  stableMs: number
   /** Between asking it to end and ending it. */
   stopMs: number
 }
@@ -67,7 +67,7 @@ const PACE: Pace = {
   firstPauseMs: 1_000,
   longestPauseMs: 60_000,
   crashes: 5,
-  crashesWithinMs: 10 * 60_000,
+  stableMs: 10 * 60_000,
   stopMs: 10_000,
 }
 const FIRST_PORT = 8188
@@ -79,7 +79,7 @@ const PID_FILE = '.pid.json'
 type Life = { stopping: AbortController; done: Promise<void> }
 type Exit = { exitCode: number | null; signal: string | null }
 /** Why one run ended. `again`: at once, since it asked for that itself. */
-type RunEnd = { because: Failure; mayPass: boolean; wasReady: boolean } | 'again' | 'stopped'
+type RunEnd = { because: Failure; mayPass: boolean; readyForMs: number } | 'again' | 'stopped'
 
 /** Starts one ComfyUI, waits until it answers, watches it, starts it again when it dies, and ends it with all it began. */
 export class Supervisor {
@@ -165,21 +165,20 @@ export class Supervisor {
 
   /** Gives the state it ends in. */
   async #live(stopping: AbortSignal): Promise<EngineState> {
-    let crashes: number[] = []
+    let crashes = 0
     await this.log.open()
     while (!stopping.aborted) {
       const end = await this.#run(stopping).catch((cause: unknown): RunEnd => {
-        return { because: toFailure(cause), mayPass: false, wasReady: false }
+        return { because: toFailure(cause), mayPass: false, readyForMs: 0 }
       })
       if (end === 'stopped' || stopping.aborted) break
       if (end === 'again') continue
-      const now = this.#options.now()
-      crashes = [...crashes.filter((at) => at > now - this.#pace.crashesWithinMs), now]
+      crashes = end.readyForMs >= this.#pace.stableMs ? 1 : crashes + 1
       this.log.note(`[nightshift] ${end.because.code}: ${end.because.message}`)
-      if (!end.mayPass || crashes.length >= this.#pace.crashes)
+      if (!end.mayPass || crashes >= this.#pace.crashes)
         return { is: 'failed', because: end.because, lastLines: this.log.lastLines(LAST_LINES).map(plain) }
-      const pauseMs = Math.min(this.#pace.longestPauseMs, this.#pace.firstPauseMs * 2 ** (crashes.length - 1))
-      this.#setState({ is: 'pausing', restartAt: now + pauseMs, because: end.because })
+      const pauseMs = Math.min(this.#pace.longestPauseMs, this.#pace.firstPauseMs * 2 ** (crashes - 1))
+      this.#setState({ is: 'pausing', restartAt: this.#options.now() + pauseMs, because: end.because })
       await pause(pauseMs, undefined, { signal: stopping }).catch(() => {})
       if (!stopping.aborted) this.#restarts++
     }
@@ -232,7 +231,7 @@ export class Supervisor {
     }
 
     let because: AppError | null = null
-    let wasReady = false
+    let readyAt: number | null = null
     const over = new AbortController()
     void exited.then(() => over.abort())
     const going = AbortSignal.any([stopping, over.signal])
@@ -244,7 +243,7 @@ export class Supervisor {
       }
       while (!going.aborted) {
         if (await this.#answers(port, { root, mark }, going)) {
-          wasReady = true
+          readyAt = performance.now()
           break
         }
         if (performance.now() - heardAt > this.#pace.silentMs) {
@@ -253,7 +252,7 @@ export class Supervisor {
         }
         await pause(this.#pace.readyLookMs, undefined, { signal: going }).catch(() => {})
       }
-      if (wasReady && !going.aborted) {
+      if (readyAt !== null && !going.aborted) {
         this.#setState({ is: 'ready', url: `http://127.0.0.1:${port}`, pid: pid!, since: now() })
         because = await this.#watch(port, going)
       }
@@ -264,23 +263,24 @@ export class Supervisor {
       if (left.length === 0) await rm(pidFile, { force: true })
       else this.log.note(`[nightshift] cannot be ended: ${left.map(({ pid }) => pid).join(', ')}`)
     }
+    const readyForMs = readyAt === null ? 0 : performance.now() - readyAt
     const ended = await Promise.race([exited, pause(DRAIN_MS * 4).then((): Exit => ({ exitCode: null, signal: null }))])
     if (stopping.aborted) return 'stopped'
     if (ended instanceof Error) {
       const facts = { command, reason: ended.message }
-      return { because: toFailure(new AppError('engine.not-started', facts)), mayPass: false, wasReady }
+      return { because: toFailure(new AppError('engine.not-started', facts)), mayPass: false, readyForMs }
     }
-    if (because) return { because: toFailure(because), mayPass: true, wasReady }
+    if (because) return { because: toFailure(because), mayPass: true, readyForMs }
     if (ended.exitCode === 0 && (await exists(`${session}.reboot`))) return 'again'
     const { failure, mayPass } = diagnose({
       ...ended,
       lines: this.log.lastLines(300),
       phase: story.phase,
-      wasReady,
+      wasReady: readyAt !== null,
       port,
       memoryRanOut: (await outOfMemoryKills()) > killsBefore,
     })
-    return { because: toFailure(await this.#withHolder(failure)), mayPass, wasReady }
+    return { because: toFailure(await this.#withHolder(failure)), mayPass, readyForMs }
   }
 
   async #choosePort(): Promise<number> {

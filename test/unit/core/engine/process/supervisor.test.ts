@@ -83,6 +83,26 @@ test('a crash loop ends, with the cause and the last lines', async () => {
   expect(kit.supervisor.restarts).toBe(0)
 })
 
+test('crashes after it was up for long are not held against it, crashes soon after each start are', async () => {
+  const kill = async (kit: ReturnType<typeof supervise>, times: number) => {
+    for (let time = 0; time < times; time++) {
+      await eventually(() => kit.supervisor.state.is === 'ready')
+      const { pid } = ready(kit)
+      process.kill(pid, 'SIGKILL')
+      await eventually(() => kit.supervisor.state.is !== 'ready' || ready(kit).pid !== pid)
+    }
+  }
+  const stable = supervise([], { pace: { crashes: 2, stableMs: 0 } })
+  await stable.supervisor.start()
+  await kill(stable, 3)
+  await eventually(() => stable.supervisor.state.is === 'ready')
+  expect(stable.supervisor.restarts).toBe(3)
+  const shaky = supervise([], { pace: { crashes: 2, stableMs: 60_000 } })
+  await shaky.supervisor.start()
+  await kill(shaky, 2)
+  await eventually(() => shaky.supervisor.state.is === 'failed')
+})
+
 test('what another try cannot mend is told at once', async () => {
   const text = path.join(tempDir(), 'text')
   writeFileSync(
