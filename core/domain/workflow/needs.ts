@@ -2,7 +2,7 @@ import type { ObjectInfo, Prompt } from '../../contract/comfyui.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
 import type { Inspection, ModelNeed } from '../../contract/workflow.ts'
 import { definitionOf, inputNamed, inputsOf } from './definitions.ts'
-import { type EditorWorkflow, readEditor } from './editor.ts'
+import { type EditorNode, type EditorWorkflow, readEditor } from './editor.ts'
 import { looksLikeModel, matchFile, modelFolderOf, namesModelFile } from './models.ts'
 import { compareVersions } from './versions.ts'
 
@@ -96,6 +96,12 @@ export function onWorkers(
   })
 }
 
+/** The root's, then those inside of subgraphs. */
+function nodesIn(editor: EditorWorkflow): EditorNode[] {
+  const { root, subgraphs } = readEditor(editor)
+  return [root, ...subgraphs.values()].flatMap(({ nodes }) => [...nodes.values()])
+}
+
 const baseName = (file: string) => file.replace(/^.*[\\/]/s, '').toLowerCase()
 const listKey = (choices: Json[] | null) => (choices && choices.length > 0 ? JSON.stringify(choices) : '')
 /** `sam_model_name` → `sam`: a guess at a folder that a pack brought. */
@@ -137,16 +143,13 @@ function saidOfFiles(editor: EditorWorkflow): Map<string, Said> {
     }
   }
   takeAll(editor.models)
-  const { root, subgraphs } = readEditor(editor)
-  const graphs = [root, ...subgraphs.values()]
-  for (const graph of graphs) for (const node of graph.nodes.values()) takeAll(node.properties.models)
-  for (const graph of graphs) {
-    for (const { type, raw } of graph.nodes.values()) {
-      if (type !== 'MarkdownNote' && type !== 'Note') continue
-      const values = raw.widgets_values
-      const texts = Array.isArray(values) ? values : isJsonObject(values) ? Object.values(values) : []
-      for (const text of texts) if (typeof text === 'string') readNote(text, take)
-    }
+  const nodes = nodesIn(editor)
+  for (const { properties } of nodes) takeAll(properties.models)
+  for (const { type, raw } of nodes) {
+    if (type !== 'MarkdownNote' && type !== 'Note') continue
+    const values = raw.widgets_values
+    const texts = Array.isArray(values) ? values : isJsonObject(values) ? Object.values(values) : []
+    for (const text of texts) if (typeof text === 'string') readNote(text, take)
   }
   return said
 }
@@ -190,17 +193,14 @@ export function customNodeNeeds(
     if (!definitionOf(definitions, class_type) && !needs.has(class_type)) needs.set(class_type, new Map())
   }
   if (needs.size > 0 && editor) {
-    const { root, subgraphs } = readEditor(editor)
-    for (const graph of [root, ...subgraphs.values()]) {
-      for (const { type, properties } of graph.nodes.values()) {
-        const { cnr_id, aux_id, ver } = properties
-        const packs = needs.get(type)
-        const said = { why: 'file' as const, ...(typeof ver === 'string' && ver !== '' && { version: ver }) }
-        if (typeof aux_id === 'string' && aux_id !== '')
-          packs?.set(aux_id, { id: aux_id, title: aux_id, url: repositoryOf(aux_id), ...said })
-        if (typeof cnr_id === 'string' && cnr_id !== '' && cnr_id !== 'comfy-core')
-          packs?.set(cnr_id, { id: cnr_id, title: cnr_id, url: null, ...said })
-      }
+    for (const { type, properties } of nodesIn(editor)) {
+      const { cnr_id, aux_id, ver } = properties
+      const packs = needs.get(type)
+      const said = { why: 'file' as const, ...(typeof ver === 'string' && ver !== '' && { version: ver }) }
+      if (typeof aux_id === 'string' && aux_id !== '')
+        packs?.set(aux_id, { id: aux_id, title: aux_id, url: repositoryOf(aux_id), ...said })
+      if (typeof cnr_id === 'string' && cnr_id !== '' && cnr_id !== 'comfy-core')
+        packs?.set(cnr_id, { id: cnr_id, title: cnr_id, url: null, ...said })
     }
   }
   return [...needs].map(([classType, packs]) => ({
@@ -216,8 +216,7 @@ const repositoryOf = (auxId: string) => (/^[\w.-]+\/[\w.-]+$/.test(auxId) ? `htt
 /** The newest ComfyUI that any of its nodes was saved from, and the editor; null: not noted. */
 export function madeWith(editor: EditorWorkflow | null): { comfyui: string | null; editor: string | null } {
   if (!editor) return { comfyui: null, editor: null }
-  const { root, subgraphs } = readEditor(editor)
-  const types = [root, ...subgraphs.values()].flatMap(({ nodes }) => [...nodes.values()].map(({ type }) => type))
+  const types = nodesIn(editor).map(({ type }) => type)
   const versions = [...coreVersions(new Set(types), editor).values()]
   const frontend = isJsonObject(editor.extra) ? editor.extra.frontendVersion : null
   return {
@@ -230,13 +229,10 @@ export function madeWith(editor: EditorWorkflow | null): { comfyui: string | nul
 export function coreVersions(classTypes: ReadonlySet<string>, editor: EditorWorkflow | null): Map<string, string> {
   const versions = new Map<string, string>()
   if (!editor) return versions
-  const { root, subgraphs } = readEditor(editor)
-  for (const graph of [root, ...subgraphs.values()]) {
-    for (const { type, properties } of graph.nodes.values()) {
-      const { cnr_id, ver } = properties
-      if (!classTypes.has(type) || cnr_id !== 'comfy-core' || typeof ver !== 'string') continue
-      if (compareVersions(ver, versions.get(type) ?? '0') > 0) versions.set(type, ver)
-    }
+  for (const { type, properties } of nodesIn(editor)) {
+    const { cnr_id, ver } = properties
+    if (!classTypes.has(type) || cnr_id !== 'comfy-core' || typeof ver !== 'string') continue
+    if (compareVersions(ver, versions.get(type) ?? '0') > 0) versions.set(type, ver)
   }
   return versions
 }
