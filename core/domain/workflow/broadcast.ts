@@ -4,6 +4,7 @@ import type { Problem } from '../../contract/workflow.ts'
 import type { EditorInput, EditorNode } from './editor.ts'
 import { type Context, type Flat, type FlatNode, pathOf, type Source, sourceOf } from './flatten.ts'
 import { problem } from './problems.ts'
+import { safePattern } from './safe-pattern.ts'
 
 /** What a broadcasting node offers to open inputs of its graph. */
 interface Offer {
@@ -143,14 +144,5 @@ function isOpen({ properties }: EditorNode, { name, widget }: EditorInput): bool
 }
 
 /** null: any text; undefined: a pattern that might not end. */
-function pattern(text: Json | undefined): RegExp | null | undefined {
-  if (text === undefined || text === null || text === '' || text === '.*') return null
-  if (typeof text !== 'string' || text.length > 200 || /[*+}?]\s*\)|[*+}]\s*[*+{]|\\[1-9]|\(\?/.test(text))
-    return undefined
-  if ((text.match(/[*+{]/g) ?? []).length > 2) return undefined
-  try {
-    return new RegExp(text)
-  } catch {
-    return undefined
-  }
-}
+const pattern = (text: Json | undefined): RegExp | null | undefined =>
+  text === undefined || text === null || text === '' || text === '.*' ? null : (safePattern(text) ?? undefined)

@@ -1,5 +1,6 @@
 import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts'
 import type { CustomNodeNeed, NodePack } from '../../contract/workflow.ts'
+import { safePattern } from './safe-pattern.ts'
 
 /** ComfyUI-Manager's extension-node-map.json: address of a package → its classes, and what else is known of it. */
 export type ExtensionMap = Record<string, [string[], JsonObject]>
@@ -89,24 +90,4 @@ const webAddress = (address: string) => (/^https?:\/\//i.test(address) ? address
 function isSame(own: NodePack, key: string, id: string): boolean {
   if (own.url !== null) return keyOf(own.url) === key
   return own.id.toLowerCase() === id.toLowerCase().replace(/^.*\//, '')
-}
-
-const LONGEST_PATTERN = 200
-const MOST_REPEATS = 3
-
-/**
- * A pattern of class names, searched anywhere. They come from strangers: one that could take forever (a repeated group
- * with a repeat or a choice within, many repeats, a back reference) or that is none here is left out.
- */
-export function safePattern(source: Json | undefined): RegExp | null {
-  if (typeof source !== 'string' || source === '' || source.length > LONGEST_PATTERN) return null
-  const bare = source.replace(/\\[^\dk]/g, 'x').replace(/\[\^?\]?[^\]]*\]/g, 'x')
-  if (/\\/.test(bare) || /\(\?(?!:)/.test(bare)) return null
-  if ((bare.match(/[*+]|\{\d*,?\d*\}/g) ?? []).length > MOST_REPEATS) return null
-  if (/\)[*+{]/.test(bare)) return null
-  try {
-    return new RegExp(source)
-  } catch {
-    return null
-  }
 }

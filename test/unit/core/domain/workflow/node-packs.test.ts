@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import type { NodePack } from '../../../../../core/contract/workflow.ts'
-import { isExtensionMap, safePattern, withPacks } from '../../../../../core/domain/workflow/node-packs.ts'
+import { isExtensionMap, withPacks } from '../../../../../core/domain/workflow/node-packs.ts'
+import { safePattern } from '../../../../../core/domain/workflow/safe-pattern.ts'
 
 const need = (classType: string, ...packs: NodePack[]) => ({ classType, candidates: packs.map(({ id }) => id), packs })
 const own = (id: string, url: string | null = null): NodePack => ({ id, title: id, url, why: 'file', version: '1.2' })
