@@ -30,6 +30,9 @@ export const thisMachine = (): Look => ({
   read: (file) => readFile(file, 'utf8').catch(() => null),
 })
 
+/** Of a folder that is none itself but is called after it: each of its folders may be one. */
+const MOST_INSIDE = 40
+
 const pathOf = ({ platform }: Look) => (platform === 'win32' ? nodePath.win32 : nodePath.posix)
 
 /**
@@ -102,16 +105,26 @@ const pythonsIn = (environment: string, look: Look) =>
     ? [pathOf(look).join(environment, 'Scripts', 'python.exe')]
     : ['bin/python', 'bin/python3'].map((name) => pathOf(look).join(environment, name))
 
+/** Pythons that come with a ComfyUI, beside it or in it: the official build (sic), and packs that others put together. */
+const EMBEDDED = [
+  ['python_embeded', 'python.exe'],
+  ['python_embeded', 'bin', 'python3'],
+  ['python_embedded', 'python.exe'],
+  ['python', 'python.exe'],
+  ['python_standalone', 'python.exe'],
+]
+
 async function pythonFor(
   dir: string,
   look: Look,
 ): Promise<{ kind: EngineKind; python: string | null; baseDir: string | null }> {
   const path = pathOf(look)
   const parent = path.dirname(dir)
-  const embedded = path.join(parent, 'python_embeded', 'python.exe') // sic
-  if (await look.exists(embedded)) return { kind: 'portable', python: embedded, baseDir: null }
-  const standalone = path.join(parent, 'python_embeded', 'bin', 'python3')
-  if (await look.exists(standalone)) return { kind: 'portable', python: standalone, baseDir: null }
+  const embedded = await firstThere(
+    [parent, dir].flatMap((at) => EMBEDDED.map((names) => path.join(at, ...names))),
+    look,
+  )
+  if (embedded !== null) return { kind: 'portable', python: embedded, baseDir: null }
   const environments = [dir, parent].flatMap((at) => ['venv', '.venv', 'env'].map((name) => path.join(at, name)))
   const python = await firstThere(
     environments.flatMap((environment) => pythonsIn(environment, look)),
@@ -172,8 +185,13 @@ export async function findInstalls(look: Look): Promise<FoundInstall[]> {
     for (const name of await look.list(folder)) if (/comfy/i.test(name)) candidates.add(path.join(folder, name))
   const found = new Map<string, FoundInstall>()
   for (const candidate of candidates) {
-    const install = await findIn(candidate, look)
-    if (install && !found.has(install.dir)) found.set(install.dir, install)
+    const inside = async () => {
+      const names = (await look.list(candidate)).slice(0, MOST_INSIDE)
+      return Promise.all(names.map((name) => findIn(path.join(candidate, name), look)))
+    }
+    const direct = await findIn(candidate, look)
+    for (const install of direct ? [direct] : await inside())
+      if (install && !found.has(install.dir)) found.set(install.dir, install)
   }
   return [...found.values()]
 }

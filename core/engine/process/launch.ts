@@ -63,8 +63,16 @@ export function launchOf(wish: Wish): Launch {
     own.CUDA_VISIBLE_DEVICES = card.card
     own.HIP_VISIBLE_DEVICES = card.card
   }
-  const cwd = kind === 'portable' ? path.dirname(dir) : dir
+  // a portable build's own scripts start it from the folder that its Python is in
+  const cwd = kind === 'portable' ? dir.slice(0, commonLength(dir, python, path.sep)) : dir
   return { command: python, args, cwd, env: { ...Object.fromEntries(inherited), ...own } }
+}
+
+/** How much of two paths is the same folder. */
+function commonLength(one: string, other: string, separator: string): number {
+  const [a, b] = [one.split(separator), other.split(separator)]
+  const differs = a.findIndex((part, at) => part !== b[at])
+  return a.slice(0, differs < 0 ? a.length : differs).join(separator).length
 }
 
 /** The id of a card's process, which is its worker's too. */

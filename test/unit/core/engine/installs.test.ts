@@ -74,6 +74,16 @@ test('a portable build may be named by either folder', async () => {
     expect(await readInstall(dir, windows)).toMatchObject({ kind: 'portable', dir: `${portable}\\ComfyUI` })
 })
 
+test.each([
+  ['D:\\ComfyUI-aki-v1.7', 'D:\\ComfyUI-aki-v1.7'],
+  ['D:\\ComfyUI-aki-v2', 'D:\\ComfyUI-aki-v2\\ComfyUI'],
+])('packs that others put together bring their Python: %s', async (folder, dir) => {
+  const look = machine('win32', { ...comfy(dir, '\\'), [`${folder}\\python\\python.exe`]: '' })
+  const found = { kind: 'portable', dir, python: `${folder}\\python\\python.exe` }
+  expect(await findInstalls(look)).toEqual([expect.objectContaining(found)])
+  expect(await readInstall(folder, look)).toMatchObject(found)
+})
+
 test('on Linux a clone is run by the environment in it, else by the one beside it', async () => {
   const look = machine('linux', {
     ...comfy('/home/me/ComfyUI'),
@@ -81,7 +91,7 @@ test('on Linux a clone is run by the environment in it, else by the one beside i
     ...comfy('/srv/comfyui/ComfyUI'),
     '/srv/comfyui/venv/bin/python': '',
   })
-  expect((await findInstalls(look)).map(({ dir }) => dir)).toEqual(['/home/me/ComfyUI'])
+  expect((await findInstalls(look)).map(({ dir }) => dir)).toEqual(['/home/me/ComfyUI', '/srv/comfyui/ComfyUI'])
   expect(await readInstall('/home/me/ComfyUI', look)).toMatchObject({
     kind: 'manual',
     python: '/home/me/ComfyUI/venv/bin/python',

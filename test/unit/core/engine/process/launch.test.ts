@@ -47,6 +47,12 @@ test('a portable build on Windows runs as its own scripts do, without its browse
   expect(env.PYTHONUTF8).toBe('1')
 })
 
+test('a pack with its Python in ComfyUI’s own folder runs from there', () => {
+  const dir = 'D:\\ComfyUI-aki-v1.7'
+  const { args, cwd } = launch({ kind: 'portable', dir, python: `${dir}\\python\\python.exe`, platform: 'win32' })
+  expect([cwd, args[0], args[1]]).toEqual([dir, '-s', `${dir}\\main.py`])
+})
+
 test('each card has its process, its number as nvidia-smi counts, and its flags after the common ones', () => {
   const settings = settingsOf({ flags: ['--fast'], cards: [{ card: '0' }, { card: '1', flags: ['--lowvram'] }] })
   const [first, second] = settings.cards.map((card) => launch({ settings, card }))
