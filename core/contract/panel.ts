@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { decoded } from './address.ts'
 import { JsonValue } from './comfyui.ts'
 import { isJsonObject, type Json, writeJson } from './json.ts'
 import type { Parameter, ParameterRole } from './workflow.ts'
@@ -96,13 +97,7 @@ export function choicesOf({ options }: PanelItem): PanelChoice[] | null {
 
 function fileNameOf(address: string): string {
   const last = address.split(/[?#]/, 1)[0]!.split('/').filter(Boolean).at(-1) ?? address
-  let name = last
-  try {
-    name = decodeURIComponent(last)
-  } catch {
-    // not encoded as addresses are: as it stands
-  }
-  return name.replace(/\.[a-z0-9]{2,5}$/i, '') || address
+  return decoded(last).replace(/\.[a-z0-9]{2,5}$/i, '') || address
 }
 
 /** A parameter as an item shows it: its title and default, its bounds within the node's, its own choices. */

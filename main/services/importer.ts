@@ -8,6 +8,7 @@ import { pipeline } from 'node:stream/promises'
 import { setImmediate } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import type { z } from 'zod'
+import { decoded } from '../../core/contract/address.ts'
 import type { ImportResult as ImportResultSchema, ImportSource as ImportSourceSchema } from '../../core/contract/app.ts'
 import { AppError, type Failure, FailureError, toFailure } from '../../core/contract/errors.ts'
 import type { Panel } from '../../core/contract/panel.ts'
@@ -309,11 +310,7 @@ function nameInUrl(url: string): string {
   if (url.startsWith('data:')) return 'picture'
   const parsed = URL.parse(url)
   const last = parsed?.searchParams.get('filename') ?? parsed?.pathname.split('/').filter(Boolean).at(-1) ?? ''
-  try {
-    return path.posix.basename(decodeURIComponent(last)).slice(0, 200) || (parsed?.host ?? 'file')
-  } catch {
-    return last.slice(0, 200)
-  }
+  return path.posix.basename(decoded(last)).slice(0, 200) || (parsed?.host ?? 'file')
 }
 
 /** ComfyUI shows pictures converted, which takes their texts away; without these it gives the file. */
@@ -327,10 +324,5 @@ function asSaved(url: string): string {
 function bytesInUrl(url: string): Uint8Array {
   const comma = url.indexOf(',')
   const data = url.slice(comma + 1)
-  if (/;base64$/i.test(url.slice(0, comma))) return Buffer.from(data, 'base64')
-  try {
-    return Buffer.from(decodeURIComponent(data))
-  } catch {
-    return Buffer.from(data)
-  }
+  return /;base64$/i.test(url.slice(0, comma)) ? Buffer.from(data, 'base64') : Buffer.from(decoded(data))
 }

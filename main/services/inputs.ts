@@ -16,6 +16,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
 import type { z } from 'zod'
+import { decoded } from '../../core/contract/address.ts'
 import type { InputFile as InputFileSchema } from '../../core/contract/app.ts'
 import { AppError } from '../../core/contract/errors.ts'
 import { safeFileName } from '../../core/domain/artifact-name.ts'
@@ -166,14 +167,6 @@ export class Inputs {
 
 function mustBeMedia(name: string) {
   if (!MEDIA.test(name)) throw new AppError('input.not-media', { name: path.basename(name) })
-}
-
-function decoded(name: string): string {
-  try {
-    return decodeURIComponent(name)
-  } catch {
-    return name
-  }
 }
 
 function isFile(file: string) {

@@ -1,3 +1,4 @@
+import { decoded } from '../../contract/address.ts'
 import type { ObjectInfo, Prompt } from '../../contract/comfyui.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
 import type { Inspection, ModelNeed } from '../../contract/workflow.ts'
@@ -171,14 +172,6 @@ function readNote(text: string, take: (name: string, url: string, folder: unknow
         ?.trim()
       if (label && namesModelFile(label) && baseName(label) !== baseName(name)) take(label, url!, heading)
     }
-  }
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
   }
 }
 
