@@ -95,12 +95,8 @@ export class NodePacks {
     this.#write('.failed.json', writeJson(this.#failed))
   }
 
-  /** A person's own lists and mirrors go before ours. */
   #mirrors(): Mirrors {
-    const own = path.join(this.#deps.dataDir, 'mirrors.json')
-    const ours = readMirrors(path.join(this.#deps.resourcesDir, 'mirrors.json'))
-    const theirs = existsSync(own) ? readMirrors(own) : Mirrors.parse({})
-    return { lists: { ...ours.lists, ...theirs.lists }, mirrors: [...theirs.mirrors, ...ours.mirrors] }
+    return readAllMirrors(this.#deps.dataDir, this.#deps.resourcesDir)
   }
 
   async #refresh(source: URL, mirrors: Mirrors['mirrors']) {
@@ -162,7 +158,18 @@ export class NodePacks {
   }
 }
 
-/** @throws AppError 'list.bad-mirrors' */
+/** A person's own lists and mirrors go before ours. @throws AppError 'list.bad-mirrors' */
+export function readAllMirrors(dataDir: string, resourcesDir: string): Mirrors {
+  const own = path.join(dataDir, 'mirrors.json')
+  const ours = readMirrors(path.join(resourcesDir, 'mirrors.json'))
+  const theirs = existsSync(own) ? readMirrors(own) : Mirrors.parse({})
+  return {
+    lists: { ...ours.lists, ...theirs.lists },
+    sources: { ...ours.sources, ...theirs.sources },
+    mirrors: [...theirs.mirrors, ...ours.mirrors],
+  }
+}
+
 function readMirrors(file: string): Mirrors {
   try {
     return Mirrors.parse(parseJson(readFileSync(file, 'utf8')))
