@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import type { EngineView } from '../../core/contract/engine.ts'
+import { type Look, thisMachine } from '../../core/engine/installs.ts'
 import type { Client } from '../../main/api/client.ts'
 import { systemClock } from '../../main/services/clock.ts'
 import { LocalEngine } from '../../main/services/local-engine.ts'
@@ -25,14 +26,14 @@ const viewOf = async (client: Client, name = 'local') =>
   (await client.call('engine.list', {})).rows.find((row) => row.name === name)!
 
 /** Engines with a fleet, without the rest of the app. */
-async function engines() {
+async function engines(look?: Look) {
   const dataDir = tempDir()
   const database = testDatabase()
   const pace = { absenceMs: 200, patienceMs: 3_000 }
   const shared = { database, dataDir, clock: systemClock, newId: randomUUID }
   const secrets = { get: () => undefined, set: () => {}, remove: () => {} }
   const fleet = new Fleet({ ...shared, secrets, pace })
-  const localEngine = new LocalEngine({ ...shared, fleet, pace: quick })
+  const localEngine = new LocalEngine({ ...shared, fleet, pace: quick, look })
   await fleet.start()
   await localEngine.start()
   onTestFinished(async () => {
@@ -90,6 +91,19 @@ test('ComfyUI killed twice in the middle of a batch: every picture is made, once
   const { total } = await app.client.call('artifact.page', { batchId, limit: 1 })
   expect(total).toBe(40)
   expect((await viewOf(app.client)).processes[0]!.restarts).toBe(2)
+})
+
+test('a ComfyUI that the machine is found to have is adopted by its name there; no other folder is', async () => {
+  const { dir, python } = comfyFolder()
+  mkdirSync(path.join(dir, 'venv', 'bin'), { recursive: true })
+  symlinkSync(python, path.join(dir, 'venv', 'bin', 'python'))
+  const { localEngine } = await engines({ ...thisMachine(), home: path.dirname(dir) })
+  const { report, verdict } = await localEngine.machine()
+  expect(report.installs).toContainEqual(expect.objectContaining({ dir, version: '0.33.0' }))
+  expect(verdict.findings.map(({ facts }) => facts.dir)).toContain(dir)
+  await expect(localEngine.adoptFound(tempDir())).rejects.toMatchObject({ code: 'engine.not-found' })
+  await localEngine.adoptFound(dir)
+  readyOf(await localEngine.run('local'))
 })
 
 test('pictures are the server’s own files under another name; stripped ones are files of their own', async () => {

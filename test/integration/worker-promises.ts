@@ -125,7 +125,7 @@ export function workerPromises(name: string, open: () => Promise<Worker>) {
 
     test('cancelling ends a prompt that runs and one that waits; the server has neither afterwards', async () => {
       const worker = await open()
-      const attempts = [anAttempt(slowPicture()), anAttempt(slowPicture())]
+      const attempts = [anAttempt(slowPicture(60)), anAttempt(slowPicture(60))]
       const runs = attempts.map((attempt) => all(worker.run(attempt, soon())))
       const submitted = async () => {
         const seen = await Promise.all(attempts.map(({ promptId }) => worker.recover(promptId)))
