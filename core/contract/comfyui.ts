@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { isJsonObject, type Json } from './json.ts'
+import { isJsonObject, type Json, type JsonObject } from './json.ts'
 
 /** Any JSON value, bigints included; not walked, since prompts are large and come from our own parser. */
 export const JsonValue = z.custom<Json>((value) => value !== undefined && typeof value !== 'function')
@@ -54,6 +54,29 @@ export interface NodeDefinition {
 }
 /** class_type → definition. */
 export type ObjectInfo = Record<string, NodeDefinition>
+
+/** `/object_info` as it came: what a pack's class says in no known form counts as unsaid, and what is no class is left out. */
+export function readObjectInfo(said: Json): ObjectInfo {
+  const classes: ObjectInfo = {}
+  for (const [type, definition] of isJsonObject(said) ? Object.entries(said) : [])
+    if (isJsonObject(definition)) classes[type] = readDefinition(type, definition)
+  return classes
+}
+
+function readDefinition(type: string, said: JsonObject): NodeDefinition {
+  const definition = { ...said }
+  if (typeof said.name !== 'string') definition.name = type
+  for (const key of ['display_name', 'description', 'python_module', 'category'])
+    if (said[key] !== undefined && typeof said[key] !== 'string') delete definition[key]
+  if (!Array.isArray(said.output)) definition.output = []
+  for (const key of ['output_is_list', 'output_name']) if (!Array.isArray(said[key])) delete definition[key]
+  definition.input = only(isJsonObject, said.input)
+  if (said.input_order !== undefined) definition.input_order = only(Array.isArray, said.input_order)
+  return definition as unknown as NodeDefinition
+}
+
+const only = (isGood: (section: Json) => boolean, sections: Json | undefined): JsonObject =>
+  isJsonObject(sections) ? Object.fromEntries(Object.entries(sections).filter(([, each]) => isGood(each))) : {}
 
 /** One error about one node, exactly as the server words it. */
 export const NodeErrorReason = z.object({

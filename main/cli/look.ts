@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { rename, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import type { ObjectInfo } from '../../core/contract/comfyui.ts'
+import { readObjectInfo } from '../../core/contract/comfyui.ts'
 import { AppError, fill } from '../../core/contract/errors.ts'
-import { isJsonObject, parseJsonWithFloats, writeJson } from '../../core/contract/json.ts'
+import { isJsonObject, type Json, parseJsonWithFloats, writeJson } from '../../core/contract/json.ts'
 import type { Inspection, Problem } from '../../core/contract/workflow.ts'
 import type { WorkerFiles } from '../../core/domain/workflow/needs.ts'
 import { readAddress } from '../../core/engine/comfy/address.ts'
@@ -141,14 +141,14 @@ async function filesAt(url: string, { definitions }: Definitions, folders: reado
 
 async function readDefinitions(context: Context, file: string): Promise<Definitions> {
   const { name, bytes } = await readInput(context, file, 'app.too-large')
-  let definitions: unknown
+  let definitions: Json
   try {
     definitions = parseJsonWithFloats(bytes.toString('utf8'))
   } catch (cause) {
     throw new AppError('import.not-json', { name, reason: (cause as Error).message }, { cause })
   }
-  if (!isJsonObject(definitions as never)) throw new AppError('import.unknown-format', { name })
-  return { definitions: definitions as ObjectInfo, from: name }
+  if (!isJsonObject(definitions)) throw new AppError('import.unknown-format', { name })
+  return { definitions: readObjectInfo(definitions), from: name }
 }
 
 async function askDefinitions(url: string): Promise<Definitions> {

@@ -2,13 +2,14 @@ import { EventEmitter } from 'node:events'
 import { openAsBlob } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Agent, type Dispatcher, FormData, request } from 'undici'
-import type {
-  FileReference,
-  HistoryEntry,
-  ObjectInfo,
-  Prompt,
-  PromptReply,
-  SystemStats,
+import {
+  type FileReference,
+  type HistoryEntry,
+  type ObjectInfo,
+  type Prompt,
+  type PromptReply,
+  readObjectInfo,
+  type SystemStats,
 } from '../../contract/comfyui.ts'
 import { AppError } from '../../contract/errors.ts'
 import { isJsonObject, type Json, parseJson, parseJsonWithFloats, writeJson } from '../../contract/json.ts'
@@ -87,7 +88,7 @@ export class ComfyClient {
 
   async objectInfo(signal?: AbortSignal): Promise<ObjectInfo> {
     const read = parseJsonWithFloats // what it says of a prompt shows them as they were written
-    return (await this.#getJson('object_info', { signal, timeoutMs: 180_000, read })) as unknown as ObjectInfo
+    return readObjectInfo(await this.#getJson('object_info', { signal, timeoutMs: 180_000, read }))
   }
 
   /** The model files of one folder, as the server names them; null where it has no such folder. */
