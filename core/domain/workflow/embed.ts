@@ -82,6 +82,11 @@ function part(workflow: JsonObject, [one, other]: Conflict): boolean {
   return fed !== undefined && cutLink(workflow, fed)
 }
 
+function isOwnOrPrimitives({ node, context: { graph } }: FlatNode, name: string): boolean {
+  const link = linkInto(node, name)
+  return link === null || graph.nodes.get(graph.links.get(link)?.from ?? '')?.type === 'PrimitiveNode'
+}
+
 /** An instance around it has a widget for it, with or without a value. */
 function isShownOutside(one: FlatNode, name: string): boolean {
   if (promotedTo(one, name)) return true
@@ -146,12 +151,12 @@ function cutLink(workflow: JsonObject, { one: { node }, name }: Wish): boolean {
 
 /**
  * Texts in which the editor chooses between `{a|b}`, written so that they come out as they are. It does so for what a
- * node keeps itself, and for nothing that comes from a primitive or from an instance around it.
+ * node keeps itself or has from a primitive, and for nothing that an instance around it keeps.
  */
 function literally(one: FlatNode, inputs: Record<string, Json>) {
   const chosen = new Set(
     one.placement.widgets.flatMap(({ input: { name, options } }) =>
-      options.dynamicPrompts === true && linkInto(one.node, name) === null && !isShownOutside(one, name) ? [name] : [],
+      options.dynamicPrompts === true && isOwnOrPrimitives(one, name) && !isShownOutside(one, name) ? [name] : [],
     ),
   )
   if (chosen.size === 0) return inputs
