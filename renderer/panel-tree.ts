@@ -1,4 +1,4 @@
-import { isGroup, type PanelItem } from '../core/contract/panel.ts'
+import { controlTypes, isGroup, type PanelItem } from '../core/contract/panel.ts'
 
 /** Where an item stands: its place in the form, then in each group. */
 export type Path = readonly number[]
@@ -63,3 +63,8 @@ export function stepped(items: Items, path: Path, step: 'up' | 'down' | 'into' |
   }[step]
   return to === null ? null : moved(items, path, to)
 }
+
+/** How an item looks; `other`: in a way we do not know. */
+export type Kind = 'group' | (typeof controlTypes)[number] | 'other'
+export const typeOf = ({ type }: PanelItem): Kind =>
+  type === 'group' || controlTypes.includes(type as 'string') ? (type as Kind) : 'other'
