@@ -1,15 +1,5 @@
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
-import {
-  Clock,
-  ImagePlus,
-  LayoutList,
-  Minus,
-  PencilRuler,
-  Plus,
-  RotateCcw,
-  SlidersHorizontal,
-  Sparkles,
-} from 'lucide-react'
+import { Clock, ImagePlus, LayoutList, PencilRuler, RotateCcw, SlidersHorizontal, Sparkles } from 'lucide-react'
 import { useCallback, useEffect, useMemo, useRef, useState } from 'react'
 import { type Json, writeJson } from '../../core/contract/json.ts'
 import { fieldOf, itemsOf, type Panel } from '../../core/contract/panel.ts'
@@ -21,7 +11,7 @@ import { saySentence, useWords } from '../i18n.ts'
 import { useTaker } from '../intake.tsx'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
 import { FormResults } from '../parts/form-results.tsx'
-import { Segmented, Select } from '../parts/forms.tsx'
+import { Segmented, Select, Stepper } from '../parts/forms.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
 import { type Filling, misfitsOf, PanelFields } from '../parts/panel-fields.tsx'
 import { textOf } from '../parts/parameter-control.tsx'
@@ -217,7 +207,12 @@ function FilledForm({
         </div>
         <div className="sticky bottom-0 z-10 border-t border-line bg-surface px-5 py-3">
           <div className="mx-auto flex max-w-[680px] flex-wrap items-center gap-2">
-            <Count value={draft.repeat} onChange={(repeat) => change({ repeat })} />
+            <Stepper
+              label={t('form.count')}
+              value={draft.repeat}
+              most={1000}
+              onChange={(repeat) => change({ repeat })}
+            />
             <History
               history={draft.history}
               onChoose={(sets) => change((now) => ({ sets: { ...without(now.sets, [...keys]), ...sets } }))}
@@ -335,25 +330,6 @@ function useFiles(
       () => (fields.length > 0 ? { media: (files: File[]) => void media(files), quiet: true } : {}),
       [fields, media],
     ),
-  )
-}
-
-/** How many pictures one press makes. */
-function Count({ value, onChange }: { value: number; onChange: (value: number) => void }) {
-  const { t } = useWords()
-  const within = (next: number) => onChange(Math.min(1000, Math.max(1, Math.trunc(next) || 1)))
-  return (
-    <fieldset aria-label={t('form.count')} className="flex items-center rounded-md border border-line">
-      <IconButton label={t('workflow.fewer')} icon={Minus} disabled={value <= 1} onClick={() => within(value - 1)} />
-      <input
-        inputMode="numeric"
-        aria-label={t('form.count')}
-        value={String(value)}
-        onChange={({ target }) => within(Number(target.value))}
-        className="num h-9 w-11 bg-transparent text-center text-base outline-offset-0"
-      />
-      <IconButton label={t('workflow.more')} icon={Plus} onClick={() => within(value + 1)} />
-    </fieldset>
   )
 }
 

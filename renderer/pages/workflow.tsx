@@ -12,10 +12,8 @@ import {
   GripVertical,
   LayoutList,
   ListOrdered,
-  Minus,
   Moon,
   Pin,
-  Plus,
   RotateCcw,
   Table2,
   Trash2,
@@ -31,7 +29,7 @@ import { type ChangeDraft, type Draft, mayQueue, onlyLoses, planOfForm, shownVal
 import { sayParameter, saySentence, useWords } from '../i18n.ts'
 import { useOpenEditor } from '../open-editor.ts'
 import { Button, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
-import { Field, Switch } from '../parts/forms.tsx'
+import { Field, Stepper, Switch } from '../parts/forms.tsx'
 import { LastRun } from '../parts/last-run.tsx'
 import { Needs } from '../parts/needs.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
@@ -102,7 +100,13 @@ function Loaded({ workflow, draft, change }: { workflow: Workflow; draft: Draft;
   return (
     <div className="flex min-h-0 flex-1 flex-col">
       <Head workflow={workflow} sets={draft.sets}>
-        <Repeat value={draft.repeat} onChange={(repeat) => change({ repeat })} />
+        <Stepper
+          label={t('workflow.times')}
+          value={draft.repeat}
+          most={100_000}
+          size="sm"
+          onChange={(repeat) => change({ repeat })}
+        />
         <Link to={workflow.panels.length > 0 ? '/form/$id' : '/form/$id/edit'} params={{ id }} className="btn">
           <LayoutList aria-hidden /> {workflow.panels.length > 0 ? t('nav.form') : t('form.make')}
         </Link>
@@ -224,31 +228,6 @@ function Head({ workflow, sets, children }: { workflow: Workflow; sets: Draft['s
         ]}
       />
     </PageHead>
-  )
-}
-
-/** How many pictures one press makes. */
-function Repeat({ value, onChange }: { value: number; onChange: (value: number) => void }) {
-  const { t } = useWords()
-  const within = (next: number) => onChange(Math.min(100_000, Math.max(1, Math.trunc(next) || 1)))
-  return (
-    <fieldset aria-label={t('workflow.times')} className="flex items-center rounded-md border border-line">
-      <IconButton
-        label={t('workflow.fewer')}
-        icon={Minus}
-        size="sm"
-        disabled={value <= 1}
-        onClick={() => within(value - 1)}
-      />
-      <input
-        inputMode="numeric"
-        aria-label={t('workflow.times')}
-        value={String(value)}
-        onChange={({ target }) => within(Number(target.value))}
-        className="num h-[30px] w-10 bg-transparent text-center outline-offset-0"
-      />
-      <IconButton label={t('workflow.more')} icon={Plus} size="sm" onClick={() => within(value + 1)} />
-    </fieldset>
   )
 }
 

@@ -3,9 +3,10 @@ import { Select as BaseSelect } from '@base-ui/react/select'
 import { Switch as BaseSwitch } from '@base-ui/react/switch'
 import { Toggle } from '@base-ui/react/toggle'
 import { ToggleGroup } from '@base-ui/react/toggle-group'
-import { Check, ChevronDown, ChevronsUpDown, Search } from 'lucide-react'
+import { Check, ChevronDown, ChevronsUpDown, Minus, Plus, Search } from 'lucide-react'
 import { type ReactNode, useEffect, useId, useRef, useState } from 'react'
 import { useWords } from '../i18n.ts'
+import { IconButton } from './basics.tsx'
 
 export interface Choice {
   value: string
@@ -296,5 +297,42 @@ export function Segmented<V extends string>({
         </Toggle>
       ))}
     </ToggleGroup>
+  )
+}
+
+/** A small count, stepped or typed. */
+export function Stepper({
+  label,
+  value,
+  most,
+  size = 'md',
+  onChange,
+}: {
+  label: string
+  value: number
+  most: number
+  size?: 'sm' | 'md'
+  onChange: (value: number) => void
+}) {
+  const { t } = useWords()
+  const within = (next: number) => onChange(Math.min(most, Math.max(1, Math.trunc(next) || 1)))
+  return (
+    <fieldset aria-label={label} className="flex items-center rounded-md border border-line">
+      <IconButton
+        label={t('workflow.fewer')}
+        icon={Minus}
+        size={size}
+        disabled={value <= 1}
+        onClick={() => within(value - 1)}
+      />
+      <input
+        inputMode="numeric"
+        aria-label={label}
+        value={String(value)}
+        onChange={({ target }) => within(Number(target.value))}
+        className={`num bg-transparent text-center outline-offset-0 ${size === 'sm' ? 'h-[30px] w-10' : 'h-9 w-11 text-base'}`}
+      />
+      <IconButton label={t('workflow.more')} icon={Plus} size={size} onClick={() => within(value + 1)} />
+    </fieldset>
   )
 }
