@@ -13,12 +13,10 @@ import {
 } from '../../core/contract/panel.ts'
 import type { Parameter, Workflow } from '../../core/contract/workflow.ts'
 import { inputThumbUrl } from '../client/client.ts'
-import { addInput, chooseFiles } from '../client/files.ts'
 import { saySentence, useWords } from '../i18n.ts'
 import { Button, IconButton } from './basics.tsx'
 import { Combobox, Segmented, Select } from './forms.tsx'
-import { sayFault } from './overlays.tsx'
-import { ParameterControl, rangeOf, textOf } from './parameter-control.tsx'
+import { ParameterControl, rangeOf, textOf, useOwnFile } from './parameter-control.tsx'
 
 /** What a form is filled in with, and who is told. */
 export interface Filling {
@@ -329,9 +327,9 @@ const signs: Record<string, LucideIcon> = { video: FileVideo, audio: FileAudio }
 /** A file of the person's own: chosen, dropped on it, or pasted. */
 function FileField({ field, value, isSet, ids, filling, onChange }: ControlProps) {
   const { t } = useWords()
-  const [sending, setSending] = useState(false)
   const [over, setOver] = useState(false)
   const kind = field.upload ?? 'image'
+  const [sending, choose] = useOwnFile(kind, onChange)
   const Sign = signs[kind] ?? ImageUp
   const name = clipped(
     isShowable(value) && /^https?:/i.test(value) ? value.split(/[?#]/)[0]!.split('/').at(-1)! : textOf(value),
@@ -339,18 +337,6 @@ function FileField({ field, value, isSet, ids, filling, onChange }: ControlProps
   const hover = (on: boolean) => {
     setOver(on)
     filling.onOver?.(on ? field.key : null)
-  }
-  async function choose() {
-    const [file] = await chooseFiles(`${kind}/*`)
-    if (!file) return
-    setSending(true)
-    try {
-      onChange((await addInput(file)).ref)
-    } catch (cause) {
-      sayFault(cause)
-    } finally {
-      setSending(false)
-    }
   }
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: only a larger aim for files; the button in it does the same
@@ -378,7 +364,7 @@ function FileField({ field, value, isSet, ids, filling, onChange }: ControlProps
         {name && <p className="max-w-full text-xs font-medium break-all">{name}</p>}
         <p className="text-xs text-faint">{t(`form.drop.${kind}`)}</p>
         <div className="mt-1 flex flex-wrap justify-center gap-1.5">
-          <Button {...ids} size="sm" busy={sending} onClick={() => void choose()}>
+          <Button {...ids} size="sm" busy={sending} onClick={choose}>
             {name ? t('form.replace') : t(`form.choose.${kind}`)}
           </Button>
           {isSet && (

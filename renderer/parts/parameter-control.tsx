@@ -61,6 +61,24 @@ function stepped(parameter: Parameter, text: string, direction: 1 | -1): string 
   return String(parameter.max === undefined ? low : Math.min(low, Number(parameter.max)))
 }
 
+/** Whether a file is under way, and what lets the person choose one; it is kept, and `onChange` given its ref. */
+export function useOwnFile(kind: NonNullable<Parameter['upload']>, onChange: (ref: string) => void) {
+  const [sending, setSending] = useState(false)
+  async function choose() {
+    const [file] = await chooseFiles(`${kind}/*`)
+    if (!file) return
+    setSending(true)
+    try {
+      onChange((await addInput(file)).ref)
+    } catch (cause) {
+      sayFault(cause)
+    } finally {
+      setSending(false)
+    }
+  }
+  return [sending, () => void choose()] as const
+}
+
 /** The control that fits a parameter: its own choices, range, lines, files. */
 export function ParameterControl({
   parameter,
@@ -74,8 +92,8 @@ export function ParameterControl({
   ids: { id?: string; 'aria-label'?: string; 'aria-describedby'?: string; 'aria-invalid'?: true }
 }) {
   const { t } = useWords()
-  const [sending, setSending] = useState(false)
   const { type, options, upload, role, multiline } = parameter
+  const [sending, send] = useOwnFile(upload ?? 'image', onChange)
 
   if (type === 'BOOLEAN')
     return (
@@ -101,18 +119,6 @@ export function ParameterControl({
     const choose = (next: string | null) => {
       if (next !== null) onChange((options ?? []).find((option) => key(option) === next) ?? next)
     }
-    async function send() {
-      const [file] = await chooseFiles(`${upload}/*`)
-      if (!file) return
-      setSending(true)
-      try {
-        onChange((await addInput(file)).ref)
-      } catch (cause) {
-        sayFault(cause)
-      } finally {
-        setSending(false)
-      }
-    }
     return (
       <div className="flex gap-1.5">
         {all.length > 8 || upload ? (
@@ -121,13 +127,7 @@ export function ParameterControl({
           <Select {...ids} value={chosen} choices={all} onChange={choose} />
         )}
         {upload && (
-          <IconButton
-            label={t('value.chooseFile')}
-            icon={Upload}
-            look="plain"
-            busy={sending}
-            onClick={() => void send()}
-          />
+          <IconButton label={t('value.chooseFile')} icon={Upload} look="plain" busy={sending} onClick={send} />
         )}
       </div>
     )
