@@ -52,6 +52,22 @@ workerPromises('a ComfyUI of this machine', async () => {
   return worker
 })
 
+// NIGHTSHIFT_TEST_COMFYUI_DIR=DIR (and NIGHTSHIFT_TEST_COMFYUI_FLAGS=--cpu) makes a real one keep the same promises
+const realDir = process.env.NIGHTSHIFT_TEST_COMFYUI_DIR
+if (realDir)
+  workerPromises(`the ComfyUI in ${realDir}`, async () => {
+    const { fleet, localEngine, dataDir } = await engines()
+    const baseDir = path.join(dataDir, 'base')
+    for (const folder of ['models', 'input', 'output', 'user', 'custom_nodes'])
+      mkdirSync(path.join(baseDir, folder), { recursive: true })
+    const flags = (process.env.NIGHTSHIFT_TEST_COMFYUI_FLAGS ?? '').split(' ').filter(Boolean)
+    await localEngine.adopt({ dir: realDir, settings: { flags, baseDir, autoStart: false } })
+    await localEngine.run('local')
+    const worker = fleet.get('local')!
+    await eventually(() => worker.health.is === 'ready')
+    return worker
+  })
+
 test('an adopted folder is run in place, is a worker, and survives a restart of ours', async () => {
   const folder = comfyFolder()
   const before = readdirSync(folder.dir, { recursive: true }).toSorted()
