@@ -17,9 +17,10 @@ import { Dispatcher } from './services/dispatcher.ts'
 import { Editors } from './services/editors.ts'
 import { Importer } from './services/importer.ts'
 import { Inputs } from './services/inputs.ts'
+import { Installations } from './services/installations.ts'
 import { Library } from './services/library.ts'
 import { LocalEngine } from './services/local-engine.ts'
-import { NodePacks } from './services/node-packs.ts'
+import { NodePacks, readAllMirrors } from './services/node-packs.ts'
 import { picturesDir } from './services/pictures-dir.ts'
 import { Plans } from './services/plans.ts'
 import { createMake, createPrepare, jobNames } from './services/prepare.ts'
@@ -79,6 +80,13 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   const queue = new Queue({ database, clock, point })
   const fleet = new Fleet({ ...shared, dataDir, database, secrets, rehearsal: options.rehearsal })
   const localEngine = new LocalEngine({ ...shared, database, fleet, dataDir, idle: options.idle })
+  const installations = new Installations({
+    ...shared,
+    localEngine,
+    dataDir,
+    mirrors: () => readAllMirrors(dataDir, resourcesDir),
+    locale: options.locale,
+  })
   const inputs = new Inputs(dataDir, { mayReach: options.mayReach })
   const nodePacks = new NodePacks({ dataDir, resourcesDir, clock })
   const library = new Library({ ...shared, database, dataDir, resourcesDir, fleet, queue })
@@ -130,7 +138,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     }
   }
   const events = new EventHub<App>(clock.now())
-  const telling = tellAll({ events, queue, dispatcher, library, fleet, localEngine, settings, awake })
+  const telling = tellAll({ events, queue, dispatcher, library, fleet, localEngine, installations, settings, awake })
   const services = {
     settings,
     secrets,
@@ -146,6 +154,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     editors,
     fleet,
     localEngine,
+    installations,
     nodePacks,
     info,
     locale,
@@ -153,8 +162,8 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   // what is told last may come from a service that ends
   const life = lifecycle(
     options.idle
-      ? [telling, thumbnails, fleet, localEngine, importer]
-      : [telling, thumbnails, artifacts, fleet, localEngine, importer, editors, dispatcher, awake],
+      ? [telling, thumbnails, fleet, localEngine, installations, importer]
+      : [telling, thumbnails, artifacts, fleet, localEngine, installations, importer, editors, dispatcher, awake],
   )
   return {
     ...life,
@@ -200,12 +209,23 @@ type Telling = {
   library: Library
   fleet: Fleet
   localEngine: LocalEngine
+  installations: Installations
   settings: KeptSettings
   awake: Awake
 }
 
 /** Passes on what the services tell, none of it more often than a page can draw. */
-function tellAll({ events, queue, dispatcher, library, fleet, localEngine, settings, awake }: Telling): Service {
+function tellAll({
+  events,
+  queue,
+  dispatcher,
+  library,
+  fleet,
+  localEngine,
+  installations,
+  settings,
+  awake,
+}: Telling): Service {
   const changedJobs = new Map<string, Set<string> | 'many'>()
   const tellQueue = throttled(() => {
     const { running: _, ...state } = dispatcher.state()
@@ -221,6 +241,11 @@ function tellAll({ events, queue, dispatcher, library, fleet, localEngine, setti
   const tellEngines = throttled(() => {
     for (const name of changedEngines) events.tell('engine.changed', { name })
     changedEngines.clear()
+  }, TELL_EVERY_MS)
+  const changedInstalls = new Set<string>()
+  const tellInstalls = throttled(() => {
+    for (const name of changedInstalls) events.tell('install.changed', { name })
+    changedInstalls.clear()
   }, TELL_EVERY_MS)
   const loggedBy = new Set<string>()
   const tellLogs = throttled(() => {
@@ -259,6 +284,10 @@ function tellAll({ events, queue, dispatcher, library, fleet, localEngine, setti
     changedEngines.add(name)
     tellEngines.push()
   })
+  installations.events.on('changed', (name) => {
+    changedInstalls.add(name)
+    tellInstalls.push()
+  })
   localEngine.events.on('logged', (process) => {
     loggedBy.add(process)
     tellLogs.push()
@@ -274,6 +303,7 @@ function tellAll({ events, queue, dispatcher, library, fleet, localEngine, setti
       tellQueue.stop()
       tellJobs.stop()
       tellEngines.stop()
+      tellInstalls.stop()
       tellLogs.stop()
     },
   }

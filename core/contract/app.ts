@@ -2,7 +2,19 @@ import { z } from 'zod'
 import { Artifact, ArtifactFilter, ArtifactId, Sidecar } from './artifact.ts'
 import { Batch, BatchId, BatchPlan, BatchPreview, RowFault, Table, Values } from './batch.ts'
 import { JsonRecord, Prompt } from './comfyui.ts'
-import { EngineChange, EngineName, EngineView, HardwareReport, LogLine, Verdict } from './engine.ts'
+import {
+  EngineChange,
+  EngineName,
+  EngineView,
+  Finding,
+  Generation,
+  HardwareReport,
+  InstallChoices,
+  InstallPlan,
+  InstallView,
+  LogLine,
+  Verdict,
+} from './engine.ts'
 import { Failure } from './errors.ts'
 import { Job, JobDetail, JobFilter, JobId, JobProgress, JobSelection, Page, PauseState, QueueState } from './job.ts'
 import { isJsonObject, walkable } from './json.ts'
@@ -253,7 +265,24 @@ export const app = {
   /** Resolves when it answers; `process`: only this one of its processes. */
   'engine.start': command(z.object({ name: EngineName, process: z.string().optional() }), EngineView),
   'engine.stop': command(z.object({ name: EngineName }), EngineView),
-  /** Forgets it; its folder stays. */
+  /** What an installation would fetch and do. */
+  'engine.plan': query(z.object({ name: EngineName, choices: InstallChoices }), InstallPlan),
+  /** Begins it, or goes on with the same; `install.changed` tells how it goes. */
+  'engine.install': command(z.object({ name: EngineName, choices: InstallChoices }), InstallView, 'local'),
+  /** To a tag, branch or commit; null: the newest. */
+  'engine.update': command(z.object({ name: EngineName, ref: z.string().max(200).nullable() }), InstallView),
+  'engine.cancelInstall': command(z.object({ name: EngineName }), changed),
+  /** Those under way, and how the last ones ended. */
+  'engine.installs': query(nothing, z.object({ rows: z.array(InstallView) })),
+  /** The newest first. */
+  'engine.generations': query(z.object({ name: EngineName }), z.object({ rows: z.array(Generation) })),
+  'engine.rollback': command(z.object({ name: EngineName }), z.object({ rows: z.array(Generation) })),
+  /** `mend`: what is damaged is made again. */
+  'engine.doctor': command(
+    z.object({ name: EngineName, mend: z.boolean().default(false) }),
+    z.object({ findings: z.array(Finding), mending: InstallView.nullable() }),
+  ),
+  /** Forgets it. The folder of an adopted one stays; of an installed one, its models, pictures and custom nodes do. */
   'engine.remove': command(z.object({ name: EngineName }), changed),
   /** In the order they were said: the newest, those before `before`, or those after `after`. */
   'engine.log': query(
@@ -277,6 +306,7 @@ export const app = {
   'batch.ended': event(z.object({ id: BatchId, name: z.string(), counts: Batch.shape.counts })),
   'worker.changed': event(z.object({ id: WorkerId })),
   'engine.changed': event(z.object({ name: EngineName })),
+  'install.changed': event(z.object({ name: EngineName })),
   /** At most twice a second. */
   'engine.logged': event(z.object({ process: z.string() })),
   'settings.changed': event(Settings),

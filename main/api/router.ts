@@ -7,6 +7,7 @@ import type { Dispatcher } from '../services/dispatcher.ts'
 import type { Editors } from '../services/editors.ts'
 import type { Importer } from '../services/importer.ts'
 import type { Inputs } from '../services/inputs.ts'
+import type { Installations } from '../services/installations.ts'
 import { type Definitions, type Library, readPanelsFile } from '../services/library.ts'
 import type { LocalEngine } from '../services/local-engine.ts'
 import { completeNeeds } from '../services/needs.ts'
@@ -35,6 +36,7 @@ export interface Services {
   readonly report: Report
   readonly fleet: Fleet
   readonly localEngine: LocalEngine
+  readonly installations: Installations
   readonly nodePacks: NodePacks
   readonly info: () => Promise<Info>
   /** The language to show a sample in. */
@@ -169,8 +171,20 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'engine.set': ({ name, settings }) => localEngine.change(name, settings),
     'engine.start': ({ name, process }) => localEngine.run(name, process),
     'engine.stop': ({ name }) => localEngine.halt(name),
+    'engine.plan': ({ name, choices }) => services.installations.plan(name, choices),
+    'engine.install': ({ name, choices }) => services.installations.install(name, choices),
+    'engine.update': ({ name, ref }) => services.installations.update(name, ref),
+    'engine.cancelInstall': async ({ name }) => {
+      await services.installations.cancel(name)
+      return changed(1)
+    },
+    'engine.installs': () => ({ rows: services.installations.views() }),
+    'engine.generations': async ({ name }) => ({ rows: await services.installations.generations(name) }),
+    'engine.rollback': async ({ name }) => ({ rows: await services.installations.rollback(name) }),
+    'engine.doctor': ({ name, mend }) => services.installations.doctor(name, mend),
     'engine.remove': async ({ name }) => {
       await localEngine.remove(name)
+      await services.installations.remove(name)
       return changed(1)
     },
     'engine.log': async ({ process, ...query }) => ({ rows: await localEngine.log(process, query) }),

@@ -8,6 +8,7 @@ import type { Json } from '../../core/contract/json.ts'
 import type { OutputOf } from '../../core/contract/procedure.ts'
 import type { Client } from '../api/client.ts'
 import { type Command, type Context, EXIT, onlyArgument, parseOptions, usageError, wholeNumber } from './context.ts'
+import { INSTALL_OPTIONS, installActions } from './install.ts'
 import { hearInterruption } from './interruption.ts'
 import { type Reached, reachApp } from './reach.ts'
 
@@ -29,6 +30,7 @@ const OPTIONS = {
   search: text,
   lines: text,
   follow: flag,
+  ...INSTALL_OPTIONS,
 } as const
 const readOptions = (args: string[]) => parseOptions(args, OPTIONS)
 type Options = ReturnType<typeof readOptions>['values']
@@ -55,6 +57,12 @@ export const engine: Command = async (context, args) => {
 }
 
 const actions: Record<string, Action> = {
+  ...Object.fromEntries(
+    Object.entries(installActions).map(([name, act]): [string, Action] => [
+      name,
+      (context, { client }, args, options) => act(context, client, args, options),
+    ]),
+  ),
   async status(context, { client }) {
     tellMachine(context, await client.call('machine.look', {}))
     const { rows } = await client.call('engine.list', {})

@@ -15,6 +15,7 @@ import { AppError } from '../../core/contract/errors.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
 import { verdictOf } from '../../core/domain/machine.ts'
 import { probeHardware } from '../../core/engine/hardware.ts'
+import { currentInstall } from '../../core/engine/install/generations.ts'
 import { type Look, readInstall, thisMachine } from '../../core/engine/installs.ts'
 import { flagsIn, launchOf, processId, refuseOurFlags } from '../../core/engine/process/launch.ts'
 import { LineLog, type LogQuery } from '../../core/engine/process/line-log.ts'
@@ -41,8 +42,8 @@ type Row = { name: string; kind: EngineKind; dir: string; python: string; settin
 interface Engine {
   readonly name: string
   readonly kind: EngineKind
-  readonly dir: string
-  readonly python: string
+  dir: string
+  python: string
   version: string | null
   settings: EngineSettings
   processes: Process[]
@@ -166,6 +167,35 @@ export class LocalEngine implements Service {
     return this.adopt({ dir: found.baseDir ?? found.dir, python: found.python ?? undefined })
   }
 
+  /**
+   * One that Nightshift installed in `home`, run from now on; known already, its current generation is, and what ran is
+   * started again.
+   */
+  async takeOver(name: string, home: string, settings: EngineSettings): Promise<EngineView> {
+    const { database, clock, idle } = this.#deps
+    const known = this.#engines.get(name)
+    if (known) {
+      const ran = known.processes.some(({ supervisor }) => !['stopped', 'failed'].includes(supervisor.state.is))
+      Object.assign(known, currentInstall(home))
+      known.version = await this.#versionOf(known)
+      await this.#replaceProcesses(known)
+      if (ran) for (const { supervisor } of known.processes) supervisor.begin()
+      this.events.emit('changed', name)
+      return viewOf(known)
+    }
+    const engine = this.#build({ name, kind: 'installed', dir: home, python: '' }, settings)
+    engine.version = await this.#versionOf(engine)
+    database
+      .prepare(
+        `INSERT INTO engines (name, kind, dir, python, settings, created_at)
+         VALUES (:name, 'installed', :home, '', :settings, :at)`,
+      )
+      .run({ name, home, settings: writeJson(settings as never), at: clock.now() })
+    if (settings.autoStart && !idle) for (const { supervisor } of engine.processes) supervisor.begin()
+    this.events.emit('changed', name)
+    return viewOf(engine)
+  }
+
   /** Other flags or cards hold from the next start on; what ran is started again. */
   async change(name: string, changes: Partial<EngineSettings>): Promise<EngineView> {
     const engine = this.#must(name)
@@ -252,7 +282,9 @@ export class LocalEngine implements Service {
     }
   }
 
-  #build({ name, kind, dir, python }: Omit<Row, 'settings'>, settings: EngineSettings): Engine {
+  #build({ name, kind, ...row }: Omit<Row, 'settings'>, settings: EngineSettings): Engine {
+    // of an installed one the row says only where its generations are
+    const { dir, python } = (kind === 'installed' ? currentInstall(row.dir) : null) ?? row
     const engine: Engine = { name, kind, dir, python, version: null, settings, processes: [] }
     engine.processes = settings.cards.map((card) => this.#process(engine, card))
     this.#engines.set(name, engine)

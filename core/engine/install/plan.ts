@@ -52,7 +52,7 @@ const SIZES_MB = {
   uv: [22, 60],
   python: [30, 110],
   source: [40, 120],
-  requirements: [330, 1_300],
+  requirements: [630, 1_800],
   manager: [5, 20],
 } as const
 const BYTES_A_SECOND = 5 * MB

@@ -1,0 +1,141 @@
+import { readFileSync } from 'node:fs'
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { z } from 'zod'
+import {
+  Finding,
+  type Generation,
+  InstallChoices,
+  InstallPurpose,
+  InstallStepId,
+  InstallView,
+} from '../../contract/engine.ts'
+import { parseJson, writeJson } from '../../contract/json.ts'
+
+/** How far a generation's making has come: written after each step, so that the next start goes on from there. */
+export const Journal = z.object({
+  purpose: InstallPurpose,
+  choices: InstallChoices,
+  createdAt: z.number(),
+  done: z.array(InstallStepId).default([]),
+  python: z.string().nullable().default(null),
+  version: z.string().nullable().default(null),
+  commit: z.string().nullable().default(null),
+  torch: z.string().nullable().default(null),
+  findings: z.array(Finding).default([]),
+  switched: InstallView.shape.switched.default([]),
+})
+export type Journal = z.infer<typeof Journal>
+
+const Pointer = z.object({ current: z.string(), previous: z.string().nullable() })
+type Pointer = z.infer<typeof Pointer>
+
+const POINTER = 'current'
+const JOURNAL = 'journal.json'
+export const sourceDir = (generation: string) => path.join(generation, 'ComfyUI')
+export const pythonOf = (generation: string, platform: NodeJS.Platform = process.platform) =>
+  platform === 'win32'
+    ? path.join(generation, 'venv', 'Scripts', 'python.exe')
+    : path.join(generation, 'venv', 'bin', 'python')
+export const generationDir = (home: string, id: string) => path.join(home, 'generations', id)
+
+/** Replaces a file at once and for good: after a power cut it is the old one or the new one. */
+export async function writeWhole(file: string, text: string) {
+  const part = `${file}.part`
+  const handle = await open(part, 'w')
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await rename(part, file)
+  if (process.platform === 'win32') return // a folder cannot be opened there; NTFS keeps renames in its journal
+  const dir = await open(path.dirname(file), 'r')
+  try {
+    await dir.sync()
+  } finally {
+    await dir.close()
+  }
+}
+
+/** Which generation an engine runs; null: none was finished yet. */
+export function readPointer(home: string): Pointer | null {
+  try {
+    return Pointer.parse(parseJson(readFileSync(path.join(home, POINTER), 'utf8')))
+  } catch {
+    return null
+  }
+}
+export const writePointer = (home: string, pointer: Pointer) => writeWhole(path.join(home, POINTER), writeJson(pointer))
+
+/** Where the current generation's ComfyUI and Python are. */
+export function currentInstall(home: string): { dir: string; python: string } | null {
+  const pointer = readPointer(home)
+  if (!pointer) return null
+  const generation = generationDir(home, pointer.current)
+  return { dir: sourceDir(generation), python: pythonOf(generation) }
+}
+
+export async function readJournal(generation: string): Promise<Journal | null> {
+  const text = await readFile(path.join(generation, JOURNAL), 'utf8').catch(() => null)
+  const read = text === null ? null : Journal.safeParse(tryJson(text))
+  return read?.success ? read.data : null
+}
+export async function writeJournal(generation: string, journal: Journal) {
+  await mkdir(generation, { recursive: true })
+  await writeWhole(path.join(generation, JOURNAL), writeJson(journal as never))
+}
+
+/** All that can be run, the newest first. */
+export async function listGenerations(home: string): Promise<Generation[]> {
+  const pointer = readPointer(home)
+  const ids = await readdir(path.join(home, 'generations')).catch(() => [])
+  const all = await Promise.all(
+    ids.map(async (id) => {
+      const journal = await readJournal(generationDir(home, id))
+      if (!journal?.done.includes('trial')) return []
+      const { version, commit, torch, createdAt } = journal
+      return [{ id, current: id === pointer?.current, version, commit, torch, createdAt }]
+    }),
+  )
+  return all.flat().toSorted((a, b) => b.createdAt - a.createdAt)
+}
+
+/** One that was begun and not finished, and fits what is asked for now. */
+export async function unfinishedOf(home: string): Promise<{ id: string; journal: Journal } | null> {
+  const pointer = readPointer(home)
+  const ids = await readdir(path.join(home, 'generations')).catch(() => [])
+  for (const id of ids.toSorted().reverse()) {
+    if (id === pointer?.current || id === pointer?.previous) continue
+    const journal = await readJournal(generationDir(home, id))
+    if (journal && !journal.done.includes('switch')) return { id, journal }
+  }
+  return null
+}
+
+/** Removes all generations but the current, the one before, and `keep`. */
+export async function tidy(home: string, keep: string | null = null) {
+  const pointer = readPointer(home)
+  const dir = path.join(home, 'generations')
+  for (const id of await readdir(dir).catch(() => [])) {
+    if (id === pointer?.current || id === pointer?.previous || id === keep) continue
+    // renamed first: half of a generation must not look like one
+    const gone = path.join(home, `.gone-${id}`)
+    await rename(path.join(dir, id), gone).catch(() => {})
+    await removeDir(gone)
+  }
+  for (const name of await readdir(home).catch(() => []))
+    if (name.startsWith('.gone-')) await removeDir(path.join(home, name))
+}
+/** Windows keeps files of a process that just ended for a moment. */
+export const removeDir = (dir: string) =>
+  rm(dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 }).catch(() => {})
+
+function tryJson(text: string): unknown {
+  try {
+    return parseJson(text)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,211 @@
+import { once } from 'node:events'
+import path from 'node:path'
+import { EngineName, InstallChoices, type InstallPlan, type InstallView } from '../../core/contract/engine.ts'
+import { AppError, FailureError } from '../../core/contract/errors.ts'
+import type { Json } from '../../core/contract/json.ts'
+import type { Client } from '../api/client.ts'
+import { type Context, EXIT, usageError } from './context.ts'
+import { hearInterruption } from './interruption.ts'
+
+const text = { type: 'string' } as const
+const flag = { type: 'boolean' } as const
+export const INSTALL_OPTIONS = {
+  source: text,
+  ref: text,
+  'find-links': text,
+  torch: text,
+  manager: flag,
+  index: text,
+  mirrors: text,
+  proxy: text,
+  mend: flag,
+} as const
+export interface InstallOptions {
+  name?: string
+  source?: string
+  ref?: string
+  python?: string
+  'find-links'?: string
+  torch?: string
+  cpu?: boolean
+  manager?: boolean
+  index?: string
+  mirrors?: string
+  proxy?: string
+  mend?: boolean
+}
+
+const DEFAULT_NAME = 'local'
+const MiB = 2 ** 20
+const GB = 1e9
+
+/** Gives whether all is well. */
+type Action = (context: Context, client: Client, args: string[], options: InstallOptions) => Promise<boolean>
+
+export const installActions: Record<string, Action> = {
+  async plan(context, client, args, options) {
+    tellPlan(
+      context,
+      await client.call('engine.plan', { name: nameIn(args, options), choices: choicesOf(context, options) }),
+    )
+    return true
+  },
+  async install(context, client, args, options) {
+    const name = nameIn(args, options)
+    const choices = choicesOf(context, options)
+    tellPlan(context, await client.call('engine.plan', { name, choices }))
+    return follow(context, client, await client.call('engine.install', { name, choices }))
+  },
+  async update(context, client, args, options) {
+    const name = nameIn(args, options)
+    return follow(context, client, await client.call('engine.update', { name, ref: options.ref ?? null }))
+  },
+  async rollback(context, client, args, options) {
+    const name = nameIn(args, options)
+    const { rows } = await client.call('engine.rollback', { name })
+    tellGenerations(context, rows)
+    return true
+  },
+  async doctor(context, client, args, options) {
+    const name = nameIn(args, options)
+    const { terminal } = context
+    const { findings, mending } = await client.call('engine.doctor', { name, mend: options.mend ?? false })
+    for (const found of findings) {
+      terminal.event('finding', found as unknown as Record<string, Json>)
+      if (!terminal.json)
+        terminal.say('{level}  {message}', {
+          level: terminal.speech.words.engine.levels[found.level],
+          message: terminal.speech.problem(found),
+        })
+    }
+    tellGenerations(context, (await client.call('engine.generations', { name })).rows)
+    if (mending) return follow(context, client, mending)
+    return findings.every(({ level }) => level !== 'bad')
+  },
+}
+
+function nameIn(args: string[], { name }: InstallOptions): string {
+  const given = name ?? args[0] ?? DEFAULT_NAME
+  const read = EngineName.safeParse(given)
+  if (!read.success) throw new AppError('app.usage', { reason: given })
+  return read.data
+}
+
+function choicesOf(context: Context, options: InstallOptions): InstallChoices {
+  const { cwd } = context
+  const place = (given: string | undefined) =>
+    given === undefined || /^[a-z][a-z\d+.-]+:\/\/|^git@/i.test(given) ? (given ?? null) : path.resolve(cwd, given)
+  const { python, mirrors } = options
+  if (mirrors !== undefined && !['first', 'last', 'none'].includes(mirrors))
+    throw usageError('--mirrors first|last|none: {value}', { value: mirrors })
+  const program = python !== undefined && !/^(system|\d+(\.\d+)*)$/i.test(python)
+  return InstallChoices.parse({
+    source: place(options.source),
+    ref: options.ref ?? null,
+    python: program ? (/[\\/]/.test(python) ? path.resolve(cwd, python) : python) : (python ?? null),
+    findLinks: place(options['find-links']),
+    torch: options.torch ?? null,
+    cpu: options.cpu ?? false,
+    manager: options.manager ?? false,
+    index: options.index ?? null,
+    mirrors: mirrors ?? null,
+    proxy: options.proxy ?? null,
+  })
+}
+
+function tellPlan({ terminal }: Context, plan: InstallPlan) {
+  terminal.event('plan', plan as unknown as Record<string, Json>)
+  if (terminal.json) return
+  const { install: said } = terminal.speech.words
+  for (const step of plan.steps)
+    terminal.say(said.planned, {
+      step: said.steps[step.id],
+      what: step.what,
+      size: Math.round(step.downloadBytes / MiB),
+      from: step.from[0] ?? '',
+    })
+  terminal.say(said.total, {
+    download: (plan.downloadBytes / GB).toFixed(1),
+    disk: (plan.diskBytes / GB).toFixed(1),
+    minutes: Math.ceil(plan.seconds / 60),
+    dir: plan.home,
+  })
+}
+
+/** Tells each step up to the end. Ctrl-C ends it where it is. */
+async function follow(context: Context, client: Client, begun: InstallView): Promise<boolean> {
+  const { terminal } = context
+  const { install: said } = terminal.speech.words
+  const { name } = begun
+  const interrupt = hearInterruption(EXIT.interrupted)
+  const told = new Map<string, string>()
+  const { promise, resolve, reject } = Promise.withResolvers<InstallView>()
+  const look = async () => {
+    const { rows } = await client.call('engine.installs', {})
+    const view = rows.find((row) => row.name === name)
+    if (!view) return
+    for (const step of view.steps) {
+      const key = `${step.is} ${step.bytes}`
+      if (step.is === 'waiting' || told.get(step.id) === key) continue
+      told.set(step.id, key)
+      terminal.event('step', { ...step })
+      const facts = { step: said.steps[step.id], state: said.states[step.is], bytes: Math.round(step.bytes / MiB) }
+      terminal.note(step.bytes > 0 ? said.progress : said.step, {
+        ...facts,
+        total: Math.round((step.totalBytes ?? 0) / MiB),
+      })
+    }
+    if (view.is !== 'running') resolve(view)
+  }
+  const leave = client.subscribe(null, ({ name: event }) => {
+    if (event === 'install.changed') look().catch(reject)
+  })
+  try {
+    await look()
+    const interrupted = once(interrupt.signal, 'abort').then(() => null)
+    const view = await Promise.race([promise, interrupted])
+    if (view === null) {
+      await client.call('engine.cancelInstall', { name })
+      throw new AppError('app.interrupted')
+    }
+    for (const each of view.switched) {
+      terminal.event('switched', { ...each })
+      terminal.note(said.switched, each)
+    }
+    for (const found of view.findings) {
+      terminal.event('finding', found as unknown as Record<string, Json>)
+      terminal.note('{message}', { message: terminal.speech.problem(found) })
+    }
+    if (view.failure) throw new FailureError(view.failure)
+    if (view.is === 'cancelled') throw new AppError('app.interrupted')
+    tellGenerations(context, (await client.call('engine.generations', { name })).rows)
+    return true
+  } finally {
+    leave()
+    interrupt.end()
+  }
+}
+
+function tellGenerations(
+  { terminal }: Context,
+  rows: readonly {
+    id: string
+    current: boolean
+    version: string | null
+    commit: string | null
+    torch: string | null
+    createdAt: number
+  }[],
+) {
+  const { install: said } = terminal.speech.words
+  for (const row of rows) {
+    terminal.event('generation', { ...row })
+    if (terminal.json) continue
+    terminal.say(row.current ? said.current : said.kept, {
+      id: row.id,
+      version: row.version ?? '?',
+      commit: row.commit?.slice(0, 10) ?? '',
+      torch: row.torch ?? '-',
+    })
+  }
+}
