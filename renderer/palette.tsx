@@ -84,7 +84,7 @@ export function Palette() {
     ['g ,', t('nav.settings')],
     [`${command} Enter`, t('keys.queue')],
     [`${command} Z`, t('keys.undo')],
-    [`${command} Shift Z`, t('keys.redo')],
+    [`${command} Shift Z`, t('common.redo')],
     [t('keys.arrows'), t('keys.cells')],
     ['Enter', t('keys.editCell')],
     [`${command} C / ${command} V`, t('keys.copyPaste')],

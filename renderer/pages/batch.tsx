@@ -358,14 +358,14 @@ function Loaded({
             <IconButton
               size="sm"
               icon={Undo2}
-              label={t('batch.undo')}
+              label={t('common.undo')}
               onClick={undo}
               disabled={past.current.length === 0}
             />
             <IconButton
               size="sm"
               icon={Redo2}
-              label={t('batch.redo')}
+              label={t('common.redo')}
               onClick={redo}
               disabled={future.current.length === 0}
             />

@@ -180,8 +180,8 @@ function Editor({ workflow, proposal }: { workflow: Workflow; proposal: Panel | 
   return (
     <div className="flex min-h-0 flex-1 flex-col">
       <PageHead title={t('panelEditor.title')} note={dirty ? t('panelEditor.unsaved') : workflow.name}>
-        <IconButton icon={Undo2} label={t('panelEditor.undo')} keys="Ctrl Z" disabled={!canUndo} onClick={undo} />
-        <IconButton icon={Redo2} label={t('panelEditor.redo')} keys="Ctrl Shift Z" disabled={!canRedo} onClick={redo} />
+        <IconButton icon={Undo2} label={t('common.undo')} keys="Ctrl Z" disabled={!canUndo} onClick={undo} />
+        <IconButton icon={Redo2} label={t('common.redo')} keys="Ctrl Shift Z" disabled={!canRedo} onClick={redo} />
         <Button icon={Sparkles} title={t('panelEditor.proposeNote')} onClick={() => void propose()}>
           {t('panelEditor.propose')}
         </Button>
@@ -216,7 +216,7 @@ function Editor({ workflow, proposal }: { workflow: Workflow; proposal: Panel | 
           {t('panelEditor.back')}
         </Link>
         <Button look="primary" icon={Save} busy={keep.isPending} disabled={!dirty} onClick={save}>
-          {t('panelEditor.save')}
+          {t('common.save')}
         </Button>
       </PageHead>
       {panel ? (
@@ -275,7 +275,7 @@ function Editor({ workflow, proposal }: { workflow: Workflow; proposal: Panel | 
                 look="primary"
                 onClick={() => keep.mutate({ id, panels: [...now.panels] }, { onSuccess: blocker.proceed })}
               >
-                {t('panelEditor.save')}
+                {t('common.save')}
               </Button>
             </>
           }

@@ -413,14 +413,14 @@ function Arrange({ workflow }: { workflow: Workflow }) {
               <IconButton
                 size="sm"
                 icon={ArrowUp}
-                label={t('workflow.up', { name })}
+                label={t('common.moveUp', { name })}
                 disabled={place === 0}
                 onClick={() => move(key, (from) => from - 1)}
               />
               <IconButton
                 size="sm"
                 icon={ArrowDown}
-                label={t('workflow.down', { name })}
+                label={t('common.moveDown', { name })}
                 disabled={place === parameters.length - 1}
                 onClick={() => move(key, (from) => from + 1)}
               />

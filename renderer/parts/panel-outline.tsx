@@ -209,14 +209,14 @@ export function Outline({
                       <IconButton
                         size="sm"
                         icon={ArrowUp}
-                        label={t('panelEditor.moveUp', { name })}
+                        label={t('common.moveUp', { name })}
                         keys="Alt ↑"
                         onClick={() => step(path, 'up')}
                       />
                       <IconButton
                         size="sm"
                         icon={ArrowDown}
-                        label={t('panelEditor.moveDown', { name })}
+                        label={t('common.moveDown', { name })}
                         keys="Alt ↓"
                         onClick={() => step(path, 'down')}
                       />

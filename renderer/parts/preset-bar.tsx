@@ -94,7 +94,7 @@ export function PresetBar({
       <span className="flex-1" />
       {stands && (
         <Button size="sm" look="quiet" icon={Undo2} onClick={() => undo(applied)}>
-          {t('preset.undo')}
+          {t('common.undo')}
         </Button>
       )}
       {advice.suggestions.length > 0 && (
