@@ -65,20 +65,30 @@ export class Inputs {
   }
 
   /**
-   * The picture, film or sound at an address, fetched once and kept like any other; gives its ref.
+   * The picture, film or sound at an address, fetched once and kept like any other; gives its ref. Asked for `anew`, what
+   * was kept only serves where the address no longer does.
    * @throws AppError 'input.unreachable', 'input.not-media'
    */
-  addUrl(url: string): Promise<string> {
+  addUrl(url: string, { anew = false } = {}): Promise<string> {
     const known = this.#onTheirWay.get(url)
     if (known) return known
-    const adding = this.#addUrl(url).finally(() => this.#onTheirWay.delete(url))
+    const adding = this.#addUrl(url, anew).finally(() => this.#onTheirWay.delete(url))
     this.#onTheirWay.set(url, adding)
     return adding
   }
-  async #addUrl(url: string): Promise<string> {
+  async #addUrl(url: string, anew: boolean): Promise<string> {
     const kept = path.join(this.#addresses, createHash('sha256').update(url).digest('hex'))
     const before = await readFile(kept, 'utf8').catch(() => '')
-    if (before !== '' && this.check(before, false) === undefined) return before
+    const isKept = before !== '' && this.check(before, false) === undefined
+    if (isKept && !anew) return before
+    try {
+      return await this.#fetch(url, kept)
+    } catch (cause) {
+      if (isKept && cause instanceof AppError && cause.code === 'input.unreachable') return before
+      throw cause
+    }
+  }
+  async #fetch(url: string, kept: string): Promise<string> {
     const { bytes } = await fetchPublic(url, { limitBytes: MOST_FETCHED_BYTES, mayReach: this.#mayReach })
     const last = decoded(new URL(url).pathname.split('/').filter(Boolean).at(-1) ?? '')
     const head = bytes.subarray(0, HEAD_BYTES)

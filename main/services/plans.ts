@@ -10,6 +10,7 @@ import { artifactName, unknownTokens } from '../../core/domain/artifact-name.ts'
 import {
   checkRows,
   checkValue,
+  type Fault,
   type FileCheck,
   faultOf,
   isLocalFile,
@@ -69,6 +70,7 @@ interface Understood {
 }
 
 const EXAMPLES = 5
+const FETCHES_AT_ONCE = 6
 const ADDRESS = /^(https?:\/\/|[\w.-]+:\d+)/i
 
 /** Batch plans: what they would make, and into the queue. */
@@ -94,8 +96,8 @@ export class Plans {
   async submit(asIs: BatchPlan, asker: Asker) {
     const { queue, library, settings } = this.#deps
     const asked = await this.#addWorkers(asIs.workers)
-    const plan = await this.#fetchAddresses(asIs)
-    const understood = await this.#understand({ ...plan, workers: plan.workers.length > 0 ? asked : [] }, asker)
+    const { plan, notHad } = await this.#fetchAddresses(asIs)
+    const understood = await this.#understand({ ...plan, workers: plan.workers.length > 0 ? asked : [] }, asker, notHad)
     const { loaded, columns, faults, workers } = understood
     const open = plan.continueKey === null ? null : queue.findOpen(plan.continueKey)
     if (open !== null) {
@@ -152,7 +154,7 @@ export class Plans {
   }
 
   /** @throws AppError 'parameter.unknown', 'parameter.ambiguous', 'parameter.bad-value', 'batch.unknown-worker' */
-  async #understand(plan: BatchPlan, asker: Asker): Promise<Understood> {
+  async #understand(plan: BatchPlan, asker: Asker, notHad?: ReadonlyMap<string, Fault>): Promise<Understood> {
     if (plan.outDir && !asker.mayUsePaths)
       throw new AppError('app.refused', { reason: 'an output folder can only be chosen on the machine itself' })
     if (plan.outDir && !path.isAbsolute(plan.outDir))
@@ -174,7 +176,8 @@ export class Plans {
       takers,
       serverFilesIn(parameters, [...raw.map(({ values }) => values), rawSets], rawAxes),
     )
-    const checkFile = this.#fileCheck(asker, lacking)
+    const checkLocal = this.#fileCheck(asker, lacking)
+    const checkFile: FileCheck = (value) => notHad?.get(value) ?? checkLocal(value)
 
     const sets = this.#readSets(parameters, rawSets, checkFile)
     const axes = rawAxes.map(({ key, values }) => {
@@ -227,44 +230,60 @@ export class Plans {
   }
 
   /**
-   * Files of the web, given or standing in the workflow, are fetched and kept. For the rehearsal alone, one that cannot be
-   * had stays an address: it sketches that too.
+   * Files of the web, given or standing in the workflow, are fetched and kept; what only some rows name and cannot be had is
+   * a fault of theirs. For the rehearsal alone it stays an address: it sketches that too.
    * @throws AppError 'input.unreachable', 'input.not-media'
    */
-  async #fetchAddresses(plan: BatchPlan): Promise<BatchPlan> {
+  async #fetchAddresses(plan: BatchPlan): Promise<{ plan: BatchPlan; notHad: Map<string, Fault> }> {
     const workers = this.#findWorkers(plan.workers)
     const { parameters } = await this.#load(plan.workflowId, workers)
     const uploads = new Map(parameters.filter(({ upload }) => upload).map((one) => [one.key, one]))
-    if (uploads.size === 0) return plan
+    const notHad = new Map<string, Fault>()
+    if (uploads.size === 0) return { plan, notHad }
     const keyOf = keysOf(parameters)
-    const fetched = async (value: Json): Promise<Json> => {
-      if (typeof value !== 'string' || !isWebAddress(value)) return value
+    const refs = new Map<string, string>()
+    const fetch = async (address: string, isShared: boolean) => {
       try {
-        return await this.#deps.inputs.addUrl(value.trim())
+        refs.set(address, await this.#deps.inputs.addUrl(address, { anew: true }))
       } catch (cause) {
-        if (isRehearsalOnly(workers)) return value
-        throw cause
+        if (isRehearsalOnly(workers)) return
+        if (isShared || !(cause instanceof AppError)) throw cause
+        const isMedia = cause.code !== 'input.not-media'
+        notHad.set(address, isMedia ? faultOf('row.file-unreachable', cause.facts) : faultOf('row.file-not-media'))
       }
     }
-    const all = async (values: Values): Promise<Values> => {
-      const read: Values = {}
-      for (const [name, value] of Object.entries(values))
-        read[name] = uploads.has(keyOf(name)) ? await fetched(value) : value
-      return read
+    const addressesIn = (some: Iterable<readonly [string, Json]>) =>
+      [...some].flatMap(([name, value]) =>
+        typeof value === 'string' && isWebAddress(value) && uploads.has(keyOf(name)) ? [value.trim()] : [],
+      )
+    const isGiven = (values: Values, key: string) =>
+      Object.entries(values).some(([name, value]) => keyOf(name) === key && value !== null && value !== '')
+    const axes = plan.axes.flatMap(({ parameter, values }) => values.map((value) => [parameter, value] as const))
+    const given = new Set([...Object.keys(plan.sets), ...plan.axes.map(({ parameter }) => parameter)].map(keyOf))
+    const standing = [...uploads].flatMap(([key, { default: value }]) => {
+      const isNeeded = plan.rows.length === 0 || plan.rows.some((row) => !isGiven(row, key))
+      return isNeeded && !given.has(key) ? [[key, value] as const] : []
+    })
+    const shared = new Set(addressesIn([...Object.entries(plan.sets), ...axes, ...standing]))
+    const waiting = new Set([...shared, ...plan.rows.flatMap((row) => addressesIn(Object.entries(row)))]).values()
+    const fetchThem = async () => {
+      for (const address of waiting) await fetch(address, shared.has(address))
     }
-    const sets = await all(plan.sets)
-    const given = new Set([...Object.keys(sets), ...plan.axes.map(({ parameter }) => parameter)].map(keyOf))
-    for (const [key, { default: standing }] of uploads)
-      if (!given.has(key) && typeof standing === 'string' && isWebAddress(standing)) sets[key] = await fetched(standing)
-    const rows: Values[] = []
-    for (const row of plan.rows) rows.push(await all(row))
-    const axes: BatchPlan['axes'] = []
-    for (const { parameter, values } of plan.axes) {
-      const some: Json[] = []
-      for (const value of values) some.push(uploads.has(keyOf(parameter)) ? await fetched(value) : value)
-      axes.push({ parameter, values: some })
+    await Promise.all(Array.from({ length: FETCHES_AT_ONCE }, fetchThem))
+
+    const had = (name: string, value: Json) => {
+      const [address = ''] = addressesIn([[name, value]])
+      return refs.get(address) ?? value
     }
-    return { ...plan, sets, rows, axes }
+    const all = (values: Values): Values =>
+      Object.fromEntries(Object.entries(values).map(([name, value]) => [name, had(name, value)]))
+    const fetched = {
+      ...plan,
+      sets: { ...all(plan.sets), ...all(Object.fromEntries(standing.filter((it) => addressesIn([it]).length > 0))) },
+      rows: plan.rows.map(all),
+      axes: plan.axes.map(({ parameter, values }) => ({ parameter, values: values.map((it) => had(parameter, it)) })),
+    }
+    return { plan: fetched, notHad }
   }
 
   /** Input files named by path are kept, and their paths replaced by what they are kept as. */

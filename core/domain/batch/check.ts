@@ -20,7 +20,7 @@ export type FileCheck = (value: string) => Fault | undefined
 export type FileFault = Extract<BatchCode, `row.file-${string}`>
 
 /** Why a value does not fit: a sentence, its code and facts. */
-type Fault = Pick<RowFault, 'reason' | 'code' | 'facts'>
+export type Fault = Pick<RowFault, 'reason' | 'code' | 'facts'>
 
 interface Asked {
   readonly parameters: readonly Parameter[]

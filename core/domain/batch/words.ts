@@ -29,6 +29,7 @@ export const batchSentences = {
   'row.file-missing': 'There is no such file.',
   'row.file-not-there': '{worker} has no input file of this name; give a file of this computer, or put it there.',
   'row.file-not-media': 'It is not a picture, video or sound.',
+  'row.file-unreachable': 'It could not be fetched: {reason}.',
   'row.file-by-path': 'Files are given by choosing or dropping them, not by their path.',
 } as const
 

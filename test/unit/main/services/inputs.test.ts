@@ -89,10 +89,13 @@ test('what a crash left half written goes at the next start', () => {
   expect(readdirSync(path.join(data, 'inputs'))).toEqual([])
 })
 
-test('a picture of the web is fetched once, named by what it is, and there without the web later', async () => {
-  const picture = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } })
+const coloured = (background: string) =>
+  sharp({ create: { width: 8, height: 8, channels: 3, background } })
     .webp()
     .toBuffer()
+
+test('a picture of the web is fetched once, named by what it is, and there without the web later', async () => {
+  let picture = await coloured('red')
   let asked = 0
   const server = createServer(({ url }, reply) => {
     asked++
@@ -109,9 +112,14 @@ test('a picture of the web is fetched once, named by what it is, and there witho
   expect(inputs.resolve(one)).toMatchObject({ name: '百里.webp' })
   expect(readFileSync(inputs.resolve(one).path)).toEqual(picture)
   expect(asked).toBe(1)
+  picture = await coloured('blue')
+  expect(await inputs.addUrl(address)).toBe(one)
+  const anew = await inputs.addUrl(address, { anew: true })
+  expect(readFileSync(inputs.resolve(anew).path)).toEqual(picture)
   await expect(inputs.addUrl(`${at}/page`)).rejects.toMatchObject({ code: 'input.not-media' })
   server.closeAllConnections()
   server.close()
-  expect(await new Inputs(data).addUrl(address)).toBe(one)
+  expect(await new Inputs(data).addUrl(address)).toBe(anew)
+  expect(await new Inputs(data).addUrl(address, { anew: true })).toBe(anew)
   await expect(new Inputs(data).addUrl(`${at}/other.png`)).rejects.toMatchObject({ code: 'input.unreachable' })
 })

@@ -12,14 +12,9 @@ async function kit(prompt: unknown = imagePrompt(), options: Parameters<typeof l
   const made = libraryKit(options)
   const { id } = await made.library.import('plain.json', asBytes(prompt))
   const plan = (more: object = {}) => made.plan({ workflowId: id, ...more })
-  const claimAll = () => {
+  const claimAll = (taker: Parameters<typeof made.queue.claim>[0] = { id: 'rehearsal', kind: 'rehearsal' }) => {
     const jobs = []
-    for (
-      let job = made.queue.claim({ id: 'rehearsal', kind: 'rehearsal' });
-      job;
-      job = made.queue.claim({ id: 'rehearsal', kind: 'rehearsal' })
-    )
-      jobs.push(job)
+    for (let job = made.queue.claim(taker); job; job = made.queue.claim(taker)) jobs.push(job)
     return jobs
   }
   return { ...made, id, plan, claimAll }
@@ -395,6 +390,34 @@ describe('pictures of the web', () => {
     expect(queue.batches({}).total).toBe(0)
     await plans.submit(plan({ workers: ['rehearsal'] }), remote)
     expect(claimAll()[0]!.batch.prompt['3']!.inputs.image).toBe('https://example.com/standing.png')
+  })
+
+  test('those that only some rows name and cannot be had are faults of theirs; the others go, each address asked once', async () => {
+    const { plans, plan, claimAll, inputs } = await kit(withPicture, { workers: [aView('gpu')] })
+    const asked: string[] = []
+    inputs.check = () => undefined
+    inputs.addUrl = async (url) => {
+      asked.push(url)
+      if (url.endsWith('gone.png')) throw new AppError('input.unreachable', { url, reason: 'HTTP 404' })
+      if (url.endsWith('page')) throw new AppError('input.not-media', { name: url })
+      return kept(url)
+    }
+    const rows = ['gone.png', 'a.png', 'page', 'a.png'].map((name) => ({ '3.image': `https://example.com/${name}` }))
+    const { jobs, faults } = await plans.submit(plan({ workers: ['gpu'], rows }), remote)
+    expect([jobs, faults.map(({ row, code }) => [row, code])]).toEqual([
+      2,
+      [
+        [1, 'row.file-unreachable'],
+        [3, 'row.file-not-media'],
+      ],
+    ])
+    expect(faults[0]).toMatchObject({
+      value: 'https://example.com/gone.png',
+      reason: 'It could not be fetched: HTTP 404.',
+    })
+    const made = claimAll({ id: 'gpu', kind: 'remote' })
+    expect(made.map(({ overrides }) => overrides['3.image'])).toEqual([kept('a.png'), kept('a.png')])
+    expect(asked.toSorted()).toEqual(['a.png', 'gone.png', 'page'].map((name) => `https://example.com/${name}`))
   })
 
   test('looking ahead fetches nothing and holds nothing against an address', async () => {
