@@ -78,6 +78,7 @@ const actions: Record<string, Action> = {
       ...settingsOf(context, options),
       ...(baseDir !== undefined && { baseDir: path.resolve(context.cwd, baseDir) }),
     }
+    if (!('cards' in settings)) await client.call('machine.look', {}) // on which card it runs is chosen by what is there
     tell(context, await client.call('engine.adopt', { dir, python, name: options.name, settings }))
     return true
   },

@@ -134,7 +134,10 @@ export class LocalEngine implements Service {
     if (same && given.name === undefined) return this.change(same.name, given.settings ?? {})
     const name = EngineName.parse(given.name ?? this.#freeName())
     if (this.#engines.has(name)) throw new AppError('engine.name-taken', { name })
-    const settings = EngineSettings.parse({ cards: [{ card: 'auto' }], baseDir: found.baseDir, ...given.settings })
+    // ComfyUI looks for a card unless it is told that there is none, and ends when it finds none
+    const seen = await this.#machine
+    const card = seen?.verdict.torch === 'cpu' ? 'cpu' : 'auto'
+    const settings = EngineSettings.parse({ cards: [{ card }], baseDir: found.baseDir, ...given.settings })
     this.#check(settings)
     const engine = this.#build({ name, kind: found.kind, dir: found.dir, python: found.python }, settings)
     engine.version = found.version

@@ -118,7 +118,8 @@ test('a ComfyUI that the machine is found to have is adopted by its name there; 
   expect(report.installs).toContainEqual(expect.objectContaining({ dir, version: '0.33.0' }))
   expect(verdict.findings.map(({ facts }) => facts.dir)).toContain(dir)
   await expect(localEngine.adoptFound(tempDir())).rejects.toMatchObject({ code: 'engine.not-found' })
-  await localEngine.adoptFound(dir)
+  const adopted = await localEngine.adoptFound(dir)
+  expect(adopted.settings.cards.map(({ card }) => card)).toEqual([verdict.torch === 'cpu' ? 'cpu' : 'auto'])
   readyOf(await localEngine.run('local'))
 })
 
