@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { AppError, type Failure, toFailure } from '../../core/contract/errors.ts'
 import { type JsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
@@ -7,6 +7,7 @@ import { type ExtensionMap, isExtensionMap, withPacks } from '../../core/domain/
 import { fetchList } from '../../core/engine/download/fetch-list.ts'
 import { addressesFor, Mirrors } from '../../core/engine/download/mirrors.ts'
 import type { Clock } from './clock.ts'
+import { writeWhole } from './write-whole.ts'
 
 interface Deps {
   dataDir: string
@@ -151,10 +152,7 @@ export class NodePacks {
   }
 
   #write(ending: string, text: string) {
-    mkdirSync(this.#dir, { recursive: true })
-    const file = path.join(this.#dir, LIST + ending)
-    writeFileSync(`${file}.part`, text)
-    renameSync(`${file}.part`, file)
+    writeWhole(path.join(this.#dir, LIST + ending), text)
   }
 }
 

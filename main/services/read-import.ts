@@ -1,8 +1,6 @@
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
-import { threadId } from 'node:worker_threads'
-
 import { AppError } from '../../core/contract/errors.ts'
 import { writeJson } from '../../core/contract/json.ts'
 import type { Panel } from '../../core/contract/panel.ts'
@@ -15,6 +13,7 @@ import { bundledDefinitions } from '../../core/engine/definitions.ts'
 import { type FoundFile, maxWorkflowBytes, readWorkflowFiles } from '../../core/engine/metadata/read-file.ts'
 import type { ByteSource } from '../../core/engine/metadata/source.ts'
 import type { Definitions } from './library.ts'
+import { writeWhole } from './write-whole.ts'
 
 /** One file's workflows, ready to be kept. It crosses from a thread. */
 export interface ReadSource {
@@ -81,7 +80,8 @@ function readFound({ name, source, file }: FoundFile, dir: string, known: Defini
     panels: panelOf(one, base),
   }))
   const loosePanels = all.filter((one) => !workflows.includes(one)).flatMap((one) => panelOf(one, base))
-  if (kept.length > 0) keepFile(dir, `${sha256}${ext}`, bytes)
+  const place = path.join(dir, `${sha256}${ext}`)
+  if (kept.length > 0 && !existsSync(place)) writeWhole(place, bytes, { flush: true })
   return { name, container, sha256, ext, workflows: kept, loosePanels }
 }
 
@@ -100,15 +100,6 @@ const extensionOf = (name: string) =>
     .toLowerCase()
     .replace(/[^.a-z0-9]/g, '')
     .slice(0, 12) || '.json'
-
-function keepFile(dir: string, name: string, bytes: Uint8Array) {
-  const file = path.join(dir, name)
-  if (existsSync(file)) return
-  mkdirSync(dir, { recursive: true })
-  const part = `${file}.${process.pid}-${threadId}.part`
-  writeFileSync(part, bytes, { flush: true })
-  renameSync(part, file)
-}
 
 export const inspect = (
   read: ReadWorkflow,

@@ -2,6 +2,7 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { chmodSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
+import { writeWhole } from './write-whole.ts'
 
 /** Tokens and headers by name. Never logged, never in an error's facts. */
 export interface Secrets {
@@ -48,11 +49,7 @@ export function openSecrets(dataDir: string, key?: Uint8Array): Secrets {
 function keptIn(file: string, key: Uint8Array): Secrets {
   if (key.length !== KEY_BYTES) throw new Error(`a key of ${KEY_BYTES} bytes is needed`)
   const secrets = read(file, key)
-  const write = () => {
-    const part = `${file}.part`
-    writeFileSync(part, seal(writeJson(Object.fromEntries(secrets)), key), { mode: 0o600, flush: true })
-    renameSync(part, file)
-  }
+  const write = () => writeWhole(file, seal(writeJson(Object.fromEntries(secrets)), key), { mode: 0o600, flush: true })
   return {
     get: (name) => secrets.get(name),
     set(name, value) {

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import type { ObjectInfo } from '../../../core/contract/comfyui.ts'
 import { isJsonObject, parseJsonWithFloats, writeJson } from '../../../core/contract/json.ts'
+import { writeWhole } from '../write-whole.ts'
 
 export interface CachedDefinitions {
   readonly definitions: ObjectInfo
@@ -31,14 +32,8 @@ export class DefinitionsCache {
     if (this.#written.get(worker) === definitions) return
     this.#written.set(worker, definitions)
     this.#read.delete(worker)
-    const dir = this.#dirOf(worker)
-    mkdirSync(dir, { recursive: true })
-    const file = path.join(dir, `${setOf(definitions, version)}.json.gz`)
-    writeFileSync(
-      `${file}.part`,
-      gzipSync(writeJson({ worker, version: version ?? null, at, definitions }), { level: 1 }),
-    )
-    renameSync(`${file}.part`, file)
+    const file = path.join(this.#dirOf(worker), `${setOf(definitions, version)}.json.gz`)
+    writeWhole(file, gzipSync(writeJson({ worker, version: version ?? null, at, definitions }), { level: 1 }))
     for (const old of this.#files(worker).slice(KEPT_SETS)) rmSync(old, { force: true })
   }
 
