@@ -1,5 +1,4 @@
-/** How much a person wants to wait; see `Preset` in the contract. */
-export type Level = 'fast' | 'balanced' | 'quality'
+import type { PresetId } from '../../contract/workflow.ts'
 
 /**
  * A family of models and how its makers say it is to be used. `source` names where they say so: the model's repository,
@@ -13,7 +12,7 @@ export interface Family {
   /** The `type` its text encoder is loaded as. */
   readonly clip?: RegExp
   readonly source: string
-  readonly steps: Readonly<Record<Level, number>>
+  readonly steps: Readonly<Record<PresetId, number>>
   /** Classifier-free guidance; what lies between the last two is left as it is. 1: built in, the negative prompt is unused. */
   readonly cfg?: readonly [best: number, from: number, to: number]
   /** Guidance as a number given to the model, as Flux has it. */
@@ -27,7 +26,7 @@ export interface Family {
   /** Sizes its makers trained, widest first; else any of its pixels. */
   readonly sizes?: readonly (readonly [width: number, height: number])[]
   /** A video's frame size, where a preset may change it. */
-  readonly frame?: Readonly<Partial<Record<Level, readonly [width: number, height: number]>>>
+  readonly frame?: Readonly<Partial<Record<PresetId, readonly [width: number, height: number]>>>
   /** Frames are a multiple of this, and one. */
   readonly frames?: number
   /** Its prompt is read by CLIP alone, 77 tokens at a time. */

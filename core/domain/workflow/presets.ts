@@ -3,7 +3,7 @@ import type { ObjectInfo, Prompt } from '../../contract/comfyui.ts'
 import { isLink } from '../../contract/comfyui.ts'
 import { type Facts, fill } from '../../contract/errors.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
-import type { Advice, Change, Parameter, ParameterRole, PresetId } from '../../contract/workflow.ts'
+import { type Advice, type Change, type Parameter, type ParameterRole, PresetId } from '../../contract/workflow.ts'
 import { withOverrides } from '../batch/materialise.ts'
 import { type Family, families, others, type Speed, speeds } from './families.ts'
 import { modelFolderOf } from './models.ts'
@@ -27,7 +27,6 @@ export const presetSentences = {
   'preset.speed-on': 'Switches the LoRA in that needs only a few steps.',
   'preset.speed-off': 'Without the LoRA for few steps there is more detail, and the negative prompt counts again.',
 } as const
-export const presetIds = ['fast', 'balanced', 'quality'] as const satisfies readonly PresetId[]
 
 /** A workflow with the values a person has chosen. */
 export interface Chosen {
@@ -210,7 +209,7 @@ function speedSwitch(chosen: Chosen): Parameter | null {
 /** What one press of a preset would change. */
 export function presetsFor(chosen: Chosen, known: Known | null): Advice['presets'] {
   if (!known) return []
-  return presetIds.map((id) => ({ id, changes: preset(chosen, id) }))
+  return PresetId.options.map((id) => ({ id, changes: preset(chosen, id) }))
 }
 
 const sentence = (code: keyof typeof presetSentences) => [code, presetSentences[code]] as const
