@@ -7,7 +7,7 @@ test('a ComfyUI of this machine is watched, searched, stopped and started; what 
   const { page, client } = await openScreens()
   await go(page, '/engine')
   await page.getByText('No ComfyUI of this machine is run yet').waitFor()
-  await page.getByRole('region', { name: 'This machine' }).waitFor()
+  await page.getByRole('region', { name: 'This machine', exact: true }).waitFor()
   expect(await barriers(page)).toEqual([])
 
   const folder = comfyFolder()
