@@ -3,8 +3,8 @@ import { parentPort } from 'node:worker_threads'
 import { type Failure, toFailure } from '../../core/contract/errors.ts'
 import { bundledDefinitions } from '../../core/engine/definitions.ts'
 import { bytesSource, openFile } from '../../core/engine/metadata/source.ts'
-import { convertFile, type Definitions, inspectFile } from './library.ts'
-import { type ReadSource, readForKeeping } from './read-import.ts'
+import type { Definitions } from './library.ts'
+import { convertFile, inspectFile, type ReadSource, readForKeeping } from './read-import.ts'
 
 export type ImportTask = {
   readonly id: number

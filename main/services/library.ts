@@ -11,14 +11,11 @@ import type {
   Inspection,
   Parameter,
   ParameterChoice,
-  Problem,
   Workflow,
   WorkflowSummary,
 } from '../../core/contract/workflow.ts'
 import { mediaOf } from '../../core/domain/media.ts'
-import { convertWorkflow } from '../../core/domain/workflow/convert.ts'
 import { drawGraph } from '../../core/domain/workflow/graph.ts'
-import { parseForeignJson } from '../../core/domain/workflow/json-text.ts'
 import {
   checkPanel,
   missingFrom,
@@ -32,11 +29,10 @@ import {
 import { arrange } from '../../core/domain/workflow/parameters.ts'
 import type { ReadWorkflow } from '../../core/domain/workflow/read.ts'
 import { advise } from '../../core/domain/workflow/suggest.ts'
-import { readWorkflowFile } from '../../core/engine/metadata/read-file.ts'
-import { type ByteSource, bytesSource } from '../../core/engine/metadata/source.ts'
+import { bytesSource } from '../../core/engine/metadata/source.ts'
 import type { Clock } from './clock.ts'
 import type { Database } from './database/open.ts'
-import { inspect, type ReadSource, readFirst, readForKeeping, summaryOf } from './read-import.ts'
+import { inspect, type ReadSource, readForKeeping, summaryOf } from './read-import.ts'
 
 /** Node definitions, and where they are from: a worker's name, a file, or `bundled`. */
 export interface Definitions {
@@ -407,36 +403,6 @@ export class Library {
 
 const panelsIn = ({ panels }: Row): Panel[] =>
   (parseJson(panels) as Json[]).flatMap((raw, at) => readPanel(raw, String(at + 1))?.panel ?? [])
-
-/** The forms in a file, without keeping them. @throws AppError 'panel.unreadable' */
-export function readPanelsFile(name: string, bytes: Uint8Array): { panels: Panel[]; problems: Problem[] } {
-  const { texts } = readWorkflowFile(name, bytes)
-  const raw = texts.json === undefined ? undefined : parseForeignJson(name, texts.json)
-  const isEach = Array.isArray(raw) && raw.some((entry) => isJsonObject(entry) && Array.isArray(entry.params))
-  const title = path.basename(name, path.extname(name))
-  const read = (isEach ? (raw as Json[]) : [raw]).flatMap((entry) => readPanel(entry, title) ?? [])
-  if (read.length === 0) throw new AppError('panel.unreadable', { name })
-  return { panels: read.map(({ panel }) => panel), problems: read.flatMap(({ problems }) => problems) }
-}
-
-/** What a file holds, without keeping it. */
-export function inspectFile(name: string, file: ByteSource, known: Definitions): Inspection & { prompt: Prompt } {
-  const { read, container } = readFirst(name, file)
-  const inspection = inspect(read, container, known)
-  const form = read.panel === undefined ? null : readPanel(read.panel, path.parse(name).name)
-  if (!form) return inspection
-  const { prompt, parameters, problems } = inspection
-  const misfits = read.prompt || read.editor ? checkPanel(form.panel, prompt, parameters) : []
-  const told = [...form.problems, ...misfits]
-  return { ...inspection, panels: [form.panel], problems: [...problems, ...told] }
-}
-
-/** The prompt a file stands for, without keeping it, and what of it would be lost. */
-export function convertFile(name: string, file: ByteSource, known: Definitions): { prompt: Prompt; losses: Problem[] } {
-  const { read } = readFirst(name, file)
-  const { prompt, problems } = convertWorkflow(read, known.definitions)
-  return { prompt, losses: problems.filter(({ kind }) => kind === 'loss' || kind === 'missing-node') }
-}
 
 const textFile = (name: string, mediaType: string, bytes: Buffer) => ({
   name,

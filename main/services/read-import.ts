@@ -1,16 +1,24 @@
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
+import type { Prompt } from '../../core/contract/comfyui.ts'
 import { AppError } from '../../core/contract/errors.ts'
-import { writeJson } from '../../core/contract/json.ts'
+import { isJsonObject, type Json, writeJson } from '../../core/contract/json.ts'
 import type { Panel } from '../../core/contract/panel.ts'
-import type { Inspection, WorkflowFormat } from '../../core/contract/workflow.ts'
+import type { Inspection, Problem, WorkflowFormat } from '../../core/contract/workflow.ts'
+import { convertWorkflow } from '../../core/domain/workflow/convert.ts'
 import { inspectWorkflow } from '../../core/domain/workflow/inspect.ts'
-import { readPanel } from '../../core/domain/workflow/panel.ts'
+import { parseForeignJson } from '../../core/domain/workflow/json-text.ts'
+import { checkPanel, readPanel } from '../../core/domain/workflow/panel.ts'
 import { problem } from '../../core/domain/workflow/problems.ts'
 import { type FoundWorkflow, type ReadWorkflow, readWorkflow, readWorkflows } from '../../core/domain/workflow/read.ts'
 import { bundledDefinitions } from '../../core/engine/definitions.ts'
-import { type FoundFile, maxWorkflowBytes, readWorkflowFiles } from '../../core/engine/metadata/read-file.ts'
+import {
+  type FoundFile,
+  maxWorkflowBytes,
+  readWorkflowFile,
+  readWorkflowFiles,
+} from '../../core/engine/metadata/read-file.ts'
 import type { ByteSource } from '../../core/engine/metadata/source.ts'
 import type { Definitions } from './library.ts'
 import { writeWhole } from './write-whole.ts'
@@ -132,10 +140,7 @@ const isRunnable = ({ problems, outputs, nodes }: Inspection) =>
  * The workflow of a file, without keeping it. Of several, in one file or an archive, the first, which then says so.
  * @throws AppError import.*
  */
-export function readFirst(
-  name: string,
-  source: ByteSource,
-): { read: ReadWorkflow; container: Inspection['container'] } {
+function readFirst(name: string, source: ByteSource): { read: ReadWorkflow; container: Inspection['container'] } {
   let fault: AppError | null = null
   let first: { read: ReadWorkflow; container: Inspection['container'] } | null = null
   const others: string[] = []
@@ -157,4 +162,34 @@ export function readFirst(
     first.read.problems = [...(first.read.problems ?? []), told]
   }
   return first
+}
+
+/** The forms in a file, without keeping them. @throws AppError 'panel.unreadable' */
+export function readPanelsFile(name: string, bytes: Uint8Array): { panels: Panel[]; problems: Problem[] } {
+  const { texts } = readWorkflowFile(name, bytes)
+  const raw = texts.json === undefined ? undefined : parseForeignJson(name, texts.json)
+  const isEach = Array.isArray(raw) && raw.some((entry) => isJsonObject(entry) && Array.isArray(entry.params))
+  const title = path.basename(name, path.extname(name))
+  const read = (isEach ? (raw as Json[]) : [raw]).flatMap((entry) => readPanel(entry, title) ?? [])
+  if (read.length === 0) throw new AppError('panel.unreadable', { name })
+  return { panels: read.map(({ panel }) => panel), problems: read.flatMap(({ problems }) => problems) }
+}
+
+/** What a file holds, without keeping it. */
+export function inspectFile(name: string, file: ByteSource, known: Definitions): Inspection & { prompt: Prompt } {
+  const { read, container } = readFirst(name, file)
+  const inspection = inspect(read, container, known)
+  const form = read.panel === undefined ? null : readPanel(read.panel, path.parse(name).name)
+  if (!form) return inspection
+  const { prompt, parameters, problems } = inspection
+  const misfits = read.prompt || read.editor ? checkPanel(form.panel, prompt, parameters) : []
+  const told = [...form.problems, ...misfits]
+  return { ...inspection, panels: [form.panel], problems: [...problems, ...told] }
+}
+
+/** The prompt a file stands for, without keeping it, and what of it would be lost. */
+export function convertFile(name: string, file: ByteSource, known: Definitions): { prompt: Prompt; losses: Problem[] } {
+  const { read } = readFirst(name, file)
+  const { prompt, problems } = convertWorkflow(read, known.definitions)
+  return { prompt, losses: problems.filter(({ kind }) => kind === 'loss' || kind === 'missing-node') }
 }

@@ -12,7 +12,7 @@ import { isJsonObject, type JsonObject, parseJson, writeJson } from '../../core/
 import { bundledDefinitions } from '../../core/engine/definitions.ts'
 import { bytesSource } from '../../core/engine/metadata/source.ts'
 import { openHost } from '../../main/open-host.ts'
-import { inspectFile } from '../../main/services/library.ts'
+import { inspectFile } from '../../main/services/read-import.ts'
 import { everyContainer } from '../kit/containers.ts'
 import { median, report, timed } from './measure.ts'
 

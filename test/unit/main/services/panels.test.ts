@@ -7,7 +7,7 @@ import type { Panel } from '../../../../core/contract/panel.ts'
 import { migrate } from '../../../../main/services/database/migrate.ts'
 import { migrations } from '../../../../main/services/database/migrations/index.ts'
 import { Importer, type ImportResult } from '../../../../main/services/importer.ts'
-import { readPanelsFile } from '../../../../main/services/library.ts'
+import { readPanelsFile } from '../../../../main/services/read-import.ts'
 import { asBytes, imagePrompt, libraryKit } from '../../../kit/library-kit.ts'
 
 const fixtures = path.resolve(import.meta.dirname, '../../../fixtures/couple-photo')
