@@ -5,7 +5,7 @@ import type { App } from '../core/contract/app.ts'
 import { AppError, toFailure } from '../core/contract/errors.ts'
 import type { Log } from '../core/engine/log.ts'
 import type { RehearsalOptions } from '../core/engine/rehearsal/server.ts'
-import { EventHub, throttled } from './api/events.ts'
+import { EventHub, throttled, throttledEach } from './api/events.ts'
 import { appRouter } from './api/router.ts'
 import type { Served } from './api/served.ts'
 import { explain, languageOf } from './electron/words.ts'
@@ -237,21 +237,9 @@ function tellAll({
     changedJobs.clear()
   }, TELL_EVERY_MS)
 
-  const changedEngines = new Set<string>()
-  const tellEngines = throttled(() => {
-    for (const name of changedEngines) events.tell('engine.changed', { name })
-    changedEngines.clear()
-  }, TELL_EVERY_MS)
-  const changedInstalls = new Set<string>()
-  const tellInstalls = throttled(() => {
-    for (const name of changedInstalls) events.tell('install.changed', { name })
-    changedInstalls.clear()
-  }, TELL_EVERY_MS)
-  const loggedBy = new Set<string>()
-  const tellLogs = throttled(() => {
-    for (const process of loggedBy) events.tell('engine.logged', { process })
-    loggedBy.clear()
-  }, TELL_LOGS_EVERY_MS)
+  const engines = throttledEach((name) => events.tell('engine.changed', { name }), TELL_EVERY_MS)
+  const installs = throttledEach((name) => events.tell('install.changed', { name }), TELL_EVERY_MS)
+  const logs = throttledEach((process) => events.tell('engine.logged', { process }), TELL_LOGS_EVERY_MS)
 
   const looked = () => awake.look()
   queue.events.on('changed', () => {
@@ -280,18 +268,9 @@ function tellAll({
     events.tell('worker.changed', { id })
     tellQueue.push() // a worker that came or went may be why it stalls
   })
-  localEngine.events.on('changed', (name) => {
-    changedEngines.add(name)
-    tellEngines.push()
-  })
-  installations.events.on('changed', (name) => {
-    changedInstalls.add(name)
-    tellInstalls.push()
-  })
-  localEngine.events.on('logged', (process) => {
-    loggedBy.add(process)
-    tellLogs.push()
-  })
+  localEngine.events.on('changed', engines.push)
+  localEngine.events.on('logged', logs.push)
+  installations.events.on('changed', installs.push)
   settings.events.on('changed', (all) => {
     looked()
     events.tell('settings.changed', all)
@@ -300,11 +279,7 @@ function tellAll({
   return {
     async start() {},
     async stop() {
-      tellQueue.stop()
-      tellJobs.stop()
-      tellEngines.stop()
-      tellInstalls.stop()
-      tellLogs.stop()
+      for (const each of [tellQueue, tellJobs, engines, installs, logs]) each.stop()
     },
   }
 }

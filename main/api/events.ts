@@ -82,3 +82,19 @@ export function throttled(tell: () => void, everyMs: number) {
     },
   }
 }
+
+/** The same for things by name: each that was pushed meanwhile is told once. */
+export function throttledEach(tell: (name: string) => void, everyMs: number) {
+  const waiting = new Set<string>()
+  const { push, stop } = throttled(() => {
+    for (const name of waiting) tell(name)
+    waiting.clear()
+  }, everyMs)
+  return {
+    push(name: string) {
+      waiting.add(name)
+      push()
+    },
+    stop,
+  }
+}
