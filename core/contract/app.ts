@@ -26,8 +26,14 @@ import { Advice, Inspection, ParameterChoice, Problem, Workflow, WorkflowId, Wor
 
 const nothing = z.object({})
 const changed = z.object({ changed: z.int() })
+const isSet = z.object({ isSet: z.boolean() })
 const FileBytes = z.object({ name: z.string(), base64: z.base64() })
 const Text = z.object({ name: z.string(), mediaType: z.string(), base64: z.base64() })
+
+export const AccountKey = z
+  .string()
+  .trim()
+  .regex(/^[\x21-\x7e]{8,500}$/)
 
 /** Walked only once it is known not to be nested without end. */
 const WalkablePanel = z
@@ -94,17 +100,9 @@ export const app = {
   'settings.set': command(SettingsChange, Settings),
 
   /** The key of a ComfyUI account, for nodes that cost money: it can be set and removed, never read. */
-  'account.get': query(nothing, z.object({ isSet: z.boolean() })),
-  'account.set': command(
-    z.object({
-      key: z
-        .string()
-        .trim()
-        .regex(/^[\x21-\x7e]{8,500}$/),
-    }),
-    z.object({ isSet: z.boolean() }),
-  ),
-  'account.remove': command(nothing, z.object({ isSet: z.boolean() })),
+  'account.get': query(nothing, isSet),
+  'account.set': command(z.object({ key: AccountKey }), isSet),
+  'account.remove': command(nothing, isSet),
 
   'workflow.import': command(FileBytes, WorkflowSummary),
   /**

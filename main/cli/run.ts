@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { statSync } from 'node:fs'
 import path from 'node:path'
 import { parse as parseCsv } from 'csv-parse/sync'
+import { AccountKey } from '../../core/contract/app.ts'
 import type { Axis, BatchPlanInput, BatchPreview, RowFault, Values } from '../../core/contract/batch.ts'
 import { AppError, FailureError } from '../../core/contract/errors.ts'
 import { type Json, writeJson } from '../../core/contract/json.ts'
@@ -142,9 +143,9 @@ async function readKey(context: Context, values: Values_): Promise<string | null
         : ['NIGHTSHIFT_COMFY_API_KEY', context.env.NIGHTSHIFT_COMFY_API_KEY]
   if (given === undefined) return null
   if (option === '--api-key') context.terminal.note(said.keyOnArgv)
-  const key = given.trim()
-  if (!/^[\x21-\x7e]{8,500}$/.test(key)) throw usageError(reason.badKey, { option })
-  return key
+  const key = AccountKey.safeParse(given)
+  if (!key.success) throw usageError(reason.badKey, { option })
+  return key.data
 }
 
 async function pause(client: Client, id: string) {
