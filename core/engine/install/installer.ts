@@ -5,7 +5,7 @@ import path from 'node:path'
 import type { Dispatcher } from 'undici'
 import type { Finding, InstallStep, InstallStepId } from '../../contract/engine.ts'
 import { EngineSettings } from '../../contract/engine.ts'
-import { AppError } from '../../contract/errors.ts'
+import { AppError, FailureError } from '../../contract/errors.ts'
 import { isJsonObject, parseJson } from '../../contract/json.ts'
 import { upkeep } from '../../domain/upkeep.ts'
 import { hostOf } from '../download/fetch-file.ts'
@@ -326,7 +326,7 @@ class Installation {
         }),
     })
     try {
-      await supervisor.start(signal)
+      await startSomewhere(supervisor, signal)
       const { state } = supervisor
       if (state.is === 'ready') await paintCanary(state.url, signal)
     } finally {
@@ -521,6 +521,17 @@ class Installation {
 /** The flags that a generation is run with. */
 export const flagsFor = ({ done, choices }: Journal) =>
   choices.manager && done.includes('manager') ? ['--enable-manager'] : []
+
+/** Between choosing a port and listening there, another program may take it. */
+async function startSomewhere(supervisor: Supervisor, signal: AbortSignal) {
+  for (let left = 3; ; left--) {
+    try {
+      return await supervisor.start(signal)
+    } catch (cause) {
+      if (!(cause instanceof FailureError) || cause.failure.code !== 'engine.port-taken' || left === 0) throw cause
+    }
+  }
+}
 
 const CHECK = `import json, torch
 cuda = getattr(torch, "cuda", None)
