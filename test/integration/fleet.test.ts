@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { RequestListener } from 'node:http'
 import path from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { WorkerView } from '../../core/contract/worker.ts'
@@ -9,6 +8,7 @@ import { systemClock } from '../../main/services/clock.ts'
 import { type Database, openDatabase } from '../../main/services/database/open.ts'
 import { Fleet } from '../../main/services/workers/fleet.ts'
 import { eventually } from '../kit/eventually.ts'
+import { serve } from '../kit/serve.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 
 function aFolder() {
@@ -49,15 +49,7 @@ async function aComfyui() {
   onTestFinished(() => server.stop())
   return server
 }
-async function aServer(listener: RequestListener) {
-  const server = createServer(listener)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(async () => {
-    server.closeAllConnections()
-    await new Promise((resolve) => server.close(resolve))
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-}
+const aServer = async (listener: RequestListener) => (await serve(listener)).url
 
 test('the rehearsal is always there and becomes ready by itself', async () => {
   const fleet = await aFleet(aFolder())

@@ -1,6 +1,5 @@
 import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
-import { createServer, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import path from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import sharp from 'sharp'
@@ -11,6 +10,7 @@ import { parseJson } from '../../core/contract/json.ts'
 import { connect } from '../../main/api/client.ts'
 import { box, everyContainer, zip } from '../kit/containers.ts'
 import { eventually } from '../kit/eventually.ts'
+import { serve } from '../kit/serve.ts'
 import { promptFile, startApp } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 
@@ -412,13 +412,10 @@ test('a kept input file, or a picture a form names, is shown small; nothing else
     .png()
     .toBuffer()
   const asked: string[] = []
-  const web = createServer(({ url = '' }, reply) => {
+  const { url: at } = await serve(({ url = '' }, reply) => {
     asked.push(url)
     reply.end(url.startsWith('/picture') ? picture : '<svg xmlns="http://www.w3.org/2000/svg"/>')
   })
-  await new Promise<void>((listening) => web.listen(0, '127.0.0.1', listening))
-  onTestFinished(() => void web.close())
-  const at = `http://127.0.0.1:${(web.address() as AddressInfo).port}`
   const { ask, cookie, client } = await served({ mayReach: () => true })
   const prompt = {
     '1': { class_type: 'LoadImage', inputs: { image: 'x.png' } },

@@ -4,6 +4,7 @@ import { readWorkflowFiles } from '../../core/engine/metadata/read-file.ts'
 import { bytesSource } from '../../core/engine/metadata/source.ts'
 import { everyContainer, type Texts } from './containers.ts'
 import { chanceOf, mutated } from './mutate.ts'
+import { stopwatch } from './stopwatch.ts'
 
 const texts: Texts = {
   prompt: '{"1":{"class_type":"EmptyImage","inputs":{"width":64,"text":"猫 ÿ"}}}',
@@ -25,7 +26,7 @@ export function fuzzContainer(kind: string, count: number, seed = 1): Fuzzed {
   const told: Fuzzed = { files: 0, workflows: 0, refused: {}, slowestMs: 0 }
   for (let made = 0; made < count; made++) {
     const file = mutated(whole, chance)
-    const before = process.threadCpuUsage()
+    const spentMs = stopwatch()
     try {
       for (const found of readWorkflowFiles(`damaged.${everyContainer[kind]!.ext}`, bytesSource(file))) {
         if ('fault' in found) throw found.fault
@@ -36,8 +37,7 @@ export function fuzzContainer(kind: string, count: number, seed = 1): Fuzzed {
         throw new Error(`file ${made} of ${kind}, seed ${seed}: ${file.length} bytes`, { cause })
       told.refused[cause.code] = (told.refused[cause.code] ?? 0) + 1
     }
-    const { user, system } = process.threadCpuUsage(before)
-    told.slowestMs = Math.max(told.slowestMs, (user + system) / 1000)
+    told.slowestMs = Math.max(told.slowestMs, spentMs())
     told.files += 1
   }
   return told

@@ -1,22 +1,16 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { onTestFinished } from 'vitest'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { serve } from './serve.ts'
 
 /** Servers on loopback, one for each way of answering, and what each was asked. */
 export async function listFarm(...ways: ((request: IncomingMessage, response: ServerResponse) => void)[]) {
   const asked: IncomingMessage['headers'][][] = ways.map(() => [])
   const addresses = await Promise.all(
     ways.map(async (way, at) => {
-      const server = createServer((request, response) => {
+      const { url } = await serve((request, response) => {
         asked[at]!.push(request.headers)
         way(request, response)
       })
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-      onTestFinished(() => {
-        server.closeAllConnections()
-        server.close()
-      })
-      return new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/list.json`)
+      return new URL(`${url}/list.json`)
     }),
   )
   return { addresses, asked }

@@ -1,6 +1,4 @@
 import { mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { Readable } from 'node:stream'
 import { expect, onTestFinished, test } from 'vitest'
@@ -8,6 +6,7 @@ import { Importer, type ImportResult } from '../../../../main/services/importer.
 import { everyContainer, safetensors, zip } from '../../../kit/containers.ts'
 import { asBytes, imagePrompt, libraryKit } from '../../../kit/library-kit.ts'
 import { png, textChunk } from '../../../kit/pictures.ts'
+import { serve } from '../../../kit/serve.ts'
 
 function importKit(more: { patienceMs?: number; workers?: { url: string }[] } = {}) {
   const kit = libraryKit()
@@ -146,10 +145,7 @@ test('an upload is read as it comes, large or small, and leaves nothing behind',
 
 test('a browser may name no file, and addresses of this machine only where a worker is', async () => {
   const picture = png([textChunk('prompt', JSON.stringify(imagePrompt()))])
-  const server = createServer(({ url = '' }, response) => response.end(url.includes('preview') ? '' : picture))
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
-  onTestFinished(() => void server.close())
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const { url: origin } = await serve(({ url = '' }, reply) => void reply.end(url.includes('preview') ? '' : picture))
   const url = `${origin}/view?filename=ComfyUI_0001_.png&type=output&preview=webp;90`
   const browser = { mayUsePaths: false }
 

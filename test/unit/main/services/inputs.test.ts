@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import sharp from 'sharp'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { Inputs } from '../../../../main/services/inputs.ts'
+import { serve } from '../../../kit/serve.ts'
 import { tempDir } from '../../../kit/temp-dir.ts'
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
@@ -97,13 +96,10 @@ const coloured = (background: string) =>
 test('a picture of the web is fetched once, named by what it is, and there without the web later', async () => {
   let picture = await coloured('red')
   let asked = 0
-  const server = createServer(({ url }, reply) => {
+  const { url: at, close } = await serve(({ url }, reply) => {
     asked++
     reply.end(url === '/page' ? '<html>' : picture)
   })
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
-  onTestFinished(() => void server.close())
-  const at = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const data = tempDir()
   const inputs = new Inputs(data, { mayReach: () => true })
   const address = `${at}/a/%E7%99%BE%E9%87%8C.png?v=1`
@@ -117,8 +113,7 @@ test('a picture of the web is fetched once, named by what it is, and there witho
   const anew = await inputs.addUrl(address, { anew: true })
   expect(readFileSync(inputs.resolve(anew).path)).toEqual(picture)
   await expect(inputs.addUrl(`${at}/page`)).rejects.toMatchObject({ code: 'input.not-media' })
-  server.closeAllConnections()
-  server.close()
+  await close()
   expect(await new Inputs(data).addUrl(address)).toBe(anew)
   expect(await new Inputs(data).addUrl(address, { anew: true })).toBe(anew)
   await expect(new Inputs(data).addUrl(`${at}/other.png`)).rejects.toMatchObject({ code: 'input.unreachable' })

@@ -1,7 +1,6 @@
-import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { fetchPublic, isPublic } from '../../../../../core/engine/download/fetch-public.ts'
+import { serve } from '../../../../kit/serve.ts'
 
 test.each([
   ['93.184.216.34', true],
@@ -30,15 +29,6 @@ test.each([
   expect(isPublic(address)).toBe(expected)
 })
 
-async function serve(answer: RequestListener) {
-  const server = createServer(answer)
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
-  onTestFinished(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-}
 const here = { limitBytes: 1000, mayReach: () => true }
 const refused = (reason: string | RegExp) => ({
   code: 'input.unreachable',
@@ -47,7 +37,7 @@ const refused = (reason: string | RegExp) => ({
 
 test('a file is fetched through redirects, and from nowhere inside, however it is written', async () => {
   let asked = 0
-  const url = await serve(({ url }, reply) => {
+  const { url } = await serve(({ url }, reply) => {
     asked++
     if (url === '/file') reply.end('picture')
     else reply.writeHead(302, { location: url === '/once' ? '/file' : '/round' }).end()
@@ -64,8 +54,8 @@ test('a file is fetched through redirects, and from nowhere inside, however it i
 })
 
 test('a redirect from the internet to inside is not followed', async () => {
-  const inside = await serve((_, reply) => reply.end('secret'))
-  const outside = await serve((_, reply) => reply.writeHead(302, { location: `${inside}/x` }).end())
+  const { url: inside } = await serve((_, reply) => reply.end('secret'))
+  const { url: outside } = await serve((_, reply) => reply.writeHead(302, { location: `${inside}/x` }).end())
   let first = true
   const mayReach = () => {
     const may = first
@@ -78,7 +68,7 @@ test('a redirect from the internet to inside is not followed', async () => {
 })
 
 test('what is larger than allowed is let go of, whether it says so or not', async () => {
-  const url = await serve(({ url }, reply) => {
+  const { url } = await serve(({ url }, reply) => {
     if (url === '/said') reply.writeHead(200, { 'content-length': 5000 })
     const more = () => {
       while (!reply.destroyed && reply.write('x'.repeat(100)));
@@ -91,7 +81,7 @@ test('what is larger than allowed is let go of, whether it says so or not', asyn
 })
 
 test('no answer in time, a wrong status, another protocol: each says why, without a password', async () => {
-  const url = await serve(({ url }, reply) => {
+  const { url } = await serve(({ url }, reply) => {
     if (url === '/missing') reply.writeHead(404).end()
   })
   await expect(fetchPublic(`${url}/silent`, { ...here, timeoutMs: 50 })).rejects.toMatchObject(refused(/time/))
