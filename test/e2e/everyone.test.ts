@@ -79,6 +79,22 @@ test('language and theme change at once, without a reload, and stay', async () =
   expect(await page.locator('html').getAttribute('data-theme')).toBe('dark')
 })
 
+test('a window narrower than the pages is scrolled to what is beside it, and no wide one is', async () => {
+  const { page, client } = await openScreens({ viewport: { width: 720, height: 520 } })
+  const { id } = await client.call('workflow.sample', {})
+  await go(page, `/workflow/${id}`)
+  const queue = page.getByRole('button', { name: 'Queue', exact: true })
+  await queue.waitFor()
+  const rightEdge = async () => queue.evaluate((button) => Math.ceil(button.getBoundingClientRect().right))
+  expect(await rightEdge()).toBeGreaterThan(720)
+  await page.mouse.move(300, 20)
+  await page.mouse.wheel(400, 0)
+  await eventually(async () => (await rightEdge()) <= 720)
+  await page.setViewportSize({ width: 1024, height: 720 })
+  const widths = await page.locator('#root').evaluate(({ scrollWidth, clientWidth }) => [scrollWidth, clientWidth])
+  expect(widths).toEqual([1024, 1024])
+})
+
 test('everything on the way to a batch can be done with the keyboard', async () => {
   const { page, client } = await openScreens()
   await client.call('queue.pause', { how: 'after-current' })
