@@ -193,7 +193,11 @@ export class Queue {
     this.#lightly(() => this.#sql.submitted.run(this.#clock.now(), promptId))
   }
   began(promptId: string) {
-    this.#lightly(() => this.#sql.began.run(this.#clock.now(), promptId))
+    const now = this.#clock.now()
+    this.#lightly(() => {
+      const job = this.#sql.began.get(now, promptId)
+      if (job !== undefined) this.#sql.startedNow.run(now, job) // until then it only waited on the server
+    })
   }
 
   /** The prompt gave its outputs, and they are kept. */
@@ -913,7 +917,10 @@ function statements(db: Database) {
        WHERE seq = :job AND state = 'running' AND wanted IS NULL`,
     ),
     submitted: get(`UPDATE attempts SET submitted_at = ? WHERE prompt_id = ? AND submitted_at IS NULL`),
-    began: get(`UPDATE attempts SET began_at = ? WHERE prompt_id = ? AND began_at IS NULL`),
+    began: pluck<[number, string], number>(
+      `UPDATE attempts SET began_at = ? WHERE prompt_id = ? AND began_at IS NULL RETURNING job`,
+    ),
+    startedNow: get(`UPDATE jobs SET started_at = ? WHERE seq = ?`),
     endAttempt: pluck<[Record<string, unknown>], number>(`UPDATE attempts
       SET ended = :ended, ended_at = :now, seconds = :seconds, failure = :failure
       WHERE prompt_id = :promptId AND ended IS NULL RETURNING job`),
@@ -953,7 +960,8 @@ function statements(db: Database) {
     job: get<[number], JobRow>(`SELECT * FROM jobs WHERE seq = ?`),
     jobs: get<[string], JobRow>(`SELECT jobs.* FROM json_each(?) CROSS JOIN jobs ON seq = value ORDER BY key`),
     tries: get<[number], JobDetail['tries'][number]>(`SELECT prompt_id AS promptId, worker_id AS workerId,
-        started_at AS startedAt, ended_at AS endedAt, ended FROM attempts WHERE job = ? ORDER BY started_at, rowid`),
+        coalesce(began_at, started_at) AS startedAt, ended_at AS endedAt, ended FROM attempts WHERE job = ?
+        ORDER BY started_at, rowid`),
     counts: get<[], JobCounts>(`SELECT total(waiting) AS waiting, total(running) AS running, total(done) AS done,
         total(failed) AS failed, total(cancelled) AS cancelled, total(parked) AS parked FROM batches`),
     batch: get<[number], BatchRow>(`SELECT * FROM batches WHERE number = ?`),

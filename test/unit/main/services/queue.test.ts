@@ -46,6 +46,19 @@ describe('submitting', () => {
     const [again] = queue.page({ batchId: 'b2' }).rows
     expect(queue.job(again!.id).overrides).toEqual({ '3.seed': 18446744073709551615n })
   })
+  test('a job’s time counts from when its server began it, not from when it was handed over', () => {
+    const { queue, run, clock } = startQueue()
+    queue.submit(aBatch(), someJobs(1))
+    const { job, promptId } = run()
+    clock.turn(30_000)
+    queue.began(promptId)
+    const began = clock.now()
+    queue.began(promptId) // told twice
+    clock.turn(2_000)
+    queue.finish(promptId, { seconds: 2, artifacts: 1 })
+    const { startedAt, endedAt, tries } = queue.get(job.id)
+    expect([startedAt, endedAt, tries[0]!.startedAt]).toEqual([began, clock.now(), began])
+  })
   test('a submission that fails half-way leaves nothing', () => {
     const { queue } = startQueue()
     function* broken() {
