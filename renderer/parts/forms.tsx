@@ -4,7 +4,7 @@ import { Switch as BaseSwitch } from '@base-ui/react/switch'
 import { Toggle } from '@base-ui/react/toggle'
 import { ToggleGroup } from '@base-ui/react/toggle-group'
 import { Check, ChevronDown, ChevronsUpDown, Minus, Plus, Search } from 'lucide-react'
-import { type ReactNode, useEffect, useId, useRef, useState } from 'react'
+import { type ComponentProps, type ReactNode, useEffect, useId, useRef, useState } from 'react'
 import { useWords } from '../i18n.ts'
 import { IconButton } from './basics.tsx'
 
@@ -74,17 +74,34 @@ export function Switch({
         </label>
         {help && <p className="text-xs text-faint">{help}</p>}
       </div>
-      <BaseSwitch.Root
-        id={`${id}-switch`}
-        aria-labelledby={id}
-        checked={checked}
-        onCheckedChange={onChange}
-        disabled={disabled}
-        className="relative mt-0.5 h-5 w-[34px] shrink-0 rounded-full bg-line-strong transition-colors duration-150 data-checked:bg-accent data-disabled:opacity-50"
-      >
-        <BaseSwitch.Thumb className="block size-4 translate-x-0.5 rounded-full bg-white shadow transition-transform duration-150 data-checked:translate-x-4" />
-      </BaseSwitch.Root>
+      <span className="mt-0.5 flex shrink-0">
+        <BareSwitch
+          id={`${id}-switch`}
+          aria-labelledby={id}
+          checked={checked}
+          onChange={onChange}
+          disabled={disabled ?? false}
+        />
+      </span>
     </div>
+  )
+}
+
+/** Named by whoever puts it there. */
+export function BareSwitch({
+  onChange,
+  ...rest
+}: Omit<ComponentProps<typeof BaseSwitch.Root>, 'className' | 'onChange' | 'onCheckedChange'> & {
+  onChange: (on: boolean) => void
+}) {
+  return (
+    <BaseSwitch.Root
+      {...rest}
+      onCheckedChange={onChange}
+      className="relative h-5 w-[34px] shrink-0 rounded-full bg-line-strong transition-colors duration-150 data-checked:bg-accent data-disabled:opacity-50"
+    >
+      <BaseSwitch.Thumb className="block size-4 translate-x-0.5 rounded-full bg-white shadow transition-transform duration-150 data-checked:translate-x-4" />
+    </BaseSwitch.Root>
   )
 }
 

@@ -1,7 +1,6 @@
-import { Switch as BaseSwitch } from '@base-ui/react/switch'
 import { Dices, FileAudio, FileVideo, ImageOff, ImageUp, type LucideIcon, RotateCcw, TriangleAlert } from 'lucide-react'
 import { type ReactNode, useId, useState } from 'react'
-import { type Json, writeJson } from '../../core/contract/json.ts'
+import type { Json } from '../../core/contract/json.ts'
 import {
   choicesOf,
   fieldOf,
@@ -15,8 +14,8 @@ import type { Parameter, Workflow } from '../../core/contract/workflow.ts'
 import { inputThumbUrl } from '../client/client.ts'
 import { saySentence, useWords } from '../i18n.ts'
 import { Button, IconButton } from './basics.tsx'
-import { Combobox, Segmented, Select } from './forms.tsx'
-import { ParameterControl, rangeOf, textOf, useOwnFile } from './parameter-control.tsx'
+import { BareSwitch, Combobox, Segmented, Select } from './forms.tsx'
+import { idOf, ParameterControl, rangeOf, textOf, useOwnFile } from './parameter-control.tsx'
 
 /** What a form is filled in with, and who is told. */
 export interface Filling {
@@ -218,16 +217,7 @@ function Control(props: ControlProps) {
   if (control === 'seed') return <Seed {...props} />
   if (control === 'number') return <NumberField {...props} />
   if (control === 'switch')
-    return (
-      <BaseSwitch.Root
-        {...ids}
-        checked={value === true || value === 'true'}
-        onCheckedChange={onChange}
-        className="relative h-5 w-[34px] rounded-full bg-line-strong transition-colors data-checked:bg-accent"
-      >
-        <BaseSwitch.Thumb className="block size-4 translate-x-0.5 rounded-full bg-white shadow transition-transform data-checked:translate-x-4" />
-      </BaseSwitch.Root>
-    )
+    return <BareSwitch {...ids} checked={value === true || value === 'true'} onChange={onChange} />
   const shared = {
     ...ids,
     value: textOf(value),
@@ -237,8 +227,6 @@ function Control(props: ControlProps) {
   }
   return control === 'lines' ? <textarea {...shared} rows={4} /> : <input {...shared} autoComplete="off" />
 }
-
-const idOf = (value: Json) => (typeof value === 'string' ? value : writeJson(value))
 
 function Choice({ control, item, field, value, ids, onChange }: ControlProps) {
   const own = choicesOf(item) ?? (field.options ?? []).map((one) => ({ value: one, label: textOf(one) }))

@@ -1,4 +1,3 @@
-import { Switch as BaseSwitch } from '@base-ui/react/switch'
 import { Dices, Upload } from 'lucide-react'
 import { useState } from 'react'
 import { type Json, writeJson } from '../../core/contract/json.ts'
@@ -6,7 +5,7 @@ import type { Parameter } from '../../core/contract/workflow.ts'
 import { addInput, chooseFiles } from '../client/files.ts'
 import { type Say, useWords } from '../i18n.ts'
 import { IconButton } from './basics.tsx'
-import { Combobox, Select } from './forms.tsx'
+import { BareSwitch, Combobox, Select } from './forms.tsx'
 import { sayFault } from './overlays.tsx'
 
 const isNumeric = ({ type }: Parameter) => type === 'INT' || type === 'FLOAT'
@@ -18,6 +17,9 @@ export function textOf(value: Json): string {
   if (typeof value !== 'string') return value === null ? '' : writeJson(value)
   return /^input:[0-9a-f]+\/(.+)$/s.exec(value)?.[1] ?? value
 }
+
+/** What a choice goes by among its fellows. */
+export const idOf = (value: Json) => (typeof value === 'string' ? value : writeJson(value))
 
 /** "1 – 8192", where the node says so; enormous bounds say nothing. */
 export function rangeOf({ min, max }: Parameter): string | null {
@@ -96,20 +98,10 @@ export function ParameterControl({
   const [sending, send] = useOwnFile(upload ?? 'image', onChange)
 
   if (type === 'BOOLEAN')
-    return (
-      <BaseSwitch.Root
-        {...ids}
-        checked={value === true || value === 'true'}
-        onCheckedChange={onChange}
-        className="relative h-5 w-[34px] rounded-full bg-line-strong transition-colors data-checked:bg-accent"
-      >
-        <BaseSwitch.Thumb className="block size-4 translate-x-0.5 rounded-full bg-white shadow transition-transform data-checked:translate-x-4" />
-      </BaseSwitch.Root>
-    )
+    return <BareSwitch {...ids} checked={value === true || value === 'true'} onChange={onChange} />
   if (options || upload) {
-    const key = (option: Json) => (typeof option === 'string' ? option : writeJson(option))
-    const chosen = key(value)
-    const known = (options ?? []).map((option) => ({ value: key(option), label: textOf(option) }))
+    const chosen = idOf(value)
+    const known = (options ?? []).map((option) => ({ value: idOf(option), label: textOf(option) }))
     const all = known.some((choice) => choice.value === chosen)
       ? known
       : [
@@ -117,7 +109,7 @@ export function ParameterControl({
           ...known,
         ]
     const choose = (next: string | null) => {
-      if (next !== null) onChange((options ?? []).find((option) => key(option) === next) ?? next)
+      if (next !== null) onChange((options ?? []).find((option) => idOf(option) === next) ?? next)
     }
     return (
       <div className="flex gap-1.5">
