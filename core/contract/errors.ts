@@ -309,10 +309,6 @@ export const errors = {
     message: 'ComfyUI ({name}) is not running.',
     remedy: 'Start it on the Engine page, or with "engine start".',
   },
-  'engine.starting': {
-    message: 'ComfyUI ({name}) is starting.',
-    remedy: 'Wait a moment; jobs begin by themselves.',
-  },
   'engine.not-started': {
     message: '{command} could not be started: {reason}',
     remedy: 'Check that the Python of this engine is still there, or adopt the folder again.',
