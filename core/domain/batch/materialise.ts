@@ -1,6 +1,6 @@
 import type { Values } from '../../contract/batch.ts'
 import type { Prompt } from '../../contract/comfyui.ts'
-import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts'
+import { isJsonObject, type Json, type JsonObject, writeJson } from '../../contract/json.ts'
 import type { Parameter } from '../../contract/workflow.ts'
 import { expandChoices, replaceTokens, stripComments } from '../workflow/text.ts'
 import { chanceOf } from './chance.ts'
@@ -79,24 +79,38 @@ export function withOverrides(prompt: Prompt, values: Values, parameters: readon
   const wanted = new Set(keys)
   const known = new Map(parameters.flatMap((it) => (wanted.has(it.key) ? [[it.key, placesOf(it)]] : [])))
   const changed: Prompt = { ...prompt }
-  const put = ({ node: id, input, mark }: Place, value: Json) => {
+  const inputsAt = (id: string) => {
     const node = changed[id]
-    if (!node) return
-    if (node === prompt[id]) changed[id] = { ...node, inputs: { ...node.inputs } }
-    const { inputs } = changed[id]!
-    const holder = mark === undefined ? holderOf(inputs, input) : null
+    if (node && node === prompt[id]) changed[id] = { ...node, inputs: { ...node.inputs } }
+    return changed[id]?.inputs
+  }
+  const put = ({ node, input }: Place, value: Json) => {
+    const inputs = inputsAt(node)
+    if (!inputs) return
+    const holder = holderOf(inputs, input)
     if (holder !== null) {
       const part = input.slice(holder.length + 1)
       inputs[holder] = { ...(inputs[holder] as JsonObject), [part]: value }
-    } else inputs[input] = mark === undefined ? value : filled(inputs[input], mark, value)
+    } else inputs[input] = value
   }
   const places = keys.flatMap((key) =>
     (known.get(key) ?? [placeOf(key)]).map((place, index) => ({ place, key, shared: index > 0 })),
   )
   // What is given for an input itself wins over what it shares. A whole text first, then what is marked in it.
   places.sort((one, other) => Number(other.shared) - Number(one.shared))
-  for (const { place, key } of places) if (place.mark === undefined) put(place, values[key]!)
-  for (const { place, key } of places) if (place.mark !== undefined) put(place, values[key]!)
+  const marked = new Map<string, { place: Place; said: Map<string, Json> }>()
+  for (const { place, key } of places) {
+    if (place.mark === undefined) put(place, values[key]!)
+    else {
+      const at = writeJson([place.node, place.input])
+      const { said } = marked.get(at) ?? { said: new Map<string, Json>() }
+      marked.set(at, { place, said: said.set(place.mark, values[key]!) })
+    }
+  }
+  for (const { place, said } of marked.values()) {
+    const inputs = inputsAt(place.node)
+    if (inputs) inputs[place.input] = filled(inputs[place.input], said)
+  }
   return changed
 }
 
@@ -110,8 +124,11 @@ function holderOf(inputs: JsonObject, input: string): string | null {
 
 const MARK = /\{\{\s*([^{}|]+?)\s*\}\}/g
 
-const filled = (text: Json | undefined, mark: string, value: Json): Json =>
-  typeof text === 'string' ? text.replace(MARK, (whole, name) => (name === mark ? String(value) : whole)) : (text ?? '')
+/** All at once: what a value says is no mark of the text's own. */
+const filled = (text: Json | undefined, said: ReadonlyMap<string, Json>): Json =>
+  typeof text === 'string'
+    ? text.replace(MARK, (whole, name: string) => (said.has(name) ? String(said.get(name)) : whole))
+    : (text ?? '')
 
 function namedFiles(prompt: Prompt, now: Date): Values {
   const named: Values = {}

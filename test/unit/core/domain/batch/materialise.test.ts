@@ -62,6 +62,18 @@ test('a placeholder is filled everywhere it stands, as a value and within texts'
   expect(prompt['5']?.inputs).toMatchObject({ width: 640, height: 640 })
 })
 
+test('what fills a placeholder is taken by its letters, also where it looks like another placeholder', () => {
+  const base = aTextPrompt()
+  base['6']!.inputs.text = '{{one}} and {{two}}'
+  const parameters = [aParameter('6.text{{one}}', { input: 'text' }), aParameter('6.text{{two}}', { input: 'text' })]
+  const values = { '6.text{{one}}': 'a {{two}}', '6.text{{two}}': 'b {{one}}' }
+  expect(withOverrides(base, values, parameters)['6']?.inputs.text).toBe('a {{two}} and b {{one}}')
+  const { '6.text{{one}}': one, '6.text{{two}}': two } = values
+  expect(withOverrides(base, { '6.text{{two}}': two, '6.text{{one}}': one }, parameters)['6']?.inputs.text).toBe(
+    'a {{two}} and b {{one}}',
+  )
+})
+
 test('a node id may hold dots and colons', () => {
   const prompt = { '57:8': { class_type: 'A', inputs: { 'format.codec': 'x' } } }
   expect(withOverrides(prompt, { '57:8.format.codec': 'y' }, [])['57:8']?.inputs).toEqual({ 'format.codec': 'y' })
