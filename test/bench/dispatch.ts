@@ -20,9 +20,9 @@ import { median, report } from './measure.ts'
 const { values } = parseArgs({
   options: {
     worker: { type: 'string' },
-    jobs: { type: 'string', default: '40' },
+    jobs: { type: 'string', default: '20' },
     short: { type: 'string', default: '10' },
-    runs: { type: 'string', default: '3' },
+    runs: { type: 'string', default: '5' },
   },
 })
 const [jobs, short, runs] = [Number(values.jobs), Number(values.short), Number(values.runs)]
@@ -34,11 +34,16 @@ const quick: Prompt = {
   '1': node('EmptyImage', { width: 64, height: 64, batch_size: 1, color: 0 }),
   '9': node('SaveImage', { filename_prefix: 'bench', images: ['1', 0] }),
 }
-/** The same, enlarged: about a second of real work on a CPU. */
+/** The same, enlarged and reduced again and again: about a second of real work on a CPU. */
 const enlarged: Prompt = {
   '1': node('EmptyImage', { width: 1024, height: 1024, batch_size: 1, color: 0 }),
-  '2': node('ImageScale', { image: ['1', 0], upscale_method: 'lanczos', width: 2560, height: 2560, crop: 'disabled' }),
-  '9': node('SaveImage', { filename_prefix: 'bench', images: ['2', 0] }),
+  ...Object.fromEntries(
+    [2560, 1024, 2560, 1024, 2560, 1024, 2560].map((side, at) => {
+      const sides = { upscale_method: 'lanczos', width: side, height: side, crop: 'disabled' }
+      return [`${at + 2}`, node('ImageScale', { image: [`${at + 1}`, 0], ...sides })]
+    }),
+  ),
+  '9': node('SaveImage', { filename_prefix: 'bench', images: ['8', 0] }),
 }
 let prompts = 0
 const newColour = () => {
