@@ -67,6 +67,7 @@ export interface UvWanted {
   readonly pythons: readonly string[]
   readonly signal?: AbortSignal
   readonly onBytes?: (bytes: number, total: number | null) => void
+  readonly stallMs?: number
 }
 
 /**
@@ -98,22 +99,26 @@ export async function findUv(wanted: UvWanted): Promise<{ uv: string; switched: 
 }
 
 async function fromIndex(wanted: UvWanted, program: string): Promise<{ uv: string; switched: Switched[] }> {
-  const { indexes, dispatcher, signal, toolsDir, platform, arch, onBytes } = wanted
+  const { indexes, dispatcher, signal, toolsDir, platform, arch, onBytes, stallMs } = wanted
   const addresses = indexes.map((index) => `${index.replace(/\/$/, '')}/uv/`)
   const page = await fetchText({
     what: 'uv',
     addresses,
     dispatcher,
     signal,
+    stallMs,
     accept: 'application/vnd.pypi.simple.v1+json, text/html;q=0.5',
     isRight: (text) => newestWheel(text, '', platform, arch) !== null,
   })
   const wheel = newestWheel(page.text, page.url, platform, arch)!
   // one file has one path on every full mirror
-  const others = addresses.filter((address) => hostOf(address) !== hostOf(page.url))
+  const asked = [hostOf(page.url), ...page.switched.map(({ from }) => from)]
+  const others = addresses.filter((address) => !asked.includes(hostOf(address)))
   const pages = await Promise.all(
     others.map((address) =>
-      fetchText({ what: 'uv', addresses: [address], dispatcher, signal, isRight: () => true }).catch(() => null),
+      fetchText({ what: 'uv', addresses: [address], dispatcher, signal, stallMs, isRight: () => true }).catch(
+        () => null,
+      ),
     ),
   )
   const same = pages.flatMap((other) => {
@@ -129,6 +134,7 @@ async function fromIndex(wanted: UvWanted, program: string): Promise<{ uv: strin
     limitBytes: 200_000_000,
     dispatcher,
     signal,
+    stallMs,
     onBytes,
   })
   const dir = path.join(toolsDir, wheel.version)
