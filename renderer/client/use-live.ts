@@ -17,6 +17,7 @@ const staleAfter: { [E in EventName<App>]: Name[] } = {
   'worker.changed': ['worker.list', 'workflow.get', 'workflow.needs'],
   'settings.changed': ['settings.get', 'app.info'],
   'engine.changed': ['engine.list', 'worker.list'],
+  'install.changed': ['engine.installs', 'engine.generations'],
   'engine.logged': ['engine.log'],
   'awake.changed': [],
 }
