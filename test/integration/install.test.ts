@@ -115,20 +115,15 @@ describe.skipIf(why !== null)(`installing a tiny ComfyUI with the real uv${why =
   }, async () => {
     const { run, install, current, commits } = await kit()
     expect((await install()).code).toBe(0)
-    const points = [
-      ...installSteps.filter((id) => id !== 'manager').flatMap((id) => [`install.${id}`, `install.${id}.done`]),
-      'install.switched',
-    ]
+    // after a step's journal comes the next step's beginning: between them nothing happens
+    const steps = installSteps.filter((id) => id !== 'manager')
+    const points = [...steps.map((id) => `install.${id}`), 'install.switched', 'install.switch.done']
     for (const [at, point] of points.entries()) {
       const [ref, before, after] = at % 2 === 0 ? [commits[1]!, '0.1.0', '0.2.0'] : [commits[0]!, '0.2.0', '0.1.0']
       const killed = await run(['update', '--ref', ref], point)
       expect(killed.signal, point).toBe('SIGKILL')
       const switched = /switched|switch\.done/.test(point)
       expect(current().version, point).toBe(switched ? after : before)
-      expect(
-        (await run(['status'])).events.find(({ event }) => event === 'engine'),
-        point,
-      ).toMatchObject({ dir: path.join(current().dir, 'ComfyUI') })
       const again = await run(['update', '--ref', ref])
       expect(again.code, point).toBe(0)
       expect(current().version, point).toBe(after)

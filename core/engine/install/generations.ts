@@ -42,7 +42,7 @@ export const generationDir = (home: string, id: string) => path.join(home, 'gene
 /** Replaces a file at once and for good: after a power cut it is the old one or the new one. */
 export async function writeWhole(file: string, text: string) {
   const part = `${file}.part`
-  const handle = await open(part, 'w')
+  const handle = await open(part, 'w', 0o600) // a proxy's address may hold a password
   try {
     await handle.writeFile(text)
     await handle.sync()
