@@ -6,7 +6,7 @@ import { bytesSource, openFile } from '../../core/engine/metadata/source.ts'
 import type { Definitions } from './library.ts'
 import { convertFile, inspectFile, type ReadSource, readForKeeping } from './read-import.ts'
 
-export type ImportTask = {
+export type ImportRequest = {
   readonly id: number
   readonly name: string
   readonly from: { readonly path: string } | { readonly bytes: Uint8Array }
@@ -15,7 +15,7 @@ export type ImportTask = {
 }
 /** What was asked for with `to`. */
 export type Looked = { inspect: ReturnType<typeof inspectFile>; convert: ReturnType<typeof convertFile> }
-/** Said before the tasks that are to use them; without `definitions` those that came with Nightshift. */
+/** Said before the requests that are to use them; without `definitions` those that came with Nightshift. */
 export type DefinitionsNow = Omit<Definitions, 'definitions'> & Partial<Pick<Definitions, 'definitions'>>
 export type ImportReply = {
   readonly id: number
@@ -28,12 +28,12 @@ export type ImportReply = {
 
 let known: Definitions = { ...bundledDefinitions(), from: 'bundled' }
 
-parentPort?.on('message', (message: { known: DefinitionsNow } | ImportTask) => {
+parentPort?.on('message', (message: { known: DefinitionsNow } | ImportRequest) => {
   if ('known' in message) known = { ...bundledDefinitions(), ...message.known }
   else read(message)
 })
 
-function read({ id, name, from, to }: ImportTask) {
+function read({ id, name, from, to }: ImportRequest) {
   const say = (found: ImportReply['found']) => parentPort?.postMessage({ id, found } satisfies ImportReply)
   try {
     const file = 'path' in from ? openFile(from.path) : null

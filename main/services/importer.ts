@@ -14,7 +14,7 @@ import { AppError, type Failure, FailureError, toFailure } from '../../core/cont
 import type { Panel } from '../../core/contract/panel.ts'
 import { type WorkflowSummary, workflowExtensions } from '../../core/contract/workflow.ts'
 import { fetchPublic, isPublic } from '../../core/engine/download/fetch-public.ts'
-import type { DefinitionsNow, ImportReply, ImportTask, Looked } from './import-worker.ts'
+import type { DefinitionsNow, ImportReply, ImportRequest, Looked } from './import-worker.ts'
 import type { Definitions, Library } from './library.ts'
 import type { ReadSource } from './read-import.ts'
 import type { Service } from './service.ts'
@@ -29,12 +29,12 @@ interface Deps {
   /** For tests. */
   patienceMs?: number
 }
-type Place = ImportTask['from']
+type Place = ImportRequest['from']
 type Reply = NonNullable<ImportReply['found']>
 interface Waiting {
   readonly name: string
   readonly from: Place
-  readonly to: ImportTask['to']
+  readonly to: ImportRequest['to']
   readonly known: Definitions
   found(reply: Reply): void
   done(): void
@@ -200,7 +200,7 @@ export class Importer implements Service {
     return (await this.#askFor(name, from, { keep: this.#dir }, known)) as Found[]
   }
 
-  async #askFor(name: string, from: Place, to: ImportTask['to'], known: Definitions): Promise<Reply[]> {
+  async #askFor(name: string, from: Place, to: ImportRequest['to'], known: Definitions): Promise<Reply[]> {
     const found: Reply[] = []
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#ask({ name, from, to, known, found: (reply) => void found.push(reply), done: resolve })
@@ -223,7 +223,7 @@ export class Importer implements Service {
     this.#waiting.set(id, waiting)
     if (this.#waiting.size === 1) this.#watchOver()
     thread.ref()
-    thread.postMessage({ id, name, from, to } satisfies ImportTask)
+    thread.postMessage({ id, name, from, to } satisfies ImportRequest)
   }
 
   #watchOver() {
