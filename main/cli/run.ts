@@ -72,7 +72,7 @@ export const run: Command = async (context, args) => {
   let app = await reachApp(context, { work: !values['dry-run'] })
   try {
     const workers = values['dry-run'] ? values.worker : await findWorkers(context, app.client, values.worker)
-    const { id, parameters, panels } = await importWorkflow(context, app.client, workflow)
+    const { id, parameters, panels, paid } = await importWorkflow(context, app.client, workflow)
     const meant: Meant = (name) => parameterMeant(parameters, panels, name)
     const given = await readRows(context, app.client, { id, parameters, meant, table, values })
     const said = readSets(context, meant, values.set)
@@ -84,6 +84,8 @@ export const run: Command = async (context, args) => {
     const key = await readKey(context, values)
     if (key !== null && !values['dry-run']) await app.client.call('account.set', { key })
     if (values['dry-run']) return preview(context, await app.client.call('batch.preview', plan), preset?.facts)
+    // also for the rehearsal, which costs nothing: a line that was tried on it may be run elsewhere by changing one word
+    if (paid.length > 0 && !plan.allowPaid) throw new AppError('prompt.paid', { classTypes: paid.join(', ') })
 
     const continueKey = values.new ? null : keyOf(workflow.bytes, asked)
     const { batchId, jobs, faults, warnings, continued } = await submit(context, app.client, { ...plan, continueKey })
@@ -200,7 +202,7 @@ async function importWorkflow({ terminal }: Context, client: Client, file: { sou
   const { id, name } = first
   if (others.length > 0) terminal.note(terminal.speech.words.run.several, { count: others.length + 1, name })
   const { inspection, panels } = await client.call('workflow.get', { id })
-  return { id, parameters: inspection.parameters, panels }
+  return { id, parameters: inspection.parameters, panels, paid: inspection.paid }
 }
 
 /** What a preset changes beside what is asked for anyway; said before anything is queued. */

@@ -619,6 +619,9 @@ test('run refuses paid nodes with code 3, allows them by word, and keeps the key
   expect(named(refused, 'error')).toMatchObject([
     { code: 'prompt.paid', facts: { classTypes: 'FluxProUltraImageNode' } },
   ])
+  const here = ['--data', 'data', '--out', 'out', '--worker', 'rehearsal', '--json']
+  const rehearsed = await cliRun(['run', 'w.json', ...here], { cwd: dir })
+  expect([rehearsed.code, named(rehearsed, 'batch')]).toEqual([3, []])
   const allowed = await cliRun(['run', 'w.json', ...where, '--allow-paid'], { cwd: dir }) // by the key kept before
   expect(allowed.code).toBe(0)
   const sent = await (await fetch(new URL('history', server.url))).text()
