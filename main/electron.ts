@@ -20,7 +20,8 @@ import { answerPages } from './electron/pages.ts'
 import { Presence } from './electron/presence.ts'
 import { secretKey } from './electron/secret-key.ts'
 import { MainWindow, systemLanguages } from './electron/window.ts'
-import { explain, languageOf, sayReason, wordsIn } from './electron/words.ts'
+import { wordsIn } from './electron/words.ts'
+import { explain, languageOf, sayProblem } from './language.ts'
 import { dataDirOf } from './services/data-folder.ts'
 
 /** The numbers in the tray are asked for at most this often. */
@@ -162,7 +163,7 @@ function run() {
         link.call('queue.state', {}),
         link.call('batch.list', { limit: 200 }),
       ])
-      presence?.tell(nightOf(queue, batches.rows, (reason) => sayReason(reason, language())))
+      presence?.tell(nightOf(queue, batches.rows, (reason) => sayProblem(reason, language())))
     } catch {
       // the host is away; `up` comes when it is back
     }

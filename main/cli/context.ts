@@ -6,7 +6,7 @@ import { AppError, type Facts, type Failure, fill } from '../../core/contract/er
 import { writeJson } from '../../core/contract/json.ts'
 import { firstFile } from '../../core/engine/metadata/read-file.ts'
 import { openFile } from '../../core/engine/metadata/source.ts'
-import { languageOf } from '../electron/words.ts'
+import { languageOf } from '../language.ts'
 import type { Terminal } from './terminal.ts'
 
 /** What a command is given. */

@@ -1,4 +1,4 @@
-import { type Facts, type Failure, fill } from '../../core/contract/errors.ts'
+import type { Facts, Failure } from '../../core/contract/errors.ts'
 import { sayName } from '../../core/contract/names.ts'
 import type { Panel } from '../../core/contract/panel.ts'
 import type { Parameter } from '../../core/contract/workflow.ts'
@@ -6,11 +6,9 @@ import { titlesIn } from '../../core/domain/workflow/panel.ts'
 import { resolveParameter } from '../../core/domain/workflow/parameters.ts'
 import { plain } from '../../core/domain/workflow/role-words.ts'
 import en from '../../resources/locales/en/cli.json' with { type: 'json' }
-import enProblems from '../../resources/locales/en/problems.json' with { type: 'json' }
 import zh from '../../resources/locales/zh-CN/cli.json' with { type: 'json' }
 import zhNames from '../../resources/locales/zh-CN/names.json' with { type: 'json' }
-import zhProblems from '../../resources/locales/zh-CN/problems.json' with { type: 'json' }
-import { explain, type Language, languageOf } from '../electron/words.ts'
+import { explain, type Language, languageOf, sayProblem } from '../language.ts'
 
 type Words = typeof en
 type Said = { code: string; message: string; facts?: Facts }
@@ -49,16 +47,11 @@ export const calledInChinese = (parameters: readonly Parameter[], name: string):
 export function speechIn(given: string | undefined, env: NodeJS.ProcessEnv): Speech {
   const system = given ?? env.LC_ALL ?? env.LC_MESSAGES ?? env.LANG ?? Intl.DateTimeFormat().resolvedOptions().locale
   const language = languageOf('system', [system.replace('_', '-')])
-  const problems: Record<string, string> = language === 'zh-CN' ? zhProblems : enProblems
   return {
     language,
     words: language === 'zh-CN' ? zh : en,
     failure: (failure) => explain(failure, language),
-    problem({ code, message, facts = {} }) {
-      const sentence = problems[code]
-      if (sentence !== undefined) return fill(sentence, facts)
-      return explain({ code, message, remedy: '', facts }, language).message
-    },
+    problem: (said) => sayProblem(said, language),
     parameter: (parameter) => (language === 'zh-CN' ? inChinese(parameter) : parameter.name),
   }
 }

@@ -3,10 +3,11 @@ import { BrowserWindow, dialog, nativeImage, shell, type WebContents } from 'ele
 import { AppError, type Failure, fill, toFailure } from '../../core/contract/errors.ts'
 import { workflowExtensions } from '../../core/contract/workflow.ts'
 import type { DesktopActions } from '../api/serve-ipc.ts'
+import { explain, type Language } from '../language.ts'
 import { isHarmless } from './addresses.ts'
 import { openOutside } from './guards.ts'
 import type { HostLink } from './host-link.ts'
-import { explain, type Language, wordsIn } from './words.ts'
+import { wordsIn } from './words.ts'
 
 interface ActionDeps {
   readonly link: Pick<HostLink, 'call'>

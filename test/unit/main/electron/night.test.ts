@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { type Night, nightOf, nothingYet, taskbarOf, trayView } from '../../../../main/electron/night.ts'
-import { explain, languageOf, sayDuration, sayReason, wordsIn } from '../../../../main/electron/words.ts'
+import { sayDuration, wordsIn } from '../../../../main/electron/words.ts'
+import { explain, languageOf, sayProblem } from '../../../../main/language.ts'
 
 const none = { waiting: 0, running: 0, done: 0, failed: 0, cancelled: 0, parked: 0 }
 const en = wordsIn('en')
@@ -84,9 +85,9 @@ test.each([
 })
 
 test('reasons and failures are said in Chinese, with their facts; what has no words there, as it came', () => {
-  expect(sayReason({ code: 'queue.paused', message: 'The queue is paused.' }, 'zh-CN')).toBe('队列已暂停。')
-  expect(sayReason({ code: 'queue.paused', message: 'The queue is paused.' }, 'en')).toBe('The queue is paused.')
-  expect(sayReason({ code: 'no.such', message: 'As it came.' }, 'zh-CN')).toBe('As it came.')
+  expect(sayProblem({ code: 'queue.paused', message: 'The queue is paused.' }, 'zh-CN')).toBe('队列已暂停。')
+  expect(sayProblem({ code: 'queue.paused', message: 'The queue is paused.' }, 'en')).toBe('The queue is paused.')
+  expect(sayProblem({ code: 'no.such', message: 'As it came.' }, 'zh-CN')).toBe('As it came.')
   const failure = {
     code: 'import.empty',
     message: 'a.json is empty.',
