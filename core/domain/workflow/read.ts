@@ -211,6 +211,7 @@ const holders = [
   'workflow_api',
   'workflow_api_json',
   'workflow_json',
+  'workflow_template',
   'output',
   'input',
   'body',

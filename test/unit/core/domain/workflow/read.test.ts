@@ -32,6 +32,7 @@ test.each<[string, unknown, Partial<ReadWorkflow>]>([
   ],
   ['both', { source: 'x', workflow: editor, prompt }, { format: 'editor-0.4', editor, prompt }],
   ['both as text', { workflow: JSON.stringify(editor), prompt: JSON.stringify(prompt) }, { editor, prompt }],
+  ['a template that is the prompt itself', { workflow_template: prompt }, { format: 'api', prompt }],
   ['a template', { workflow_template: { name: 'T', nodes: prompt } }, { format: 'template', prompt }],
   ['a request', { prompt, client_id: 'c', extra_data: { extra_pnginfo: { workflow: editor } } }, { editor, prompt }],
   [
