@@ -266,7 +266,7 @@ export const app = {
   /** What an installation would fetch and do. */
   'engine.plan': query(z.object({ name: EngineName, choices: InstallChoices }), InstallPlan),
   /** Begins it, or goes on with the same; `install.changed` tells how it goes. */
-  'engine.install': command(z.object({ name: EngineName, choices: InstallChoices }), InstallView, 'local'),
+  'engine.install': command(z.object({ name: EngineName, choices: InstallChoices }), InstallView),
   /** To a tag, branch or commit; null: the newest. */
   'engine.update': command(z.object({ name: EngineName, ref: z.string().max(200).nullable() }), InstallView),
   'engine.cancelInstall': command(z.object({ name: EngineName }), changed),

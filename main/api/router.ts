@@ -173,7 +173,13 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'engine.start': ({ name, process }) => localEngine.run(name, process),
     'engine.stop': ({ name }) => localEngine.halt(name),
     'engine.plan': ({ name, choices }) => services.installations.plan(name, choices),
-    'engine.install': ({ name, choices }) => services.installations.install(name, choices),
+    'engine.install': ({ name, choices }) => {
+      // programs and folders of this machine; a browser may be on another one
+      const { source, python, findLinks, index, proxy, torch, ref } = choices
+      if (!asker.mayUsePaths && [source, python, findLinks, index, proxy, torch, ref].some((given) => given !== null))
+        throw new AppError('app.refused', { reason: 'sources of one’s own can only be chosen on the machine itself' })
+      return services.installations.install(name, choices)
+    },
     'engine.update': ({ name, ref }) => services.installations.update(name, ref),
     'engine.cancelInstall': async ({ name }) => {
       await services.installations.cancel(name)

@@ -3,6 +3,7 @@ import {
   CircleCheck,
   CircleDot,
   Cpu,
+  Download,
   Ellipsis,
   ExternalLink,
   FolderOpen,
@@ -38,6 +39,7 @@ import { useOpenEditor } from '../open-editor.ts'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
 import { EngineLog } from '../parts/engine-log.tsx'
 import { EngineSettingsForm } from '../parts/engine-settings.tsx'
+import { InstallEngine, Installs } from '../parts/install-engine.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
 
 /** The ComfyUIs of this machine that Nightshift runs, and what the machine is good for. */
@@ -46,16 +48,22 @@ export function EnginePage() {
   const engines = useAsk('engine.list', {})
   const machine = useAsk('machine.look', {}, { staleTime: 300_000 })
   const rows = engines.data?.rows ?? []
+  const [planning, setPlanning] = useState(false)
   const known = new Set(rows.map(({ dir }) => dir))
   const others = machine.data?.report.installs.filter(({ dir, python }) => python !== null && !known.has(dir)) ?? []
   return (
     <>
       <PageHead title={t('nav.engine')} note={t('engine.note')}>
-        {bridge && <AdoptFolder look={rows.length === 0 ? 'primary' : 'plain'} />}
+        {bridge && <AdoptFolder look="plain" />}
+        <Button look={rows.length === 0 ? 'primary' : 'plain'} icon={Download} onClick={() => setPlanning(true)}>
+          {t('engine.install.open')}
+        </Button>
       </PageHead>
       <div className="min-h-0 flex-1 overflow-y-auto">
         <div className="mx-auto flex max-w-[900px] flex-col gap-3 p-6">
           <Machine machine={machine} />
+          {planning && engines.data && <InstallEngine engines={rows} onClose={() => setPlanning(false)} />}
+          <Installs />
           {engines.isPending ? (
             <Skeleton rows={1} height={140} />
           ) : engines.error ? (

@@ -83,3 +83,17 @@ test('a script in ComfyUI’s own editor that tries every procedure of ours, wit
   expect(new Set(await Promise.all(names.map((name) => ask(name))))).toEqual(new Set([403]))
   expect((await client.call('engine.list', {})).rows).toHaveLength(1)
 })
+
+test('what an installation would fetch is shown before it is begun', async () => {
+  const { page, client } = await openScreens()
+  await go(page, '/engine')
+  await page.getByRole('button', { name: 'Install ComfyUI…' }).click()
+  const plan = page.getByRole('region', { name: 'Install ComfyUI', exact: true })
+  await plan.getByText(/to fetch and .* on the disk/).waitFor()
+  await plan.getByRole('switch', { name: 'For the processor, not a graphics card' }).click()
+  await plan.getByText('torch (cpu), torchvision, torchaudio').waitFor()
+  expect(await barriers(page)).toEqual([])
+  await plan.getByRole('button', { name: 'Not now' }).click()
+  await expect.poll(() => plan.count()).toBe(0)
+  expect((await client.call('engine.installs', {})).rows).toEqual([])
+})
