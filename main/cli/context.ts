@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { createReadStream, existsSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { type ParseArgsConfig, parseArgs } from 'node:util'
@@ -98,10 +98,20 @@ export async function readInput({ cwd }: Context, file: string, tooLarge: 'impor
   const full = path.resolve(cwd, file)
   const name = path.basename(full)
   try {
-    const { size } = await stat(full)
-    if (size > LIMIT_MIB * MiB)
-      throw new AppError(tooLarge, { name, sizeMiB: Math.ceil(size / MiB), limitMiB: LIMIT_MIB })
-    return { name, path: full, bytes: await readFile(full) }
+    const found = await stat(full)
+    const refuse = (size: number) =>
+      new AppError(tooLarge, { name, sizeMiB: Math.ceil(size / MiB), limitMiB: LIMIT_MIB })
+    if (found.size > LIMIT_MIB * MiB) throw refuse(found.size)
+    if (found.isFile()) return { name, path: full, bytes: await readFile(full) }
+    // a pipe or a device does not say how much it has, and may never end
+    const parts: Buffer[] = []
+    let size = 0
+    for await (const part of createReadStream(full) as AsyncIterable<Buffer>) {
+      parts.push(part)
+      size += part.length
+      if (size > LIMIT_MIB * MiB) throw refuse(size)
+    }
+    return { name, path: full, bytes: Buffer.concat(parts) }
   } catch (cause) {
     if (cause instanceof AppError) throw cause
     throw new AppError('input.missing', { name: file }, { cause })

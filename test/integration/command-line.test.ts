@@ -498,6 +498,13 @@ test('a file above 64 MiB is refused by its size', async () => {
   }
 })
 
+test.skipIf(process.platform === 'win32')('a device that never ends is refused, not read for ever', async () => {
+  const { data } = workplace()
+  const ran = await cliRun(['inspect', '/dev/zero', '--data', data, '--json'])
+  expect(named(ran, 'error')).toMatchObject([{ code: 'import.too-large', facts: { limitMiB: 64 } }])
+  expect(ran.code).toBe(2)
+})
+
 test('import brings in files, folders and archives; what fails is told with what to do, and 1 says so', async () => {
   const { dir, data } = importPlace()
   const ran = await cliRun(['import', 'night', 'gone.json', '--data', data, '--json'], { cwd: dir })
