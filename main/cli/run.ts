@@ -296,8 +296,8 @@ function readGrid(context: Context, meant: Meant, given: string): Axis {
   let records: string[][]
   try {
     records = parseCsv(values, { relaxColumnCount: true, ltrim: true })
-  } catch (cause) {
-    throw usageError('--grid {name}: {reason}', { name, reason: (cause as Error).message })
+  } catch {
+    throw usageError(context.terminal.speech.words.reason.notList, { name, values })
   }
   const each = records.flat()
   if (each.length === 0)

@@ -498,6 +498,17 @@ test('a file above 64 MiB is refused by its size', async () => {
   }
 })
 
+test.each([
+  [['run', 'a.json', '--frob'], '这里没有 --frob 这个选项。'],
+  [['convert', 'a.json', '-o'], '--output 缺少值，或者不接受值。'],
+  [['run', 'a.json', '--grid', 'width=1,"2'], '--grid width：1,"2 不是 a,b,"c, d" 这样的列表。'],
+])('what is wrong with the options is said in the person’s language: %j', async (args, said) => {
+  const { dir, data } = workplace()
+  writeFileSync(path.join(dir, 'a.json'), promptFile())
+  const ran = await cliRun([...args, '--data', data, '--lang', 'zh'], { cwd: dir })
+  expect([ran.code, ran.err.split('\n')[0]]).toEqual([2, said])
+})
+
 test.skipIf(process.platform === 'win32')('a device that never ends is refused, not read for ever', async () => {
   const { data } = workplace()
   const ran = await cliRun(['inspect', '/dev/zero', '--data', data, '--json'])
