@@ -53,7 +53,6 @@ const WELL_KNOWN = [
   'comfy.org',
   'comfyui.org',
   'huggingface.co',
-  'hf-mirror.com',
   'modelscope.cn',
   'civitai.com',
   'electronjs.org',
