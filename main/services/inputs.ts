@@ -1,14 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import {
-  constants,
-  createReadStream,
-  createWriteStream,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  rmSync,
-  statSync,
-} from 'node:fs'
+import { constants, createWriteStream, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { copyFile, link, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
@@ -23,6 +14,7 @@ import { safeFileName } from '../../core/domain/artifact-name.ts'
 import type { FileFault } from '../../core/domain/batch/check.ts'
 import { HEAD_BYTES, mediaOf } from '../../core/domain/media.ts'
 import { fetchPublic, type PublicRequest } from '../../core/engine/download/fetch-public.ts'
+import { hashFile } from '../../core/engine/hash-file.ts'
 
 export type InputFile = z.infer<typeof InputFileSchema>
 
@@ -146,7 +138,7 @@ export class Inputs {
     const part = path.join(this.#dir, `${randomUUID()}.part`)
     try {
       await write(part)
-      const sha256 = await hashOf(part)
+      const sha256 = await hashFile(part)
       const { size } = await stat(part)
       const safe = safeFileName(path.basename(name.replaceAll('\\', '/')))
       const folder = path.join(this.#dir, sha256)
@@ -187,12 +179,6 @@ function localPath(value: string): string {
   const given = value.trim()
   if (given.startsWith('file://')) return fileURLToPath(given)
   return path.resolve(given.replace(/^~(?=[/\\])/, () => homedir()))
-}
-
-async function hashOf(file: string): Promise<string> {
-  const hash = createHash('sha256')
-  await pipeline(createReadStream(file), hash)
-  return hash.digest('hex')
 }
 
 /** A full or forbidden disk, in words. */

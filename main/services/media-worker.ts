@@ -1,9 +1,7 @@
 // A thread for what would stall the host: pictures made small, large files hashed. Its own entry in the build.
-import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import { pipeline } from 'node:stream/promises'
 import { parentPort } from 'node:worker_threads'
 import sharp from 'sharp'
+import { hashFile } from '../../core/engine/hash-file.ts'
 
 export type MediaTask =
   | { readonly is: 'thumbnail'; readonly path: string; readonly size: number }
@@ -18,19 +16,17 @@ sharp.concurrency(1)
 parentPort?.on('message', async ({ id, task }: { id: number; task: MediaTask }) => {
   let reply: MediaReply
   try {
-    reply = { id, ok: true, value: task.is === 'hash' ? await hash(task.path) : await thumbnail(task.path, task.size) }
+    reply = {
+      id,
+      ok: true,
+      value: task.is === 'hash' ? await hashFile(task.path) : await thumbnail(task.path, task.size),
+    }
   } catch (cause) {
     const { message, code } = cause as NodeJS.ErrnoException
     reply = { id, ok: false, reason: message, errno: code }
   }
   parentPort?.postMessage(reply)
 })
-
-async function hash(path: string): Promise<string> {
-  const sum = createHash('sha256')
-  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), sum)
-  return sum.digest('hex')
-}
 
 /** WebP, at most `size` each way, never enlarged; the first frame of a moving picture. */
 async function thumbnail(path: string, size: number): Promise<Uint8Array> {

@@ -19,7 +19,7 @@ import {
   Trash2,
   TriangleAlert,
 } from 'lucide-react'
-import { useEffect, useState } from 'react'
+import { useState } from 'react'
 import type { App } from '../../core/contract/app.ts'
 import {
   type EngineChange,
@@ -41,6 +41,7 @@ import { EngineLog } from '../parts/engine-log.tsx'
 import { EngineSettingsForm } from '../parts/engine-settings.tsx'
 import { InstallEngine, Installs } from '../parts/install-engine.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
+import { useNow } from '../parts/use-now.ts'
 
 /** The ComfyUIs of this machine that Nightshift runs, and what the machine is good for. */
 export function EnginePage() {
@@ -491,13 +492,4 @@ function Pausing({ because, restartAt }: { because: Failure; restartAt: number }
       </span>
     </p>
   )
-}
-
-function useNow() {
-  const [now, setNow] = useState(Date.now)
-  useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 1_000)
-    return () => clearInterval(timer)
-  }, [])
-  return now
 }

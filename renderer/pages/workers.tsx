@@ -1,11 +1,12 @@
 import { CircleAlert, CircleCheck, Ellipsis, Moon, Plus, Power, PowerOff, Server, Trash2, Zap } from 'lucide-react'
-import { useEffect, useState } from 'react'
+import { useState } from 'react'
 import type { WorkerHealth, WorkerView } from '../../core/contract/worker.ts'
 import { call, failureOf, refresh, useAsk, useDo } from '../client/client.ts'
 import { sayFailure, useWords } from '../i18n.ts'
 import { Button, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
 import { Field } from '../parts/forms.tsx'
 import { Menu, Modal, say, sayFault } from '../parts/overlays.tsx'
+import { useNow } from '../parts/use-now.ts'
 
 /** The places that make pictures, and how they are. */
 export function WorkersPage() {
@@ -158,11 +159,7 @@ function Health({ health }: { health: WorkerHealth }) {
 /** What happened, what to do, and when it is tried again by itself. */
 function Unreachable({ health, retries }: { health: Extract<WorkerHealth, { is: 'unreachable' }>; retries: boolean }) {
   const { t, format } = useWords()
-  const [now, setNow] = useState(Date.now)
-  useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 1_000)
-    return () => clearInterval(timer)
-  }, [])
+  const now = useNow()
   const { message, remedy } = sayFailure(health.because)
   return (
     <div className="mt-3 flex gap-2.5 rounded-md bg-bad-soft p-3">

@@ -1,11 +1,11 @@
-import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
 import { mkdir, open, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { getCACertificates, rootCertificates } from 'node:tls'
 import { Agent, type Dispatcher, EnvHttpProxyAgent, request } from 'undici'
 import { AppError } from '../../contract/errors.ts'
 import { reasonOf } from '../comfy/client.ts'
+import { hashFile } from '../hash-file.ts'
+import { follow } from './follow.ts'
 
 export interface Switched {
   readonly from: string
@@ -26,8 +26,6 @@ export interface FileRequest {
   readonly stallMs?: number
   readonly onBytes?: (bytes: number, total: number | null) => void
 }
-
-const REDIRECTS = 5
 
 /** Speaks to the internet as this system does: its certificates, its proxy or the one given. `none`: directly. */
 export function dispatcherFor(proxy: string | null, env: NodeJS.ProcessEnv): Dispatcher {
@@ -66,7 +64,7 @@ export async function fetchFile(
       await continueFrom(address, part, asked, (bytes) => {
         fetchedBytes += bytes
       })
-      const actual = await sha256Of(part)
+      const actual = await hashFile(part)
       if (sha256 !== undefined && actual !== sha256) {
         await rm(part, { force: true })
         throw new Error('it sent something else')
@@ -157,20 +155,6 @@ export async function fetchText(
   throw new AppError('install.unreachable', { what, reason })
 }
 
-async function follow(address: string, options: Parameters<typeof request>[1]) {
-  let target = new URL(address)
-  for (let redirects = 0; ; redirects++) {
-    const reply = await request(target, options)
-    const { location } = reply.headers
-    const moved = reply.statusCode >= 301 && reply.statusCode <= 308 && reply.statusCode !== 304
-    if (!moved || typeof location !== 'string') return { ...reply, url: target.href }
-    await reply.body.dump()
-    const onward = URL.parse(location, target.href)
-    if (redirects === REDIRECTS || !onward || !/^https?:$/.test(onward.protocol)) throw new Error('it points elsewhere')
-    target = onward
-  }
-}
-
 /** Where a release's address leads, which names its tag; null: nowhere. */
 export async function latestTag(
   releases: string,
@@ -185,12 +169,6 @@ export async function latestTag(
   }).catch(() => null)
   await reply?.body.dump()
   return /\/releases\/tag\/([^/?#]+)$/.exec(String(reply?.headers.location ?? ''))?.[1] ?? null
-}
-
-async function sha256Of(file: string): Promise<string> {
-  const hash = createHash('sha256')
-  for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer)
-  return hash.digest('hex')
 }
 
 export const hostOf = (address: string) => URL.parse(address)?.host || address

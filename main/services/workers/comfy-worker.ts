@@ -1,9 +1,6 @@
-import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
-import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FileReference, ObjectInfo, SystemStats } from '../../../core/contract/comfyui.ts'
 import { AppError, toFailure } from '../../../core/contract/errors.ts'
@@ -20,6 +17,7 @@ import {
   recoverPrompt,
   runPrompt,
 } from '../../../core/engine/comfy/run-prompt.ts'
+import { hashFile } from '../../../core/engine/hash-file.ts'
 import type { Attempt, Worker } from './worker.ts'
 
 export interface ComfyWorkerOptions {
@@ -282,9 +280,7 @@ export class ComfyWorker implements Worker {
     const key = `${file}\0${found.size}\0${found.mtimeMs}`
     let sha256 = this.#hashes.get(key)
     if (!sha256) {
-      const hash = createHash('sha256')
-      await pipeline(createReadStream(file), hash, { signal })
-      sha256 = hash.digest('hex')
+      sha256 = await hashFile(file, signal)
       this.#hashes.set(key, sha256)
     }
     return sha256
