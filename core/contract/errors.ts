@@ -458,6 +458,32 @@ export const errors = {
     message: '{name} has no earlier generation to go back to.',
     remedy: 'There is one after an update.',
   },
+
+  'download.unreachable': {
+    message: '{file} could not be fetched: {reason}',
+    remedy: 'Check the connection and the proxy, or choose another source; what is there already is kept.',
+  },
+  'download.refused': {
+    message: '{host} does not give {file} (HTTP {status}): {reason}',
+    remedy:
+      'Open its page, accept its terms or sign in there, and add a token for {host} under Mirrors; or choose another source.',
+  },
+  'download.damaged': {
+    message: '{file} is not what it should be: its SHA-256 is {actualSha256}, not {expectedSha256}.',
+    remedy: 'Choose another source; nothing was put under its name.',
+  },
+  'download.exists': {
+    message: 'There is another file under {path} already.',
+    remedy: 'Rename or move it, or choose another name.',
+  },
+  'download.no-space': {
+    message: 'The disk that holds {dir} has {freeGiB} GiB free; {file} needs {needGiB} GiB.',
+    remedy: 'Make room there; what was fetched is kept.',
+  },
+  'download.too-large-for-disk': {
+    message: '{file} ({sizeGiB} GiB) is larger than the 4 GiB that the file system of {dir} (FAT32) can hold.',
+    remedy: 'Choose a folder on another disk, or format this one as exFAT or NTFS.',
+  },
 } as const satisfies Record<string, { message: string; remedy: string }>
 
 export type ErrorCode = keyof typeof errors
