@@ -39,20 +39,24 @@ export type DownloadWanted = z.input<typeof DownloadWanted>
 /** A place that a file comes from, as it is now. */
 export const SourceView = z.object({
   id: z.string(),
-  is: z.enum(['active', 'idle', 'resting', 'dropped']),
+  /** Where its bytes come from, after redirects. */
+  host: z.string(),
+  /** `passed-over`: not asked any more. */
+  is: z.enum(['waiting', 'active', 'resting', 'passed-over']),
+  againAt: z.number().nullable(),
   connections: z.int(),
-  bytes: z.number(),
+  fetchedBytes: z.number(),
   bytesPerSecond: z.number(),
-  /** Why it rests or was dropped. */
+  /** Why it rests or was passed over. */
   reason: z.string().nullable(),
 })
 export type SourceView = z.infer<typeof SourceView>
-/** A part of a file on its way, in bytes of the file. */
+/** The bytes of the file that one connection was asked for, and how many of them came. */
 export const ConnectionView = z.object({
   source: z.string(),
   from: z.number(),
   to: z.number(),
-  at: z.number(),
+  doneBytes: z.number(),
   bytesPerSecond: z.number(),
 })
 export type ConnectionView = z.infer<typeof ConnectionView>
@@ -74,8 +78,11 @@ export const DownloadView = z.object({
   startAt: z.string().nullable(),
   stopAt: z.string().nullable(),
   priority: z.int(),
-  /** What a running one is at. */
-  phase: z.enum(['asking', 'fetching', 'checking', 'finishing']).nullable(),
+  /**
+   * What a running one is at. `asking`: hubs, for addresses. `checking`: what was fetched before is read again.
+   * `elsewhere`: another program fetches the same file. `full`: the disk is; it goes on as soon as there is room.
+   */
+  phase: z.enum(['asking', 'checking', 'elsewhere', 'fetching', 'full', 'verifying']).nullable(),
   sizeBytes: z.number().nullable(),
   doneBytes: z.number(),
   /** null: not running, or too early to say. */
@@ -85,7 +92,8 @@ export const DownloadView = z.object({
   sources: z.array(SourceView),
   connections: z.array(ConnectionView),
   /** Sources that failed, and what went on instead; the newest last. */
-  switched: z.array(z.object({ from: z.string(), to: z.string().nullable(), reason: z.string() })),
+  switched: z.array(z.object({ from: z.string(), to: z.string(), reason: z.string() })),
+  /** Why it failed, or waits for room on the disk. */
   failure: Failure.nullable(),
   remedies: z.array(DownloadRemedy),
   /** The page of the file's hub. */
@@ -121,9 +129,18 @@ export type DownloadTotals = z.infer<typeof DownloadTotals>
 export const DownloadSettings = z.object({
   /** Bytes a second; null: as fast as it goes. */
   bytesPerSecond: z.int().min(1024).nullable().default(null),
-  bytesPerSecondPerHost: z.int().min(1024).nullable().default(null),
   connections: z.int().min(1).max(128).default(32),
   connectionsPerHost: z.int().min(1).max(32).default(16),
+  /** By host, stricter than for all. */
+  hosts: z
+    .record(
+      z.string().max(253),
+      z.object({
+        bytesPerSecond: z.int().min(1024).nullable().default(null),
+        connections: z.int().min(1).max(32).optional(),
+      }),
+    )
+    .default({}),
   /** Files at once. */
   atOnce: z.int().min(1).max(16).default(3),
   /** Only between these, each day; null: at any time. */

@@ -15,6 +15,10 @@ export const mirrorKinds = [
 export const MirrorKind = z.enum(mirrorKinds)
 export type MirrorKind = z.infer<typeof MirrorKind>
 
+/** Hosts that know people by a token. */
+export const TokenHost = z.enum(['huggingface', 'modelscope', 'civitai', 'github'])
+export type TokenHost = z.infer<typeof TokenHost>
+
 const KnownFile = z.object({
   url: z.url(),
   sha256: z.string().regex(/^[\da-f]{64}$/),
@@ -32,6 +36,8 @@ export const MirrorCheck = z.discriminatedUnion('is', [
     file: z.string(),
     sha256: KnownFile.shape.sha256,
   }),
+  /** The beginning of a large file, for the rate: what is right is known from the others. */
+  z.object({ is: z.literal('bulk'), url: z.url(), sizeBytes: z.int().positive() }),
   /** What a repository answers when its branches are asked for, which names a commit. */
   z.object({ is: z.literal('git'), url: z.url(), commit: z.string().regex(/^[\da-f]{40}$/) }),
 ])
@@ -65,7 +71,14 @@ export const Mirrors = z.object({
   sources: z.record(z.string(), z.string()).default({}),
   /** Where each kind comes from originally, and how a place that has it is tried. */
   kinds: z
-    .partialRecord(MirrorKind, z.object({ official: z.url(), standsIn: z.array(z.string()), checks: z.array(MirrorCheck) }))
+    .partialRecord(
+      MirrorKind,
+      z.object({ official: z.url(), standsIn: z.array(z.string()), checks: z.array(MirrorCheck) }),
+    )
+    .default({}),
+  /** Hosts that know people by a token: where it may be sent, where it is made, and what says whose it is. */
+  accounts: z
+    .partialRecord(TokenHost, z.object({ hosts: z.array(z.string()).min(1), page: z.url(), check: z.url().nullable() }))
     .default({}),
   mirrors: z.array(Mirror).default([]),
 })
@@ -110,9 +123,6 @@ export const MirrorKindView = z.object({
 })
 export type MirrorKindView = z.infer<typeof MirrorKindView>
 
-/** Hosts that know people by a token. */
-export const TokenHost = z.enum(['huggingface', 'modelscope', 'civitai', 'github'])
-export type TokenHost = z.infer<typeof TokenHost>
 export const TokenView = z.object({
   host: TokenHost,
   isSet: z.boolean(),

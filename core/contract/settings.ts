@@ -1,4 +1,7 @@
 import { z } from 'zod'
+import { DownloadSettings } from './download.ts'
+import { noShare, ShareSettings } from './key.ts'
+import { NetworkSettings } from './mirror.ts'
 
 export const Settings = z.object({
   language: z.enum(['system', 'zh-CN', 'en']).default('system'),
@@ -13,6 +16,10 @@ export const Settings = z.object({
   notifyAtEnd: z.boolean().default(true),
   /** The first time a window closes onto the tray, it says so. */
   toldAboutTray: z.boolean().default(false),
+  /** Other machines may use the ComfyUIs of this one. */
+  share: ShareSettings.default(noShare),
+  downloads: DownloadSettings.prefault({}),
+  network: NetworkSettings.prefault({}),
 })
 export type Settings = z.infer<typeof Settings>
 
@@ -27,4 +34,6 @@ export const SettingsChange = z.object({
   keepAwake: Settings.shape.keepAwake.unwrap().optional(),
   notifyAtEnd: Settings.shape.notifyAtEnd.unwrap().optional(),
   toldAboutTray: Settings.shape.toldAboutTray.unwrap().optional(),
+  downloads: DownloadSettings.optional(),
+  share: Settings.shape.share.unwrap().optional(),
 })
