@@ -201,6 +201,84 @@ export const errors = {
   'worker.name-taken': { message: 'There is already a worker named {name}.', remedy: 'Choose another name.' },
   'worker.duplicate': { message: 'There is already a worker at {url}.', remedy: 'Use the one in the list.' },
 
+  'worker.shares-several': {
+    message: '{url} shares several ComfyUIs: {places}.',
+    remedy: 'Add them one by one by their addresses.',
+  },
+  'worker.shares-none': {
+    message: 'The Nightshift at {url} has no ComfyUI to share.',
+    remedy: 'Set one up on its Engine page, then try again.',
+  },
+  'tunnel.bad-address': {
+    message: '{url} is not an address for ssh: {why}',
+    remedy: 'Write it like ssh://user@192.168.1.20:22/?comfyui=8188; a key file is given by its full path.',
+  },
+  'tunnel.no-ssh': {
+    message: 'There is no ssh program on this machine.',
+    remedy:
+      'Install the OpenSSH client (Windows: Settings, Apps, Optional features; Linux: the package openssh-client).',
+  },
+  'tunnel.unknown-host': {
+    message: 'ssh does not know {host} yet, so nobody can say whether it is the right machine.',
+    remedy: 'Run this once in a terminal and compare the fingerprint it shows: {command}',
+  },
+  'tunnel.changed-host': {
+    message: '{host} shows another host key than before: it was set up anew, or another machine answers in its place.',
+    remedy: 'If you know why, forget the old key with: {command}',
+  },
+  'tunnel.key-refused': {
+    message: '{host} does not let {user} in with any key that ssh has.',
+    remedy: 'Name the key file, add the key to ssh-agent if it has a passphrase, or try it in a terminal: {command}',
+  },
+  'tunnel.bad-key': {
+    message: 'ssh cannot use the key {file}: {reason}',
+    remedy: 'Choose a private key that only you may read.',
+  },
+  'tunnel.no-host': {
+    message: 'No machine named {host} was found.',
+    remedy: 'Check the name, or give its IP address.',
+  },
+  'tunnel.closed': {
+    message: 'Nobody answers ssh at {host}, port {port}: {reason}',
+    remedy: 'Check that the machine is on, that its ssh server runs, and the port; a firewall may be between.',
+  },
+  'tunnel.forbidden': {
+    message: '{host} lets you in but forbids tunnels.',
+    remedy: 'Whoever runs it has to allow them: AllowTcpForwarding yes in its sshd_config.',
+  },
+  'tunnel.no-comfyui': {
+    message: 'The connection to {host} stands, but nothing listens on port {port} there.',
+    remedy: 'Start ComfyUI on that machine, or correct its port.',
+  },
+  'tunnel.silent': {
+    message: 'The connection to {host} stands, but what it leads to did not answer for {seconds} s.',
+    remedy: 'Check that ComfyUI’s port on that machine is right.',
+  },
+  'tunnel.port-taken': {
+    message: 'No port of this machine could be used for the tunnel: {reason}',
+    remedy: 'It is tried again with another one by itself.',
+  },
+  'tunnel.ended': {
+    message: 'The ssh connection to {host} ended: {reason}',
+    remedy: 'It is made again by itself.',
+  },
+  'share.no-key': {
+    message: 'No key, or one that is not right.',
+    remedy: 'Make one on the Workers page of the Nightshift that shares, or with "workers keys make NAME" there.',
+  },
+  'share.too-many': {
+    message: 'Too many requests.',
+    remedy: 'Wait a minute.',
+  },
+  'share.refused': {
+    message: 'Not shared: {reason}',
+    remedy: 'Only what another Nightshift needs of a ComfyUI is shared.',
+  },
+  'share.not-running': {
+    message: 'The ComfyUI {id} does not run on that machine now.',
+    remedy: 'Start it on the Engine page there.',
+  },
+
   'editor.none': {
     message: 'No ComfyUI is connected, and the rehearsal has no editor.',
     remedy: 'Add a ComfyUI under Workers; or download the workflow, and drop it on ComfyUI’s own page.',
@@ -483,6 +561,59 @@ export const errors = {
   'download.too-large-for-disk': {
     message: '{file} ({sizeGiB} GiB) is larger than the 4 GiB that the file system of {dir} (FAT32) can hold.',
     remedy: 'Choose a folder on another disk, or format this one as exFAT or NTFS.',
+  },
+
+  'hub.unreachable': {
+    message: '{hub} does not answer: {reason}',
+    remedy: 'Check the connection and the proxy, or test the mirrors.',
+  },
+  'hub.wrong-answer': {
+    message: 'What answers for {hub} is not {hub}: {host}',
+    remedy: 'A login page of this network, or a mirror that lies: open a web page to sign in, or test the mirrors.',
+  },
+  'hub.busy': {
+    message: '{host} asks to be left alone for {seconds} s.',
+    remedy: 'Wait; or add a token for {hub} under Mirrors, which may ask more often.',
+  },
+  'hub.not-found': {
+    message: '{hub} has no {what}.',
+    remedy: 'Check the name and the spelling; it may have been renamed or removed.',
+  },
+  'hub.needs-token': {
+    message: '{hub} gives {what} only to those who are signed in.',
+    remedy: 'Add a token for {hub} under Mirrors; if it is private, the token has to be of somebody who may see it.',
+  },
+  'hub.bad-token': {
+    message: '{hub} does not accept the token, or hides {what} from its owner.',
+    remedy: 'Make a new token and replace the old one under Mirrors.',
+  },
+  'hub.gated': {
+    message: '{what} is given to those who agreed to its terms.',
+    remedy: 'Open {page}, agree to the terms, and add a token for {hub} under Mirrors.',
+  },
+  'hub.no-access': {
+    message: 'Your token for {hub} is fine, but {what} has not been granted to you.',
+    remedy: 'Ask for access on {page}; some publishers answer after days.',
+  },
+  'hub.disabled': {
+    message: '{hub} gives {what} to nobody any more.',
+    remedy: 'Choose another source; the same file may be on another hub.',
+  },
+  'hub.early-access': {
+    message: '{what} is in early access on {hub} until {until}.',
+    remedy: 'Buy it there, or wait until then.',
+  },
+  'hub.nothing-meant': {
+    message: '“{text}” names no model.',
+    remedy: 'Give a link to a model, hub:owner/repository/file, an AIR, a hash, or a name of the catalogue.',
+  },
+  'model.no-place': {
+    message: 'No folder for {folder} is known here.',
+    remedy: 'Install or adopt a ComfyUI on the Engine page first, or add a folder under Models.',
+  },
+  'model.bad-name': {
+    message: '{name} cannot be the name of a file here.',
+    remedy: 'Give it another name.',
   },
 } as const satisfies Record<string, { message: string; remedy: string }>
 
