@@ -46,7 +46,7 @@ export function readZip(name: string, source: ByteSource): ZipEntry[] {
   let count = view.getUint16(end + 10, true)
   let size = view.getUint32(end + 12, true)
   let at = view.getUint32(end + 16, true)
-  const long = count === 0xffff || size === 0xffffffff || at === 0xffffffff ? longEnd(source, tailAt + end) : null
+  const long = longEnd(source, tailAt + end) // some write one whether it is needed or not, as PyTorch does
   if (long) [count, size, at] = long
   if (count > zipLimits.entries) throw new AppError('import.too-many-files', { name, limit: zipLimits.entries })
   // what was put before the archive, as in a self-extracting one, moves everything
