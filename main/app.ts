@@ -53,6 +53,8 @@ export interface AppOptions {
   readonly outputDir?: string
   /** For tests: from which addresses the pictures a form names may be fetched. */
   readonly mayReach?: (address: string) => boolean
+  /** For tests: what is run as ssh. */
+  readonly ssh?: ConstructorParameters<typeof Fleet>[0]['ssh']
   /** For tests: how the embedded server behaves. */
   readonly rehearsal?: Partial<RehearsalOptions>
 }
@@ -78,7 +80,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   const settings = new KeptSettings(database)
   const secrets = openSecrets(dataDir, options.secretKey)
   const queue = new Queue({ database, clock, point })
-  const fleet = new Fleet({ ...shared, dataDir, database, secrets, rehearsal: options.rehearsal })
+  const fleet = new Fleet({ ...shared, dataDir, database, secrets, rehearsal: options.rehearsal, ssh: options.ssh })
   const localEngine = new LocalEngine({ ...shared, database, fleet, dataDir, idle: options.idle })
   const installations = new Installations({
     ...shared,
@@ -88,7 +90,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     locale: options.locale,
   })
   const inputs = new Inputs(dataDir, { mayReach: options.mayReach })
-  const nodePacks = new NodePacks({ dataDir, resourcesDir, clock })
+  const nodePacks = new NodePacks({ dataDir, mirrors: () => readAllMirrors(dataDir, resourcesDir), clock })
   const library = new Library({ ...shared, database, dataDir, resourcesDir, fleet, queue })
   const serverFiles = new ServerFiles({ fleet, clock })
   const importer = new Importer({ dataDir, library, fleet })

@@ -359,6 +359,30 @@ export const errors = {
     message: '{file} cannot be used: {reason}',
     remedy: 'Correct or remove the file.',
   },
+  'nodes.withdrawn': {
+    message: 'The Comfy registry has withdrawn {id} {version}.',
+    remedy: 'Choose another version, or another package that brings the same nodes.',
+  },
+  'nodes.unknown-item': {
+    message: 'No list knows a package called {item}.',
+    remedy: 'Give the address of its repository, or look for it with "nodes find".',
+  },
+  'nodes.ambiguous': {
+    message: '{item} could be any of {candidates}.',
+    remedy: 'Say which one, as owner/repository.',
+  },
+  'nodes.no-engine': {
+    message: 'There is no ComfyUI on this machine whose custom nodes could be changed.',
+    remedy: 'Install one, or point at yours, on the Engine page.',
+  },
+  'nodes.which-engine': {
+    message: 'There are several ComfyUIs on this machine: {candidates}.',
+    remedy: 'Say which one with --engine NAME.',
+  },
+  'nodes.bad-snapshot': {
+    message: '{name} is no snapshot of ComfyUI-Manager: {reason}',
+    remedy: 'Choose a file from its snapshots folder.',
+  },
   'artifact.gone': {
     message: '{name} is no longer in the output folder.',
     remedy: 'Put it back, or run the job again.',
@@ -374,6 +398,10 @@ export const errors = {
   'engine.no-python': {
     message: 'No Python that belongs to the ComfyUI in {dir} was found.',
     remedy: 'Name the one it runs with: --python PATH.',
+  },
+  'engine.no-models': {
+    message: 'There is no folder of models in {dir}.',
+    remedy: 'Choose the folder of a ComfyUI: the one that holds models.',
   },
   'engine.name-taken': {
     message: 'There is already an engine or worker named {name}.',
@@ -531,6 +559,10 @@ export const errors = {
   'install.not-ours': {
     message: '{name} was not installed by Nightshift, so its files are not changed.',
     remedy: 'Update it with the program that installed it.',
+  },
+  'install.nothing-begun': {
+    message: 'There is no installation of {name} to go on with.',
+    remedy: 'Begin a new one.',
   },
   'install.no-generation': {
     message: '{name} has no earlier generation to go back to.',

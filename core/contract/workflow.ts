@@ -110,9 +110,13 @@ export const NodePack = z.object({
   id: z.string(),
   title: z.string(),
   url: z.string().nullable(),
-  why: z.enum(['file', 'owner', 'exact', 'pattern']),
+  /** `registry`: the Comfy registry says so; `name`: nobody does, and it is called as the class says in brackets. */
+  why: z.enum(['file', 'owner', 'exact', 'pattern', 'registry', 'name']),
   /** The version, or commit, that the workflow was saved with. */
   version: z.string().optional(),
+  stars: z.int().nullable().optional(),
+  /** On one of the ComfyUIs of this machine. */
+  installed: z.boolean().optional(),
 })
 export type NodePack = z.infer<typeof NodePack>
 export const CustomNodeNeed = z.object({

@@ -15,7 +15,7 @@ import { systemClock } from '../services/clock.ts'
 import { ownerOf } from '../services/data-folder.ts'
 import type { Definitions } from '../services/library.ts'
 import { completeNeeds } from '../services/needs.ts'
-import { NodePacks } from '../services/node-packs.ts'
+import { NodePacks, readAllMirrors } from '../services/node-packs.ts'
 import { convertFile, inspectFile } from '../services/read-import.ts'
 import { resourcesDir } from '../services/resources.ts'
 import { ServerFiles } from '../services/server-files.ts'
@@ -109,7 +109,8 @@ async function look<T>(
 /** Without the app: what the network and the one server asked can say is added here. */
 function inspectHere(context: Context, worker: string | undefined) {
   const { dataDir } = context
-  const nodePacks = new NodePacks({ dataDir, resourcesDir, clock: systemClock })
+  const mirrors = () => readAllMirrors(dataDir, resourcesDir)
+  const nodePacks = new NodePacks({ dataDir, mirrors, clock: systemClock })
   return async (name: string, bytes: Uint8Array, known: Definitions): Promise<Inspection> => {
     const { prompt, ...inspection } = inspectFile(name, bytesSource(bytes), known)
     const isServer = worker !== undefined && known.from === worker

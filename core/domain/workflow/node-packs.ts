@@ -1,93 +1,75 @@
-import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts'
 import type { CustomNodeNeed, NodePack } from '../../contract/workflow.ts'
-import { safePattern } from './safe-pattern.ts'
+import { keyOf, type ListedPack } from '../custom-nodes/packs.ts'
 
-/** ComfyUI-Manager's extension-node-map.json: address of a package → its classes, and what else is known of it. */
-export type ExtensionMap = Record<string, [string[], JsonObject]>
-
-export const isExtensionMap = (value: Json): boolean =>
-  isJsonObject(value) &&
-  Object.values(value).length > 0 &&
-  Object.values(value).every(
-    (entry) =>
-      Array.isArray(entry) &&
-      Array.isArray(entry[0]) &&
-      entry[0].every((name) => typeof name === 'string') &&
-      isJsonObject(entry[1]),
-  )
-
-const CORE = 'github.com/comfyanonymous/comfyui'
-const order = { file: 0, owner: 1, exact: 2, pattern: 3 } as const
+/** A pattern is a claim on a name, which a copy of the class in another package is not: the better known of both leads. */
+const order = { file: 0, owner: 1, exact: 2, pattern: 2, registry: 3, name: 4 } as const
 
 /**
- * Adds the packages that may bring each class: what the file itself names first, then who claims the class, lists it, or
- * whose pattern fits. Among equals, whoever brings more of the missing classes; then as the map has them.
+ * Adds the packages that may bring each class: what the file itself names first, then who claims the class, lists it, or whose
+ * pattern fits. Among equals: what is installed, the better known, whoever brings more of the missing classes.
  */
-export function withPacks(needs: readonly CustomNodeNeed[], map: ExtensionMap): CustomNodeNeed[] {
+export function withPacks(
+  needs: readonly CustomNodeNeed[],
+  packs: readonly ListedPack[],
+  isInstalled: (pack: ListedPack) => boolean = () => false,
+): CustomNodeNeed[] {
   const wanted = new Set(needs.map(({ classType }) => classType))
-  const found = new Map<string, Map<string, NodePack>>()
-  const brings = new Map<string, number>()
-  for (const [address, [classes, about]] of Object.entries(map)) {
-    const claimed = strings(about.preemptions)
+  const found = new Map<string, Map<ListedPack, NodePack['why']>>()
+  const brings = new Map<ListedPack, number>()
+  for (const pack of packs) {
     const hits = new Map<string, NodePack['why']>()
-    const pattern = safePattern(about.nodename_pattern)
-    if (pattern) for (const name of wanted) if (pattern.test(name)) hits.set(name, 'pattern')
-    for (const name of classes) if (wanted.has(name)) hits.set(name, 'exact')
-    for (const name of claimed) if (wanted.has(name)) hits.set(name, 'owner')
+    if (pack.pattern) for (const name of wanted) if (pack.pattern.test(name)) hits.set(name, 'pattern')
+    for (const name of pack.classNames) if (wanted.has(name)) hits.set(name, 'exact')
+    for (const name of pack.owns) if (wanted.has(name)) hits.set(name, 'owner')
     if (hits.size === 0) continue
-    const key = keyOf(address)
-    brings.set(key, Math.max(brings.get(key) ?? 0, hits.size))
-    const title = [about.title_aux, about.title].find((text) => typeof text === 'string' && text !== '')
-    const pack = { id: idOf(address), title: String(title ?? idOf(address)), url: webAddress(address) }
-    for (const [name, why] of hits) {
-      const packs = found.get(name) ?? new Map<string, NodePack>()
-      found.set(name, packs)
-      const known = packs.get(key)
-      if (!known || order[why] < order[known.why]) packs.set(key, { ...pack, why })
-    }
+    brings.set(pack, hits.size)
+    for (const [name, why] of hits) found.set(name, (found.get(name) ?? new Map()).set(pack, why))
   }
+  for (const name of wanted) {
+    if (found.has(name)) continue
+    const inBrackets = bare(/\(([^()]+)\)$/.exec(name)?.[1] ?? '')
+    const called = inBrackets.length < 4 ? [] : packs.filter(({ key }) => bare(key.replace(/^.*\//, '')) === inBrackets)
+    found.set(name, new Map(called.map((pack) => [pack, 'name'])))
+    for (const pack of called) brings.set(pack, (brings.get(pack) ?? 0) + 1)
+  }
+  const better = ([a, why]: [ListedPack, NodePack['why']], [b, other]: [ListedPack, NodePack['why']]) =>
+    order[why] - order[other] ||
+    Number(isInstalled(b)) - Number(isInstalled(a)) ||
+    (b.stars ?? -1) - (a.stars ?? -1) ||
+    brings.get(b)! - brings.get(a)!
   return needs.map((need) => {
-    const fromMap = [...(found.get(need.classType) ?? [])]
-    const packs: NodePack[] = []
-    const used = new Set<string>()
-    for (const own of need.packs) {
-      const [key, same] = fromMap.find(([key, { id }]) => isSame(own, key, id)) ?? []
-      if (key !== undefined && used.has(key)) continue // the registry's id and the repository of one package
-      if (key !== undefined) used.add(key)
-      packs.push(same ? { ...own, title: same.title, url: same.url } : own)
+    const listed = [...(found.get(need.classType) ?? [])].sort(better)
+    const own: NodePack[] = []
+    const used = new Set<ListedPack>()
+    for (const said of need.packs) {
+      const same = packs.find((pack) => isSame(said, pack))
+      if (same && used.has(same)) continue // the registry's id and the repository of one package
+      if (same) used.add(same)
+      own.push(same ? { ...said, ...tell(same, isInstalled) } : said)
     }
-    const others = fromMap.filter(([key]) => !used.has(key))
-    others.sort(
-      ([a, one], [b, other]) => order[one.why] - order[other.why] || (brings.get(b) ?? 0) - (brings.get(a) ?? 0),
-    )
-    packs.push(...others.map(([, pack]) => pack))
-    return { ...need, packs, candidates: packs.map(({ id }) => id) }
+    const others = listed.filter(([pack]) => !used.has(pack))
+    const all = [...own, ...others.map(([pack, why]) => ({ id: pack.id, ...tell(pack, isInstalled), why }))]
+    return { ...need, packs: all, candidates: all.map(({ id }) => id) }
   })
 }
 
-const strings = (value: Json | undefined): string[] =>
-  Array.isArray(value) ? value.filter((item) => typeof item === 'string') : []
+const tell = (pack: ListedPack, isInstalled: (pack: ListedPack) => boolean) => ({
+  title: pack.title,
+  url: pack.url,
+  stars: pack.stars,
+  ...(isInstalled(pack) && { installed: true }),
+})
 
-/** Host and path without case, `.git`, `/tree/…` and slashes at the end: how addresses of one repository compare. */
-const keyOf = (address: string) =>
-  address
+/** A name without what many packages have in theirs, and without what people spell differently. */
+const bare = (name: string) =>
+  name
     .toLowerCase()
-    .replace(/^[a-z]+:\/\/(www\.)?/, '')
-    .replace(/[?#].*$/, '')
-    .replace(/\/tree\/.*$/, '')
-    .replace(/\/+$/, '')
-    .replace(/\.git$/, '')
-
-function idOf(address: string): string {
-  const key = keyOf(address)
-  if (key === CORE) return 'comfy-core'
-  const [, owner, name] = /^[a-z]+:\/\/[^/]+\/([^/]+)\/([^/?#]+)/i.exec(address) ?? []
-  return owner && name ? `${owner}/${name.replace(/\.git$/i, '')}` : address
-}
-const webAddress = (address: string) => (/^https?:\/\//i.test(address) ? address : null)
+    .replace(/[^a-z\d]/g, '')
+    .replace(/^comfyui|comfyui$/g, '')
 
 /** The file names a package by its repository, or by an id of the registry, which most often is the repository's name. */
-function isSame(own: NodePack, key: string, id: string): boolean {
-  if (own.url !== null) return keyOf(own.url) === key
-  return own.id.toLowerCase() === id.toLowerCase().replace(/^.*\//, '')
+function isSame(said: NodePack, pack: ListedPack): boolean {
+  if (said.url !== null) return keyOf(said.url) === pack.key
+  const alike = (name: string) => name.toLowerCase().replaceAll('_', '-')
+  return alike(pack.registryId ?? pack.key.replace(/^.*\//, '')) === alike(said.id)
 }

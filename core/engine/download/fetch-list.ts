@@ -1,4 +1,4 @@
-import { Agent } from 'undici'
+import { Agent, type Dispatcher } from 'undici'
 import { AppError } from '../../contract/errors.ts'
 import { type Json, parseJson } from '../../contract/json.ts'
 import { reasonOf } from '../comfy/client.ts'
@@ -9,6 +9,8 @@ export interface ListRequest {
   addresses: readonly URL[]
   /** Whether it is what was asked for: some proxies answer anything with a page of their own. */
   isRight: (list: Json) => boolean
+  /** Where there is none, the list is null. */
+  mayLack?: boolean
   limitBytes: number
   /** Without an answer for this long, the next address is tried as well. */
   patienceMs?: number
@@ -16,6 +18,8 @@ export interface ListRequest {
   /** Of the copy we have: sent only to the address that gave it. */
   etag?: { url: string; value: string } | null
   signal?: AbortSignal
+  /** How the network is reached; not said: directly. */
+  dispatcher?: Dispatcher
 }
 export type FetchedList =
   | { is: 'new'; url: string; etag: string | null; text: string; list: Json }
@@ -29,7 +33,7 @@ export type FetchedList =
 export async function fetchList(asked: ListRequest): Promise<FetchedList> {
   const { addresses, patienceMs = 3_000, timeoutMs = 60_000 } = asked
   const over = new AbortController()
-  const agent = new Agent({ connect: { timeout: 10_000 } })
+  const agent = asked.dispatcher ?? new Agent({ connect: { timeout: 10_000 } })
   const limits = [over.signal, AbortSignal.timeout(timeoutMs), asked.signal]
   const signal = AbortSignal.any(limits.filter((given) => given !== undefined))
   const reasons: string[] = []
@@ -63,17 +67,21 @@ export async function fetchList(asked: ListRequest): Promise<FetchedList> {
     next = addresses.length
     over.abort()
     await Promise.allSettled(underWay)
-    await agent.destroy()
+    if (!asked.dispatcher) await agent.destroy()
   }
 }
 
-async function askOne(address: URL, asked: ListRequest, agent: Agent, signal: AbortSignal): Promise<FetchedList> {
+async function askOne(address: URL, asked: ListRequest, agent: Dispatcher, signal: AbortSignal): Promise<FetchedList> {
   const { isRight, limitBytes, etag } = asked
   const headers = etag?.url === address.href ? { 'if-none-match': etag.value } : {}
   const reply = await follow(address, { dispatcher: agent, signal, headers })
   if (reply.statusCode === 304) {
     await reply.body.dump()
     return { is: 'same', url: address.href }
+  }
+  if (reply.statusCode === 404 && asked.mayLack) {
+    await reply.body.dump()
+    return { is: 'new', url: address.href, etag: null, text: 'null', list: null }
   }
   if (reply.statusCode !== 200) {
     await reply.body.dump()

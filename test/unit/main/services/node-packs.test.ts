@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { writeJson } from '../../../../core/contract/json.ts'
-import { NodePacks } from '../../../../main/services/node-packs.ts'
+import { NodePacks, readAllMirrors } from '../../../../main/services/node-packs.ts'
 import { eventually } from '../../../kit/eventually.ts'
 import { gives, listFarm, refuses } from '../../../kit/list-farm.ts'
 import { tempDir } from '../../../kit/temp-dir.ts'
@@ -32,7 +32,14 @@ async function kit(...ways: Parameters<typeof listFarm>) {
   )
   const clock = turnableClock()
   const open = (waitMs?: number) =>
-    new NodePacks({ dataDir, resourcesDir, clock, patienceMs: 20, timeoutMs: 2_000, ...(waitMs && { waitMs }) })
+    new NodePacks({
+      dataDir,
+      mirrors: () => readAllMirrors(dataDir, resourcesDir),
+      clock,
+      patienceMs: 20,
+      timeoutMs: 2_000,
+      ...(waitMs && { waitMs }),
+    })
   return { ...farm, dataDir, resourcesDir, clock, open }
 }
 

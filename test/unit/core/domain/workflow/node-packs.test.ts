@@ -1,39 +1,84 @@
 import { expect, test } from 'vitest'
 import type { NodePack } from '../../../../../core/contract/workflow.ts'
-import { isExtensionMap, withPacks } from '../../../../../core/domain/workflow/node-packs.ts'
+import { isExtensionMap, readPacks } from '../../../../../core/domain/custom-nodes/packs.ts'
+import { withPacks } from '../../../../../core/domain/workflow/node-packs.ts'
 import { safePattern } from '../../../../../core/domain/workflow/safe-pattern.ts'
 
 const need = (classType: string, ...packs: NodePack[]) => ({ classType, candidates: packs.map(({ id }) => id), packs })
 const own = (id: string, url: string | null = null): NodePack => ({ id, title: id, url, why: 'file', version: '1.2' })
 
-test('what the file names comes first, then the owner, who lists the class, whose pattern fits; who brings more leads a tie', () => {
-  const map = {
-    'https://github.com/p/Patterns': [[], { nodename_pattern: ' \\(p\\)$' }],
-    'https://github.com/a/Small': [['Blur (p)'], { title_aux: 'Small' }],
-    'https://github.com/b/Big.git': [['Blur (p)', 'Other'], { title_aux: 'Big' }],
-    'https://github.com/c/Claims/': [['x'], { title_aux: 'Claims', preemptions: ['Blur (p)'] }],
-    'https://github.com/Owner/Named-Pack': [['Other'], { title_aux: 'Named' }],
-    'https://github.com/comfyanonymous/ComfyUI': [['Sampler9'], { title_aux: 'ComfyUI' }],
-  } as never
-  const found = withPacks(
+const found = (needs: Parameters<typeof withPacks>[0], lists: object, isInstalled?: Parameters<typeof withPacks>[2]) =>
+  withPacks(needs, readPacks(lists as never), isInstalled)
+const told = (needs: ReturnType<typeof found>) =>
+  needs.map(({ classType, packs }) => [classType, packs.map(({ id, why }) => `${id} ${why}`)])
+
+const map = {
+  'https://github.com/p/Patterns': [[], { nodename_pattern: ' \\(p\\)$' }],
+  'https://github.com/a/Small': [['Blur (p)'], { title_aux: 'Small' }],
+  'https://github.com/b/Big.git': [['Blur (p)', 'Other'], { title_aux: 'Big' }],
+  'https://github.com/c/Claims/': [['x'], { title_aux: 'Claims', preemptions: ['Blur (p)'] }],
+  'https://github.com/Owner/Named-Pack': [['Other'], { title_aux: 'Named' }],
+  'https://github.com/comfyanonymous/ComfyUI': [['Sampler9'], { title_aux: 'ComfyUI' }],
+}
+
+test('what the file names comes first, then the owner, then who lists the class or whose pattern fits; who brings more leads a tie', () => {
+  const needs = found(
     [
       need('Blur (p)'),
       need('Other', own('named-pack'), own('owner/named-pack', 'https://github.com/owner/named-pack')),
       need('Sampler9'),
       need('None'),
     ],
-    map,
+    { map },
   )
-  expect(found.map(({ classType, packs }) => [classType, packs.map(({ id, why }) => `${id} ${why}`)])).toEqual([
-    ['Blur (p)', ['c/Claims owner', 'b/Big exact', 'a/Small exact', 'p/Patterns pattern']],
+  expect(told(needs)).toEqual([
+    ['Blur (p)', ['c/Claims owner', 'b/Big exact', 'p/Patterns pattern', 'a/Small exact']],
     ['Other', ['named-pack file', 'b/Big exact']],
     ['Sampler9', ['comfy-core exact']],
     ['None', []],
   ])
-  expect(found[1]).toMatchObject({
+  expect(needs[1]).toMatchObject({
     candidates: ['named-pack', 'b/Big'],
     packs: [{ title: 'Named', url: 'https://github.com/Owner/Named-Pack', version: '1.2' }, {}],
   })
+})
+
+test('of those that list a class, what is installed leads, then the better known, however few classes it brings', () => {
+  const stats = { 'https://github.com/A/small': { stars: 900 }, 'https://github.com/b/Big': { stars: 5 } }
+  const of = (isInstalled?: Parameters<typeof withPacks>[2]) =>
+    told(found([need('Blur (p)'), need('Other')], { map, stats }, isInstalled))[0]![1]
+  expect(of()).toEqual(['c/Claims owner', 'a/Small exact', 'b/Big exact', 'p/Patterns pattern'])
+  expect(of(({ id }) => id === 'p/Patterns')).toEqual([
+    'c/Claims owner',
+    'p/Patterns pattern',
+    'a/Small exact',
+    'b/Big exact',
+  ])
+})
+
+test('a class that nobody lists is guessed from what it says in brackets, and the guess is called one', () => {
+  const list = {
+    custom_nodes: ['o/ComfyUI-Lora-Manager', 'o/Other'].map((id) => ({ reference: `https://github.com/${id}` })),
+  }
+  expect(told(found([need('Loader (LoraManager)'), need('Loader (of)'), need('LoraManager')], { list }))).toEqual([
+    ['Loader (LoraManager)', ['o/ComfyUI-Lora-Manager name']],
+    ['Loader (of)', []],
+    ['LoraManager', []],
+  ])
+})
+
+test('the registry’s id that a file names is the one of the list, or the repository’s name however it is spelt', () => {
+  const list = {
+    custom_nodes: [
+      { reference: 'https://github.com/m/comfy_mtb', title: 'MTB' },
+      { reference: 'https://github.com/x/Y', id: 'seed-vr', title: 'Seed' },
+    ],
+  }
+  expect(found([need('A', own('comfy-mtb')), need('B', own('seed_vr')), need('C', own('y'))], { list })).toMatchObject([
+    { packs: [{ id: 'comfy-mtb', title: 'MTB' }] },
+    { packs: [{ id: 'seed_vr', title: 'Seed' }] },
+    { packs: [{ id: 'y', title: 'y' }] },
+  ])
 })
 
 test.each([
