@@ -647,6 +647,39 @@ export const errors = {
     message: '{name} cannot be the name of a file here.',
     remedy: 'Give it another name.',
   },
+  'model.folder-unreadable': {
+    message: 'The folder {dir} cannot be read: {reason}',
+    remedy: 'Check that it is there and that you may read it, then look again.',
+  },
+  'model.list-unreadable': {
+    message: 'The list of folders {file} is not understood: {reason}',
+    remedy: 'Mend the file; ComfyUI itself may not start with it.',
+  },
+  'model.unsafe': {
+    message: 'Loading these files can run programs hidden in them: {files}',
+    remedy: 'Use the .safetensors version, or trust the files if you know who made them.',
+  },
+  'model.not-a-model': {
+    message: '{name} is not a model file: {reason}',
+    remedy: 'Choose a .safetensors, .gguf, .ckpt, .pt, .pth or .bin file.',
+  },
+  'model.taken': {
+    message: 'There is already another {name} in {dir}.',
+    remedy: 'Give it another name, or remove the one that is there.',
+  },
+  'model.changed': { message: '{name} has changed meanwhile.', remedy: 'Look through the folders again, then retry.' },
+  'model.in-use': {
+    message: '{name} is being used by another program.',
+    remedy: 'Stop ComfyUI, then try again.',
+  },
+  'model.no-room': {
+    message: 'The disk of {dir} lacks room: {needMiB} MiB are needed, {freeMiB} MiB are free.',
+    remedy: 'Make room, then try again.',
+  },
+  'model.busy': {
+    message: 'The models are already being worked on.',
+    remedy: 'Wait until it has finished, or stop it first.',
+  },
 } as const satisfies Record<string, { message: string; remedy: string }>
 
 export type ErrorCode = keyof typeof errors
