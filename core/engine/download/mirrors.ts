@@ -110,7 +110,8 @@ export function ranked(places: readonly MirrorPlace[], { choice, policy, measure
 const TYPICAL_BYTES = 4 * 2 ** 20
 /** Bytes a second of a file of some megabytes, waiting included. */
 export function goodput(measured: Measured | null): number {
-  if (!measured?.ok || !measured.bytesPerSecond) return 0
+  if (!measured?.ok) return 0
+  if (!measured.bytesPerSecond) return 1000 / (1 + (measured.latencyMs ?? 0))
   return TYPICAL_BYTES / ((measured.latencyMs ?? 0) / 1000 + TYPICAL_BYTES / measured.bytesPerSecond)
 }
 

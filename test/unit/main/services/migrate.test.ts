@@ -47,6 +47,22 @@ test('a file from before engines keeps its workers, and may have one that an eng
   database.close()
 })
 
+test('a file from before downloads keeps what it has, and one file is fetched once at a time', () => {
+  const database = new Sqlite(':memory:')
+  migrate(database, migrations.slice(0, 3))
+  database.exec(`INSERT INTO engines VALUES ('local', 'manual', '/c', '/p', '{}', 1)`)
+  migrate(database, migrations)
+  expect(database.prepare('SELECT name FROM engines').pluck().all()).toEqual(['local'])
+  const add = database.prepare(`INSERT INTO downloads (name, kind, path, sources, about, state, place, created_at)
+    VALUES ('a', 'model', '/m/a', '[]', '{}', ?, 1, 1)`)
+  add.run('done')
+  add.run('waiting')
+  expect(() => add.run('paused')).toThrow('UNIQUE')
+  const measured = `INSERT INTO mirror_measurements (kind, place, at, ok, fault) VALUES ('git', 'a', 1, ?, ?)`
+  expect(() => database.prepare(measured).run(1, 'wrong')).toThrow('CHECK')
+  database.close()
+})
+
 test('a file from a newer app is refused, untouched', () => {
   const file = path.join(tempDir(), 'nightshift.db')
   const newer = openDatabase(file)
