@@ -359,6 +359,78 @@ export const errors = {
     message: '{file} cannot be used: {reason}',
     remedy: 'Correct or remove the file.',
   },
+  'nodes.unknown': {
+    message: 'There is no custom node {folder} here.',
+    remedy: 'Look at the list of custom nodes; it may have been removed.',
+  },
+  'nodes.already': {
+    message: '{folder} is installed already.',
+    remedy: 'Update or enable it; two of one custom node would clash.',
+  },
+  'nodes.bad-name': {
+    message: '{name} cannot be the name of a custom node’s folder.',
+    remedy: 'Choose another name for it.',
+  },
+  'nodes.no-source': {
+    message: 'The custom node could not be had from {source}: {reason}',
+    remedy: 'Check the address and the connection, or try another mirror.',
+  },
+  'nodes.not-a-node': {
+    message: 'There is no custom node in {source}.',
+    remedy: 'A custom node is a folder with __init__.py, or one .py file.',
+  },
+  'nodes.unsafe': {
+    message: '{folder} was refused: {reason}',
+    remedy: 'Take it from its own page; this copy may be damaged or harmful.',
+  },
+  'nodes.changed-files': {
+    message: 'Files of {folder} were changed here, and the update changes them too: {files}',
+    remedy: 'Save your changes elsewhere and undo them, then update again.',
+  },
+  'nodes.clash': {
+    message: '{folder} requires “{line}”, which cannot be together with {against}.',
+    remedy: 'Go without that line, or leave the custom node out; nothing was changed.',
+  },
+  'nodes.needs-consent': {
+    message: '{name} was not installed by Nightshift, and this would change its packages: {packages}',
+    remedy: 'Agree to it, or use a ComfyUI that Nightshift installs; there a change is tried beside it first.',
+  },
+  'nodes.too-long': {
+    message: '{what} took longer than {seconds} s and was ended.',
+    remedy: 'Try again; if it repeats, go without it.',
+  },
+  'nodes.resolve-failed': {
+    message: 'What the custom nodes require could not be worked out: {reason}',
+    remedy: 'Check the connection and the Python index, then try again; nothing was changed.',
+  },
+  'nodes.locked-changed': {
+    message: '{who} changed {package} from {wanted} to {found}, which no custom node may.',
+    remedy: 'Nothing that runs was changed. Do without its script or that requirement.',
+  },
+  'nodes.broken': {
+    message: 'The custom node {folder} does not load: {reason}',
+    remedy: 'Nothing that runs was changed. Try another version of it, or look at the log.',
+  },
+  'nodes.classes-gone': {
+    message: 'Nodes that worked would be gone: {classes}',
+    remedy: 'Nothing that runs was changed. The custom node does not suit those that are there.',
+  },
+  'nodes.plan-gone': {
+    message: 'This plan does not hold any more.',
+    remedy: 'Plan the change again.',
+  },
+  'nodes.not-moved': {
+    message: 'The folder of {folder} could not be moved: {reason}',
+    remedy: 'Close programs that use files in it, then start ComfyUI again.',
+  },
+  'nodes.no-undo': {
+    message: 'There is no earlier state of {name}’s custom nodes.',
+    remedy: 'There is one after a change.',
+  },
+  'nodes.class-missing': {
+    message: 'The class {classType} is not there.',
+    remedy: 'A custom node that brings it may be missing or fail to load.',
+  },
   'nodes.withdrawn': {
     message: 'The Comfy registry has withdrawn {id} {version}.',
     remedy: 'Choose another version, or another package that brings the same nodes.',
@@ -679,6 +751,27 @@ export const errors = {
   'model.busy': {
     message: 'The models are already being worked on.',
     remedy: 'Wait until it has finished, or stop it first.',
+  },
+
+  'snapshot.unsafe': {
+    message: 'The snapshot holds something that will not be written here, {path}: {reason}.',
+    remedy: 'Do not trust where it is from; make it anew on the machine it came from.',
+  },
+  'snapshot.incomplete': {
+    message: 'A part of the snapshot is missing ({what}).',
+    remedy: 'Push it again from where it was made; only what is missing travels.',
+  },
+  'snapshot.damaged': {
+    message: 'A part of the snapshot is damaged: {reason}.',
+    remedy: 'Push it again from where it was made; damaged parts are replaced.',
+  },
+  'snapshot.changing': {
+    message: '{path} is being written to all the time.',
+    remedy: 'Stop what writes to it, then make the snapshot again.',
+  },
+  'snapshot.no-room': {
+    message: 'The snapshot needs {needMiB} MiB in {dir}; {freeMiB} MiB are free.',
+    remedy: 'Make room there, or choose another folder.',
   },
 } as const satisfies Record<string, { message: string; remedy: string }>
 
