@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { Artifact, ArtifactFilter, ArtifactId, Sidecar } from './artifact.ts'
 import { Batch, BatchId, BatchPlan, BatchPreview, RowFault, Table, Values } from './batch.ts'
 import { JsonRecord, Prompt } from './comfyui.ts'
+import { BisectCheck, BisectView, CustomNode, NodeChange, NodeChangeView, NodeConsent } from './custom-node.ts'
 import {
   EngineChange,
   EngineName,
@@ -13,21 +14,37 @@ import {
   InstallPlan,
   InstallView,
   LogLine,
+  SharedModels,
+  SpeedUp,
+  SpeedUpOffer,
   Verdict,
 } from './engine.ts'
 import { Failure } from './errors.ts'
 import { Job, JobDetail, JobFilter, JobId, JobProgress, JobSelection, Page, PauseState, QueueState } from './job.ts'
 import { isJsonObject, walkable } from './json.ts'
+import { Key, KeyName, KeyScope, ShareSettings } from './key.ts'
+import { FoundPack, MissingClass, NodeItem } from './pack.ts'
 import { Panel } from './panel.ts'
 import { command, event, query } from './procedure.ts'
 import { Settings, SettingsChange } from './settings.ts'
-import { WorkerAddress, WorkerHealth, WorkerId, WorkerView } from './worker.ts'
-import { Advice, Inspection, ParameterChoice, Problem, Workflow, WorkflowId, WorkflowSummary } from './workflow.ts'
+import { WorkerAddress, WorkerContents, WorkerFound, WorkerId, WorkerView } from './worker.ts'
+import {
+  Advice,
+  CustomNodeNeed,
+  Inspection,
+  NodeLists,
+  ParameterChoice,
+  Problem,
+  Workflow,
+  WorkflowId,
+  WorkflowSummary,
+} from './workflow.ts'
 
 const nothing = z.object({})
 const changed = z.object({ changed: z.int() })
 const isSet = z.object({ isSet: z.boolean() })
 const FileBytes = z.object({ name: z.string(), base64: z.base64() })
+const OfEngine = z.object({ engine: EngineName.optional() })
 const Text = z.object({ name: z.string(), mediaType: z.string(), base64: z.base64() })
 
 export const AccountKey = z
@@ -235,10 +252,29 @@ export const app = {
   'editor.open': command(EditorSubject, z.object({ port: z.int(), path: z.string(), worker: WorkerId })),
 
   'worker.list': query(nothing, z.object({ rows: z.array(WorkerView) })),
-  'worker.test': query(WorkerAddress, WorkerHealth),
+  'worker.test': query(WorkerAddress, WorkerFound),
   'worker.add': command(WorkerAddress, WorkerView),
   'worker.enable': command(z.object({ id: WorkerId, enabled: z.boolean() }), WorkerView),
   'worker.remove': command(z.object({ id: WorkerId }), changed),
+  'worker.contents': query(z.object({ id: WorkerId }), WorkerContents),
+
+  /** `url`: where others reach it; null: it is not shared, or `failure` says why not. `given`: for this run only. */
+  'share.state': query(
+    nothing,
+    ShareSettings.extend({
+      url: z.string().nullable(),
+      given: z.boolean(),
+      failure: Failure.nullable(),
+      places: z.array(z.object({ id: z.string(), ready: z.boolean() })),
+    }),
+  ),
+  'key.list': query(nothing, z.object({ rows: z.array(Key) })),
+  /** `token` is told this once. */
+  'key.make': command(
+    z.object({ name: KeyName, scopes: z.array(KeyScope).min(1) }),
+    z.object({ key: Key, token: z.string() }),
+  ),
+  'key.revoke': command(z.object({ id: z.string() }), Key),
 
   /** What this machine has and what will run on it; kept for a while, unless asked for `again`. */
   'machine.look': query(
@@ -267,11 +303,27 @@ export const app = {
   'engine.plan': query(z.object({ name: EngineName, choices: InstallChoices }), InstallPlan),
   /** Begins it, or goes on with the same; `install.changed` tells how it goes. */
   'engine.install': command(z.object({ name: EngineName, choices: InstallChoices }), InstallView),
-  /** To a tag, branch or commit; null: the newest. */
-  'engine.update': command(z.object({ name: EngineName, ref: z.string().max(200).nullable() }), InstallView),
+  /** To a tag, branch or commit; null: the newest. `speedUps`: those to have from then on; not said: as before. */
+  'engine.update': command(
+    z.object({ name: EngineName, ref: z.string().max(200).nullable(), speedUps: z.array(SpeedUp).optional() }),
+    InstallView,
+  ),
+  /** What the engine has of speed-ups and may have. */
+  'engine.speedUps': query(z.object({ name: EngineName }), z.object({ rows: z.array(SpeedUpOffer) })),
   'engine.cancelInstall': command(z.object({ name: EngineName }), changed),
-  /** Those under way, and how the last ones ended. */
-  'engine.installs': query(nothing, z.object({ rows: z.array(InstallView) })),
+  /** Goes on with the one that was stopped or failed. */
+  'engine.resumeInstall': command(z.object({ name: EngineName }), InstallView),
+  /** Those under way, and how the last ones ended; of one engine all that are remembered, the newest first. */
+  'engine.installs': query(z.object({ name: EngineName.optional() }), z.object({ rows: z.array(InstallView) })),
+  /** The end of what one of them said. */
+  'engine.installLog': query(
+    z.object({
+      name: EngineName,
+      generation: z.string().regex(/^[\w-]{1,40}$/),
+      search: z.string().max(200).optional(),
+    }),
+    z.object({ rows: z.array(z.string()) }),
+  ),
   /** The newest first. */
   'engine.generations': query(z.object({ name: EngineName }), z.object({ rows: z.array(Generation) })),
   'engine.rollback': command(z.object({ name: EngineName }), z.object({ rows: z.array(Generation) })),
@@ -279,6 +331,15 @@ export const app = {
   'engine.doctor': command(
     z.object({ name: EngineName, mend: z.boolean().default(false) }),
     z.object({ findings: z.array(Finding), mending: InstallView.nullable() }),
+  ),
+  /** A zip of what somebody who helps needs to know, without secrets. */
+  'engine.diagnostics': query(z.object({ name: EngineName }), Text),
+  /** The models of another ComfyUI, by its folder; from a browser, of one that `machine.look` found. */
+  'engine.lookAtModels': query(z.object({ dir: z.string().max(4000) }), SharedModels),
+  /** Uses them where they lie, from the next start on; a running engine is started again. `use: false` takes it back. */
+  'engine.shareModels': command(
+    z.object({ name: EngineName, dir: z.string().max(4000), use: z.boolean() }),
+    EngineView,
   ),
   /** Forgets it. The folder of an adopted one stays; of an installed one, its models, pictures and custom nodes do. */
   'engine.remove': command(z.object({ name: EngineName }), changed),
@@ -294,6 +355,67 @@ export const app = {
     z.object({ rows: z.array(LogLine) }),
   ),
 
+  /** Those of one ComfyUI of this machine; not said: the first. `engines`: all there are; without any there are no rows. */
+  'nodes.list': query(
+    OfEngine,
+    z.object({
+      engine: EngineName.nullable(),
+      engines: z.array(EngineName),
+      /** `beside`: a change is made in a new generation; `in-place`: in a ComfyUI that is not ours. */
+      way: z.enum(['beside', 'in-place']),
+      /** How it was before the last change can be had again. */
+      mayRollBack: z.boolean(),
+      rows: z.array(CustomNode),
+    }),
+  ),
+  /** By name, author, description or class, best first. */
+  'nodes.search': query(
+    OfEngine.extend({ ...Page.shape, search: z.string().max(200) }),
+    z.object({ rows: z.array(FoundPack), total: z.int(), lists: NodeLists }),
+  ),
+  /** Who brings these classes. */
+  'nodes.find': query(
+    z.object({ classTypes: z.array(z.string().max(500)).min(1).max(500) }),
+    z.object({ rows: z.array(CustomNodeNeed), lists: NodeLists.optional() }),
+  ),
+  /** Classes that the workflows use and a ComfyUI lacks, with who brings them. */
+  'nodes.missing': query(OfEngine, z.object({ rows: z.array(MissingClass), lists: NodeLists.optional() })),
+  /** Begins to find out what a change would do; `nodes.changes` tells how it goes. Nothing that runs is touched. */
+  'nodes.plan': command(
+    OfEngine.extend({
+      items: z.array(NodeItem).max(200).default([]),
+      changes: z.array(NodeChange).max(1000).default([]),
+    }),
+    NodeChangeView,
+  ),
+  /** The same for what ComfyUI-Manager wrote into a snapshot file. `lost`: files it only names; `comfyui`: its commit, where it is another. */
+  'nodes.planSnapshot': command(
+    OfEngine.extend(FileBytes.shape),
+    z.object({
+      view: NodeChangeView.nullable(),
+      same: z.int(),
+      lost: z.array(z.string()),
+      comfyui: z.string().nullable(),
+    }),
+  ),
+  /** The installed ones as such a file. */
+  'nodes.snapshot': query(OfEngine, Text),
+  /** Carries out the plan that was seen, and no other. */
+  'nodes.begin': command(
+    z.object({ engine: EngineName, plan: z.string(), consent: NodeConsent.prefault({}) }),
+    NodeChangeView,
+  ),
+  /** Ends it where it is, or forgets a plan. */
+  'nodes.cancel': command(z.object({ engine: EngineName }), changed),
+  /** Those under way, and how the last ones ended. */
+  'nodes.changes': query(nothing, z.object({ rows: z.array(NodeChangeView) })),
+  /** As it was before the last change; a second time, forth again. */
+  'nodes.rollback': command(z.object({ engine: EngineName }), changed),
+  /** Looks for the custom nodes that break something, by itself. */
+  'nodes.bisect': command(z.object({ engine: EngineName, check: BisectCheck }), BisectView),
+  'nodes.bisects': query(nothing, z.object({ rows: z.array(BisectView) })),
+  'nodes.cancelBisect': command(z.object({ engine: EngineName }), changed),
+
   'workflow.changed': event(z.object({ id: WorkflowId })),
   /** At most ten a second. */
   'queue.changed': event(QueueState.omit({ running: true })),
@@ -303,8 +425,10 @@ export const app = {
   'batch.changed': event(z.object({ id: BatchId })),
   'batch.ended': event(z.object({ id: BatchId, name: z.string(), counts: Batch.shape.counts })),
   'worker.changed': event(z.object({ id: WorkerId })),
+  'share.changed': event(nothing),
   'engine.changed': event(z.object({ name: EngineName })),
   'install.changed': event(z.object({ name: EngineName })),
+  'nodes.changed': event(z.object({ engine: EngineName })),
   /** At most twice a second. */
   'engine.logged': event(z.object({ process: z.string() })),
   'settings.changed': event(Settings),

@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import { NodeFolder } from './custom-node.ts'
+import { CustomNodeNeed, WorkflowId } from './workflow.ts'
 
 /** A package of custom nodes, as lists of others tell of it. */
 export const Pack = z.object({
@@ -22,3 +24,33 @@ export const Pack = z.object({
   system: z.array(z.string()),
 })
 export type Pack = z.infer<typeof Pack>
+
+/** A package that was found. */
+export const FoundPack = Pack.extend({
+  /** Of its classes, those that were looked for; at most 20. */
+  matched: z.array(z.string()),
+  /** Its folder on the ComfyUI asked about. */
+  installed: NodeFolder.nullable(),
+  enabled: z.boolean(),
+})
+export type FoundPack = z.infer<typeof FoundPack>
+
+/** A class that workflows use and a ComfyUI lacks. */
+export const MissingClass = CustomNodeNeed.extend({
+  workflows: z.array(z.object({ id: WorkflowId, name: z.string() })),
+})
+export type MissingClass = z.infer<typeof MissingClass>
+
+/** Which custom nodes may be added: any, those that lists name, or those of `chosen` alone. */
+export const NodeRules = z.object({
+  from: z.enum(['any', 'listed', 'chosen']).default('any'),
+  /** `owner/*`, `owner/repository`, an id of the registry, or an address. */
+  chosen: z.array(z.string().trim().min(1).max(300)).max(500).default([]),
+})
+export type NodeRules = z.infer<typeof NodeRules>
+
+/**
+ * What a person wants, as they say it: an address of git or of an archive, `owner/repository`, an id of the registry, a
+ * title, or a file of this machine; with `@` and a version, tag or commit behind it.
+ */
+export const NodeItem = z.string().trim().min(1).max(4000)

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { DownloadSettings } from './download.ts'
 import { noShare, ShareSettings } from './key.ts'
 import { NetworkSettings } from './mirror.ts'
+import { NodeRules } from './pack.ts'
 
 export const Settings = z.object({
   language: z.enum(['system', 'zh-CN', 'en']).default('system'),
@@ -20,6 +21,7 @@ export const Settings = z.object({
   share: ShareSettings.default(noShare),
   downloads: DownloadSettings.prefault({}),
   network: NetworkSettings.prefault({}),
+  customNodes: NodeRules.prefault({}),
 })
 export type Settings = z.infer<typeof Settings>
 
@@ -35,5 +37,6 @@ export const SettingsChange = z.object({
   notifyAtEnd: Settings.shape.notifyAtEnd.unwrap().optional(),
   toldAboutTray: Settings.shape.toldAboutTray.unwrap().optional(),
   downloads: DownloadSettings.optional(),
+  customNodes: NodeRules.optional(),
   share: Settings.shape.share.unwrap().optional(),
 })
