@@ -18,6 +18,7 @@ import { Editors } from './services/editors.ts'
 import { Importer } from './services/importer.ts'
 import { Inputs } from './services/inputs.ts'
 import { Installations } from './services/installations.ts'
+import { Keys } from './services/keys.ts'
 import { Library } from './services/library.ts'
 import { LocalEngine } from './services/local-engine.ts'
 import { NodePacks, readAllMirrors } from './services/node-packs.ts'
@@ -31,6 +32,7 @@ import { ACCOUNT_KEY, openSecrets } from './services/secrets.ts'
 import { ServerFiles } from './services/server-files.ts'
 import { lifecycle, type Service } from './services/service.ts'
 import { KeptSettings } from './services/settings.ts'
+import { Share } from './services/share.ts'
 import { Thumbnails } from './services/thumbnails.ts'
 import { Fleet } from './services/workers/fleet.ts'
 import { version } from './version.ts'
@@ -53,6 +55,8 @@ export interface AppOptions {
   readonly outputDir?: string
   /** For tests: from which addresses the pictures a form names may be fetched. */
   readonly mayReach?: (address: string) => boolean
+  /** The ComfyUIs of this machine are shared there, for as long as it runs. */
+  readonly share?: { host: string; port: number }
   /** For tests: what is run as ssh. */
   readonly ssh?: ConstructorParameters<typeof Fleet>[0]['ssh']
   /** For tests: how the embedded server behaves. */
@@ -82,9 +86,12 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   const queue = new Queue({ database, clock, point })
   const fleet = new Fleet({ ...shared, dataDir, database, secrets, rehearsal: options.rehearsal, ssh: options.ssh })
   const localEngine = new LocalEngine({ ...shared, database, fleet, dataDir, idle: options.idle })
+  const keys = new Keys({ ...shared, database })
+  const share = new Share({ settings, keys, fleet, clock, given: options.share, log: note })
   const installations = new Installations({
     ...shared,
     localEngine,
+    secrets,
     dataDir,
     mirrors: () => readAllMirrors(dataDir, resourcesDir),
     locale: options.locale,
@@ -140,7 +147,18 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     }
   }
   const events = new EventHub<App>(clock.now())
-  const telling = tellAll({ events, queue, dispatcher, library, fleet, localEngine, installations, settings, awake })
+  const telling = tellAll({
+    events,
+    queue,
+    dispatcher,
+    library,
+    fleet,
+    localEngine,
+    installations,
+    settings,
+    share,
+    awake,
+  })
   const services = {
     settings,
     secrets,
@@ -158,6 +176,8 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     localEngine,
     installations,
     nodePacks,
+    keys,
+    share,
     info,
     locale,
   }
@@ -165,7 +185,19 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   const life = lifecycle(
     options.idle
       ? [telling, thumbnails, fleet, localEngine, installations, importer]
-      : [telling, thumbnails, artifacts, fleet, localEngine, installations, importer, editors, dispatcher, awake],
+      : [
+          telling,
+          thumbnails,
+          artifacts,
+          fleet,
+          localEngine,
+          installations,
+          importer,
+          editors,
+          dispatcher,
+          share,
+          awake,
+        ],
   )
   return {
     ...life,
@@ -213,6 +245,7 @@ type Telling = {
   localEngine: LocalEngine
   installations: Installations
   settings: KeptSettings
+  share: Share
   awake: Awake
 }
 
@@ -226,6 +259,7 @@ function tellAll({
   localEngine,
   installations,
   settings,
+  share,
   awake,
 }: Telling): Service {
   const changedJobs = new Map<string, Set<string> | 'many'>()
@@ -277,6 +311,7 @@ function tellAll({
     looked()
     events.tell('settings.changed', all)
   })
+  share.events.on('changed', () => events.tell('share.changed', {}))
   awake.events.on('changed', (on) => events.tell('awake.changed', { on }))
   return {
     async start() {},

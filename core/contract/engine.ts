@@ -10,7 +10,14 @@ export type StartupPhase = z.infer<typeof StartupPhase>
 export const EngineState = z.discriminatedUnion('is', [
   z.object({ is: z.literal('stopped') }),
   z.object({ is: z.literal('starting'), phase: StartupPhase, since: z.number() }),
-  z.object({ is: z.literal('ready'), url: z.string(), pid: z.int(), since: z.number() }),
+  z.object({
+    is: z.literal('ready'),
+    url: z.string(),
+    pid: z.int(),
+    since: z.number(),
+    /** It does not answer since then; that ends it only after as long as the settings say. */
+    silentSince: z.number().nullable().default(null),
+  }),
   z.object({ is: z.literal('pausing'), restartAt: z.number(), because: Failure }),
   z.object({ is: z.literal('failed'), because: Failure, lastLines: z.array(z.string()) }),
 ])
@@ -59,6 +66,8 @@ export const EngineSettings = z.object({
   withCustomNodes: z.boolean().default(true),
   /** With Nightshift. */
   autoStart: z.boolean().default(true),
+  /** ComfyUIs whose models it uses too, where they lie. */
+  modelsOf: z.array(z.string()).max(20).default([]),
 })
 export type EngineSettings = z.infer<typeof EngineSettings>
 
@@ -106,6 +115,14 @@ export const FoundInstall = z.object({
 })
 export type FoundInstall = z.infer<typeof FoundInstall>
 
+/** The models of another ComfyUI, as they would be used. */
+export const SharedModels = z.object({
+  dir: z.string(),
+  /** The largest first. */
+  folders: z.array(z.object({ folder: z.string(), files: z.int(), sizeBytes: z.number() })),
+})
+export type SharedModels = z.infer<typeof SharedModels>
+
 export const LogLine = z.object({
   /** Counts up over all that was ever logged here. */
   n: z.int(),
@@ -121,12 +138,19 @@ export const EngineRemedy = z.enum([
   'with-custom-nodes',
   'on-cpu',
   'any-port',
+  'repair',
   'show-log',
 ])
 export type EngineRemedy = z.infer<typeof EngineRemedy>
 
 /** Most useful first. */
-export function remediesFor(code: string): EngineRemedy[] {
+export function remediesFor(code: string, kind: EngineKind = 'manual'): EngineRemedy[] {
+  const mendable =
+    /^engine\.(missing-module|missing-file|syntax-error|frontend-missing|wrong-python|not-started)$/.test(code)
+  if (kind === 'installed' && mendable)
+    return code === 'engine.missing-module'
+      ? ['repair', 'without-custom-nodes', 'show-log']
+      : ['repair', 'start', 'show-log']
   if (/^engine\.(custom-node-broken|nodes-ended-it|missing-module|missing-library|syntax-error)$/.test(code))
     return ['without-custom-nodes', 'start', 'show-log']
   if (/^engine\.(torch-without-cuda|driver-too-old|no-gpu|gpu-unsupported|cuda-failed)$/.test(code))
@@ -184,6 +208,8 @@ export const Finding = z.object({
   message: z.string(),
   facts: z.record(z.string(), z.union([z.string(), z.number()])),
   link: z.string().nullable(),
+  /** What `engine.doctor` does about it when asked to mend; not there: a person has to. */
+  mend: z.enum(['repair', 'torch', 'permissions']).optional(),
 })
 export type Finding = z.infer<typeof Finding>
 export const Verdict = z.object({
@@ -198,6 +224,18 @@ export const Verdict = z.object({
 export type Verdict = z.infer<typeof Verdict>
 
 // ---- installing ----
+
+/** What makes ComfyUI faster on some cards, with packages made for exactly one PyTorch. */
+export const SpeedUp = z.enum(['sage-attention', 'triton', 'flash-attention'])
+export type SpeedUp = z.infer<typeof SpeedUp>
+export const SpeedUpOffer = z.object({
+  id: SpeedUp,
+  /** The package and its version; empty: none is known for this machine. */
+  what: z.string(),
+  /** Why it is not offered; null: it is. */
+  why: Finding.nullable(),
+})
+export type SpeedUpOffer = z.infer<typeof SpeedUpOffer>
 
 /** What a person may choose of an installation; null: what fits. */
 export const InstallChoices = z.object({
@@ -219,6 +257,7 @@ export const InstallChoices = z.object({
   mirrors: z.enum(['first', 'last', 'none']).nullable().default(null),
   /** An address, which may hold credentials, or `none`; null: the system's. */
   proxy: z.string().max(2000).nullable().default(null),
+  speedUps: z.array(SpeedUp).default([]),
 })
 export type InstallChoices = z.infer<typeof InstallChoices>
 
@@ -231,6 +270,7 @@ export const installSteps = [
   'torch',
   'requirements',
   'manager',
+  'speed-ups',
   'lock',
   'check',
   'trial',
@@ -265,6 +305,7 @@ export const InstallPlan = z.object({
   diskBytes: z.number(),
   seconds: z.number(),
   findings: z.array(Finding),
+  speedUps: z.array(SpeedUpOffer),
 })
 export type InstallPlan = z.infer<typeof InstallPlan>
 
@@ -279,7 +320,7 @@ export const InstallStep = z.object({
 export type InstallStep = z.infer<typeof InstallStep>
 export const InstallPurpose = z.enum(['install', 'update', 'repair'])
 export type InstallPurpose = z.infer<typeof InstallPurpose>
-/** An installation, update or repair: the one that is under way, or the last one. */
+/** An installation, update or repair; of one that did not end well, what there is of it is kept to go on with. */
 export const InstallView = z.object({
   name: EngineName,
   purpose: InstallPurpose,
@@ -290,6 +331,8 @@ export const InstallView = z.object({
   switched: z.array(z.object({ from: z.string(), to: z.string(), reason: z.string() })),
   failure: Failure.nullable(),
   log: z.string(),
+  generation: z.string(),
+  startedAt: z.number(),
 })
 export type InstallView = z.infer<typeof InstallView>
 
@@ -301,5 +344,8 @@ export const Generation = z.object({
   commit: z.string().nullable(),
   torch: z.string().nullable(),
   createdAt: z.number(),
+  /** With what it shares with the cache and other generations; null: not measured. */
+  sizeBytes: z.number().nullable(),
+  speedUps: z.array(SpeedUp),
 })
 export type Generation = z.infer<typeof Generation>

@@ -455,6 +455,26 @@ export const errors = {
     message: '{name} is no snapshot of ComfyUI-Manager: {reason}',
     remedy: 'Choose a file from its snapshots folder.',
   },
+  'mirror.unknown': {
+    message: 'No place named {id} is known for {kind}.',
+    remedy: 'Look at the list with "mirrors list".',
+  },
+  'mirror.bad-address': {
+    message: '{address} cannot stand in for the official place.',
+    remedy: 'Give an address such as https://mirror.example, or a pattern with {path}, {rest} or {url} in braces.',
+  },
+  'network.bad-proxy': {
+    message: '“{address}” is no address of a proxy.',
+    remedy: 'Write it as http://host:port or socks5://host:port.',
+  },
+  'network.bad-certificates': {
+    message: 'The certificates in {file} cannot be used: {reason}',
+    remedy: 'Choose a file in PEM format.',
+  },
+  'token.refused': {
+    message: '{host} does not accept this token: {reason}',
+    remedy: 'Make a new one on its page, and copy all of it.',
+  },
   'artifact.gone': {
     message: '{name} is no longer in the output folder.',
     remedy: 'Put it back, or run the job again.',

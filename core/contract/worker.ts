@@ -33,10 +33,48 @@ export const WorkerView = z.object({
   capacity: z.int(),
   inFlight: z.int(),
   health: WorkerHealth,
+  /** A prompt of ours that runs there and has told nothing since. Time alone does not say that it hangs. */
+  quiet: z
+    .object({
+      jobId: z.string(),
+      since: z.number(),
+      /** Neither the card nor the process does anything; null: it cannot be seen from here. */
+      idle: z.boolean().nullable(),
+    })
+    .nullable()
+    .default(null),
 })
 export type WorkerView = z.infer<typeof WorkerView>
 
-/** `header`: `Name: value`, sent with every request to this worker only; kept as a secret. */
+/** What a worker shown to a key of another Nightshift is called there, and where. */
+export const SharedPlace = z.object({ id: z.string(), url: z.string(), device: z.string().nullable() })
+export type SharedPlace = z.infer<typeof SharedPlace>
+/** Who is at an address: a ComfyUI, or another Nightshift that shares some. */
+export const WorkerFound = z.union([WorkerHealth, z.object({ is: z.literal('shared'), places: z.array(SharedPlace) })])
+export type WorkerFound = z.infer<typeof WorkerFound>
+
+/** What a server has, as it says itself. */
+export const WorkerContents = z.object({
+  /** Folders with files in them. */
+  models: z.array(
+    z.object({
+      folder: z.string(),
+      files: z.array(z.object({ name: z.string(), sizeBytes: z.number().nullable() })),
+    }),
+  ),
+  /** By the folder each is in. */
+  customNodes: z.array(z.object({ folder: z.string(), classes: z.int() })),
+  /** Node classes, its own and others'. */
+  classes: z.int(),
+  /** It does not answer now; this is what it said then. */
+  cachedAt: z.number().nullable(),
+})
+export type WorkerContents = z.infer<typeof WorkerContents>
+
+/**
+ * `header`: `Name: value`, sent with every request to this worker only; `token`: one that stands for
+ * `Authorization: Bearer token`. Both are kept as secrets. `url` may be `ssh://user@host:22/?comfyui=8188&key=FILE`.
+ */
 export const WorkerAddress = z.object({
   url: z.string(),
   name: z
@@ -46,6 +84,11 @@ export const WorkerAddress = z.object({
   header: z
     .string()
     .regex(/^[\w-]+:\s*\S.*$/)
+    .nullable()
+    .default(null),
+  token: z
+    .string()
+    .regex(/^[\x21-\x7e]{8,500}$/)
     .nullable()
     .default(null),
 })

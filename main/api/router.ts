@@ -3,11 +3,13 @@ import type { ObjectInfo } from '../../core/contract/comfyui.ts'
 import { AppError } from '../../core/contract/errors.ts'
 import type { Reach, Router } from '../../core/contract/procedure.ts'
 import type { Artifacts } from '../services/artifacts.ts'
+import type { Diagnostics } from '../services/diagnostics.ts'
 import type { Dispatcher } from '../services/dispatcher.ts'
 import type { Editors } from '../services/editors.ts'
 import type { Importer } from '../services/importer.ts'
 import type { Inputs } from '../services/inputs.ts'
 import type { Installations } from '../services/installations.ts'
+import type { Keys } from '../services/keys.ts'
 import type { Definitions, Library } from '../services/library.ts'
 import type { LocalEngine } from '../services/local-engine.ts'
 import { completeNeeds } from '../services/needs.ts'
@@ -19,6 +21,7 @@ import type { Report } from '../services/report.ts'
 import { ACCOUNT_KEY, type Secrets } from '../services/secrets.ts'
 import type { ServerFiles } from '../services/server-files.ts'
 import type { KeptSettings } from '../services/settings.ts'
+import type { Share } from '../services/share.ts'
 import { readTable } from '../services/tables.ts'
 import type { Fleet } from '../services/workers/fleet.ts'
 
@@ -38,7 +41,10 @@ export interface Services {
   readonly fleet: Fleet
   readonly localEngine: LocalEngine
   readonly installations: Installations
+  readonly diagnostics: Diagnostics
   readonly nodePacks: NodePacks
+  readonly keys: Keys
+  readonly share: Share
   readonly info: () => Promise<Info>
   /** The language to show a sample in. */
   readonly locale: () => string
@@ -66,6 +72,14 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
   } = services
   const asker = { mayUsePaths: reach === 'local' }
   const changed = (count: number) => ({ changed: count })
+  /** A browser may be on another machine: it chooses among what was found here. */
+  const ownFolder = async (dir: string) => {
+    if (asker.mayUsePaths) return dir
+    const { report } = await localEngine.machine()
+    if (!report.installs.some((found) => (found.baseDir ?? found.dir) === dir))
+      throw new AppError('app.refused', { reason: 'a folder can only be named on the machine itself' })
+    return dir
+  }
   const definitionsFor = async (worker?: string, definitions?: unknown): Promise<Definitions> =>
     definitions ? { definitions: definitions as ObjectInfo, from: 'file' } : fleet.definitionsFor(worker)
 
@@ -180,14 +194,25 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
         throw new AppError('app.refused', { reason: 'sources of one’s own can only be chosen on the machine itself' })
       return services.installations.install(name, choices)
     },
-    'engine.update': ({ name, ref }) => services.installations.update(name, ref),
+    'engine.update': ({ name, ref, speedUps }) => services.installations.update(name, ref, speedUps),
+    'engine.speedUps': async ({ name }) => ({ rows: await services.installations.speedUps(name) }),
+    'engine.resumeInstall': ({ name }) => services.installations.resume(name),
     'engine.cancelInstall': async ({ name }) => {
       await services.installations.cancel(name)
       return changed(1)
     },
-    'engine.installs': () => ({ rows: services.installations.views() }),
+    'engine.installs': ({ name }) => ({
+      rows: name === undefined ? services.installations.views() : services.installations.viewsOf(name),
+    }),
+    'engine.installLog': async ({ name, generation, search }) => ({
+      rows: await services.installations.log(name, generation, search),
+    }),
     'engine.generations': async ({ name }) => ({ rows: await services.installations.generations(name) }),
     'engine.rollback': async ({ name }) => ({ rows: await services.installations.rollback(name) }),
+    'engine.diagnostics': ({ name }) => services.diagnostics.bundle(name),
+    'engine.lookAtModels': async ({ dir }) => localEngine.lookAtModels(await ownFolder(dir)),
+    'engine.shareModels': async ({ name, dir, use }) =>
+      localEngine.shareModels(name, use ? await ownFolder(dir) : dir, use),
     'engine.doctor': ({ name, mend }) => services.installations.doctor(name, mend),
     'engine.remove': async ({ name }) => {
       await localEngine.remove(name)
@@ -201,5 +226,10 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'worker.add': (address) => fleet.add(address),
     'worker.enable': ({ id, enabled }) => fleet.enable(id, enabled),
     'worker.remove': async ({ id }) => changed(await fleet.remove(id)),
+    'worker.contents': ({ id }) => fleet.contents(id),
+    'share.state': () => services.share.state(),
+    'key.list': () => ({ rows: services.keys.list() }),
+    'key.make': ({ name, scopes }) => services.keys.make(name, scopes),
+    'key.revoke': ({ id }) => services.keys.revoke(id),
   }
 }

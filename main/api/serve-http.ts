@@ -2,8 +2,7 @@ import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypt
 import { existsSync } from 'node:fs'
 import { chmod, rm } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
-import { type AddressInfo, isIP } from 'node:net'
-import { hostname, networkInterfaces } from 'node:os'
+import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import type { Readable } from 'node:stream'
 import fastifyStatic from '@fastify/static'
@@ -14,6 +13,7 @@ import { type App, app } from '../../core/contract/app.ts'
 import { AppError, type Envelope, toFailure } from '../../core/contract/errors.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
 import { checkWorkflowSize } from '../../core/engine/metadata/read-file.ts'
+import { isOurHost, reachableAs } from '../../core/gateway/guard.ts'
 import { thumbnailSizes } from '../services/thumbnails.ts'
 import { call } from './call.ts'
 import type { EventHub } from './events.ts'
@@ -254,13 +254,6 @@ async function listen(http: FastifyInstance, entry: LocalEntry | OpenEntry) {
   if (entry.reach === 'local' && process.platform !== 'win32') await chmod(entry.socket, 0o600)
 }
 
-/** How a browser reaches what listens on `host`; on every address, the first that others can use too. */
-function reachableAs(host: string): string {
-  if (host !== '0.0.0.0' && host !== '::') return isIP(host) === 6 ? `[${host}]` : host
-  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
-  return all.find(({ internal, family }) => !internal && family === 'IPv4')?.address ?? '127.0.0.1'
-}
-
 const portOf = (http: FastifyInstance) => (http.server.address() as AddressInfo | null)?.port ?? 0
 const pathOf = (url = '/') => url.split('?', 1)[0] as string
 
@@ -298,17 +291,6 @@ function guardOf(entry: OpenEntry, port: () => number): Guard {
 }
 
 const refused = (reason: string) => new AppError('app.refused', { reason })
-
-function isOurHost(host: string, listening: string, port: number): boolean {
-  const [, name = '', given] = /^(\[[^\]]+\]|[^:]*)(?::(\d+))?$/.exec(host.toLowerCase()) ?? []
-  if (Number(given ?? 80) !== port) return false
-  const bare = name.replace(/^\[|\]$/g, '')
-  const own = ['127.0.0.1', 'localhost', '::1', listening.toLowerCase()]
-  if (own.includes(bare)) return true
-  if (listening === '127.0.0.1' || listening === 'localhost' || listening === '::1') return false
-  const reachable = Object.values(networkInterfaces()).flatMap((all) => all?.map(({ address }) => address) ?? [])
-  return bare === hostname().toLowerCase() || reachable.includes(bare)
-}
 
 function cookieOf({ headers }: IncomingMessage): string {
   const pairs = (headers.cookie ?? '').split(';').map((pair) => pair.trim())

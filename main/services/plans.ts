@@ -71,7 +71,7 @@ interface Understood {
 
 const EXAMPLES = 5
 const FETCHES_AT_ONCE = 6
-const ADDRESS = /^(https?:\/\/|[\w.-]+:\d+)/i
+const ADDRESS = /^((https?|ssh):\/\/|[\w.-]+:\d+)/i
 
 /** Batch plans: what they would make, and into the queue. */
 export class Plans {

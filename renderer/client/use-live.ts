@@ -14,6 +14,7 @@ const staleAfter: { [E in EventName<App>]: Name[] } = {
   'artifact.added': ['artifact.page', 'job.get'],
   'batch.changed': ['batch.list', 'batch.get', 'job.page'],
   'batch.ended': ['batch.list', 'batch.get', 'workflow.list'],
+  'share.changed': ['share.state'],
   'worker.changed': ['worker.list', 'workflow.get', 'workflow.needs'],
   'settings.changed': ['settings.get', 'app.info'],
   'engine.changed': ['engine.list', 'worker.list'],

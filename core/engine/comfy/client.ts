@@ -91,6 +91,15 @@ export class ComfyClient {
     return readObjectInfo(await this.#getJson('object_info', { signal, timeoutMs: 180_000, read }))
   }
 
+  /** The folders it looks for models in, by their names; none where it cannot say. */
+  async modelFolders(signal?: AbortSignal): Promise<string[]> {
+    const reply = await this.#send('GET', 'models', { signal })
+    const { status, body } = await this.#readText(reply, ERROR_LIMIT_BYTES)
+    this.#refuseIfUnauthorised(status)
+    const list = status === 200 ? tryParse(body) : undefined
+    return Array.isArray(list) ? list.filter((name) => typeof name === 'string') : []
+  }
+
   /** The model files of one folder, as the server names them; null where it has no such folder. */
   async modelFiles(folder: string, signal?: AbortSignal): Promise<ModelFile[] | null> {
     const name = encodeURIComponent(folder)

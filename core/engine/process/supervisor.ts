@@ -196,11 +196,9 @@ export class Supervisor {
     const mark = newId()
     const { command, args, cwd, env } = await launch(port)
     const session = path.join(stateDir, id) // ComfyUI-Manager asks for a restart by a file of this name and .reboot
-    const pidFile = session + PID_FILE
-    await mkdir(stateDir, { recursive: true })
     await rm(`${session}.reboot`, { force: true })
     const boot = await this.#system.boot().catch(() => '')
-    await writeWhole(pidFile, { boot, mark, root: null }) // before the process: a crash of ours between leaves no stranger
+    await writeStarted(stateDir, id, { boot, mark, root: null })
     const killsBefore = await outOfMemoryKills()
     this.log.note(`[nightshift] ${[command, ...args].join(' ')}`)
     const child = spawn(command, args, {
@@ -239,7 +237,7 @@ export class Supervisor {
       const { pid } = child
       if (pid !== undefined) {
         root = await identify(pid, this.#system)
-        await writeWhole(pidFile, { boot, mark, root })
+        await writeStarted(stateDir, id, { boot, mark, root })
       }
       while (!going.aborted) {
         if (await this.#answers(port, { root, mark }, going)) {
@@ -253,14 +251,14 @@ export class Supervisor {
         await pause(this.#pace.readyLookMs, undefined, { signal: going }).catch(() => {})
       }
       if (readyAt !== null && !going.aborted) {
-        this.#setState({ is: 'ready', url: `http://127.0.0.1:${port}`, pid: pid!, since: now() })
+        this.#setState({ is: 'ready', url: `http://127.0.0.1:${port}`, pid: pid!, since: now(), silentSince: null })
         because = await this.#watch(port, going)
       }
     } finally {
       // its children outlive it otherwise; a stop asks first
       const ask = stopping.aborted || because === null
       const left = await endTree({ root, mark }, { askMs: ask ? this.#pace.stopMs : 0, system: this.#system })
-      if (left.length === 0) await rm(pidFile, { force: true })
+      if (left.length === 0) await forgetStarted(stateDir, id)
       else this.log.note(`[nightshift] cannot be ended: ${left.map(({ pid }) => pid).join(', ')}`)
     }
     const readyForMs = readyAt === null ? 0 : performance.now() - readyAt
@@ -393,10 +391,15 @@ const Started = z.object({
   root: z.object({ pid: z.int(), startedAt: z.number() }).nullable(),
 })
 
-async function writeWhole(file: string, started: z.infer<typeof Started>) {
+/** Written before a process is started, and again when its id is known: a crash of ours between leaves no stranger. */
+export async function writeStarted(stateDir: string, id: string, started: z.infer<typeof Started>) {
+  const file = path.join(stateDir, id + PID_FILE)
+  await mkdir(stateDir, { recursive: true })
   await writeFile(`${file}.part`, JSON.stringify(started), { flush: true })
   await rename(`${file}.part`, file)
 }
+/** Nothing of it is left. */
+export const forgetStarted = (stateDir: string, id: string) => rm(path.join(stateDir, id + PID_FILE), { force: true })
 
 /** Ends what a crash of ours left running, and only that. Gives how many there were. */
 export async function sweepOrphans(stateDir: string, system = systemOf(), askMs = 2_000): Promise<number> {

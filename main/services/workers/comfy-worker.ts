@@ -151,6 +151,11 @@ export class ComfyWorker implements Worker {
     return unlessAborted(known.asked, signal)
   }
 
+  /** The folders it looks for models in. */
+  modelFolders(signal?: AbortSignal): Promise<string[]> {
+    return this.#client.modelFolders(signal)
+  }
+
   run(attempt: Attempt, signal: AbortSignal): AsyncIterable<JobStep> {
     const accountKey = attempt.paid ? this.#options.accountKey?.() : undefined
     const submission = { ...attempt, ...(accountKey !== undefined && { accountKey }) }

@@ -3,11 +3,13 @@ import path from 'node:path'
 import type { z } from 'zod'
 import type { ObjectInfo } from '../../../core/contract/comfyui.ts'
 import { AppError } from '../../../core/contract/errors.ts'
-import type { WorkerAddress, WorkerHealth, WorkerView } from '../../../core/contract/worker.ts'
+import type { WorkerAddress, WorkerContents, WorkerFound, WorkerView } from '../../../core/contract/worker.ts'
 import type { WorkerFiles } from '../../../core/domain/workflow/needs.ts'
 import { type ComfyAddress, readAddress, readHeader } from '../../../core/engine/comfy/address.ts'
 import { bundledDefinitions } from '../../../core/engine/definitions.ts'
+import { sweepOrphans } from '../../../core/engine/process/supervisor.ts'
 import type { RehearsalOptions, RehearsalServer } from '../../../core/engine/rehearsal/server.ts'
+import { isSshAddress, readSshAddress, sshAddress, sshProgram } from '../../../core/engine/remote/ssh.ts'
 import type { Clock } from '../clock.ts'
 import type { Database } from '../database/open.ts'
 import { ACCOUNT_KEY } from '../secrets.ts'
@@ -16,7 +18,8 @@ import { ComfyWorker, type ComfyWorkerOptions } from './comfy-worker.ts'
 import { DefinitionsCache } from './definitions-cache.ts'
 import { LocalWorker } from './local.ts'
 import { REHEARSAL, type RehearsalWorker, startRehearsal } from './rehearsal.ts'
-import { nameFor, testAddress } from './remote.ts'
+import { nameFor, sharedAt, testAddress } from './remote.ts'
+import { TunnelledWorker, type Tunnelling, testTunnel } from './tunnelled.ts'
 import type { Worker } from './worker.ts'
 
 type Deps = {
@@ -28,6 +31,9 @@ type Deps = {
   dataDir: string
   rehearsal?: Partial<RehearsalOptions>
   pace?: ComfyWorkerOptions['pace']
+  log?: (event: string, facts: object) => void
+  /** For tests: what is run as ssh, and how patiently. */
+  ssh?: Partial<Pick<Tunnelling, 'programs' | 'env' | 'pace'>>
 }
 type Row = { id: string; url: string; has_header: 0 | 1; enabled: 0 | 1 }
 type Address = z.input<typeof WorkerAddress>
@@ -73,6 +79,7 @@ export class Fleet implements Service {
       { dir: path.join(dataDir, 'cache', 'rehearsal'), ...this.#deps.rehearsal },
     )
     this.#adopt(this.#rehearsal.worker)
+    await sweepOrphans(this.#tunnelling.stateDir)
     const rows = database.prepare<[], Row>(`SELECT * FROM workers WHERE kind = 'remote' ORDER BY created_at, id`).all()
     for (const row of rows) this.#adopt(this.#connect(row))
   }
@@ -115,23 +122,31 @@ export class Fleet implements Service {
     const named = this.#workers.get(nameOrUrl)
     if (named) return this.#viewOf(named)
     try {
-      const { url } = readAddress(nameOrUrl)
+      const { url } = readTyped({ url: nameOrUrl })
       return this.view().find((view) => view.url === url)
     } catch {
       return undefined
     }
   }
 
-  async test(given: Address): Promise<WorkerHealth> {
-    return (await testAddress(readAddress(given.url, given.header), this.#deps.newId())).health
+  async test(given: Address): Promise<WorkerFound> {
+    return (await this.#find(given)).found
   }
 
   /** Only what answers as a ComfyUI is added, so that a mistyped address is noticed at once. */
   async add(given: Address): Promise<WorkerView> {
-    const { database, secrets, clock, newId } = this.#deps
-    const typed = readAddress(given.url, given.header)
-    this.#refuseDuplicate(typed.url)
-    const { address } = await testAddress(typed, newId())
+    const { database, secrets, clock } = this.#deps
+    this.#refuseDuplicate(readTyped(given).url)
+    const { found, address } = await this.#find(given)
+    if (found.is === 'shared') {
+      const [only, ...others] = found.places
+      if (!only) throw new AppError('worker.shares-none', { url: address.url })
+      if (others.length === 0) return this.add({ ...given, url: only.url })
+      throw new AppError('worker.shares-several', {
+        url: address.url,
+        places: found.places.map(({ url }) => url).join(' '),
+      })
+    }
     this.#refuseDuplicate(address.url)
     if (given.name !== undefined && this.#workers.has(given.name))
       throw new AppError('worker.name-taken', { name: given.name })
@@ -203,7 +218,7 @@ export class Fleet implements Service {
   async remove(id: string): Promise<number> {
     if (id === REHEARSAL) throw new AppError('app.bad-request', { reason: 'the rehearsal is always there; disable it' })
     const worker = this.#must(id)
-    if (worker instanceof LocalWorker)
+    if (worker.kind === 'local')
       throw new AppError('app.bad-request', { reason: `${id} is run by an engine; remove that` })
     const { changes } = this.#deps.database.prepare('DELETE FROM workers WHERE id = ?').run(id)
     this.#deps.secrets.remove(secretOf(id))
@@ -273,6 +288,23 @@ export class Fleet implements Service {
     )
   }
 
+  /** What a server has; while it does not answer, its classes as they were, and no model. */
+  async contents(id: string): Promise<WorkerContents> {
+    const worker = this.#must(id)
+    const { definitions, cachedAt } = await this.definitionsFor(id)
+    const packs = Map.groupBy(Object.values(definitions), ({ python_module }) => packOf(python_module))
+    packs.delete(null)
+    const customNodes = [...packs].map(([folder, classes]) => ({ folder: folder!, classes: classes.length }))
+    const signal = AbortSignal.timeout(FILES_WITHIN_MS)
+    const models = cachedAt === undefined && id !== REHEARSAL ? await filesIn(worker, signal) : []
+    return {
+      models,
+      customNodes: customNodes.toSorted((a, b) => a.folder.localeCompare(b.folder)),
+      classes: Object.keys(definitions).length,
+      cachedAt: cachedAt ?? null,
+    }
+  }
+
   async #definitionsOf(worker: Member): Promise<Definitions> {
     const definitions = await worker.definitions()
     const version = worker.health.is === 'ready' ? (worker.health.comfyuiVersion ?? undefined) : undefined
@@ -285,21 +317,38 @@ export class Fleet implements Service {
     return kept && { definitions: kept.definitions, from: id, version: kept.version, cachedAt: kept.at }
   }
 
-  #connect({ id, url, has_header, enabled }: Row): ComfyWorker {
+  #connect({ id, url, has_header, enabled }: Row): Member {
     const { clock, newId, secrets, pace } = this.#deps
     const header = has_header ? readHeader(secrets.get(secretOf(id)) ?? null) : null
-    const address = { url, header }
     const accountKey = () => secrets.get(ACCOUNT_KEY)
-    return new ComfyWorker({
-      id,
-      kind: 'remote',
-      address,
+    const options = { id, newId, now: clock.now, accountKey, pace, enabled: enabled === 1 }
+    if (isSshAddress(url)) return new TunnelledWorker({ ...options, header }, readSshAddress(url), this.#tunnelling)
+    return new ComfyWorker({ ...options, kind: 'remote', address: { url, header } })
+  }
+
+  /** Who is at an address a person typed, and the address to keep. */
+  async #find(given: Address): Promise<{ found: WorkerFound; address: ComfyAddress }> {
+    const typed = readTyped(given)
+    const { newId } = this.#deps
+    if (isSshAddress(typed.url))
+      return { found: await testTunnel(readSshAddress(typed.url), typed.header, this.#tunnelling), address: typed }
+    const places = await sharedAt(typed)
+    if (places) return { found: { is: 'shared', places }, address: typed }
+    const { health, address } = await testAddress(typed, newId())
+    return { found: health, address }
+  }
+
+  get #tunnelling(): Tunnelling {
+    const { dataDir, newId, clock, log, ssh } = this.#deps
+    return {
+      programs: sshProgram(process.platform, process.env).map((program) => [program]),
+      env: process.env,
+      stateDir: path.join(dataDir, 'tunnels'),
       newId,
       now: clock.now,
-      accountKey,
-      pace,
-      enabled: enabled === 1,
-    })
+      log,
+      ...ssh,
+    }
   }
 
   #adopt(worker: Member) {
@@ -329,14 +378,30 @@ export class Fleet implements Service {
 
   #viewOf(worker: Member): WorkerView {
     const { id, kind, url, capacity, health, enabled, inFlight, hasHeader } = worker
-    return { id, kind, url, hasHeader, enabled, capacity, inFlight, health }
+    return { id, kind, url, hasHeader, enabled, capacity, inFlight, health, quiet: null }
   }
+}
+
+/** @throws AppError 'worker.bad-address' | 'tunnel.bad-address' */
+function readTyped({ url, header, token }: Address): ComfyAddress {
+  const line = token ? `Authorization: Bearer ${token}` : (header ?? null)
+  return isSshAddress(url) ? { url: sshAddress(readSshAddress(url)), header: readHeader(line) } : readAddress(url, line)
 }
 
 const secretOf = (id: string) => `worker:${id}`
 
+/** The folder in custom_nodes that a class is from; null: it is ComfyUI's own. */
+const packOf = (module = '') => /^custom_nodes\.(.+)$/.exec(module)?.[1] ?? null
+
+async function filesIn(worker: Member, signal: AbortSignal): Promise<WorkerContents['models']> {
+  const folders = (await worker.modelFolders(signal)).filter((folder) => !NOT_MODELS.includes(folder))
+  const lists = await Promise.all(folders.map((folder) => worker.modelFiles(folder, signal)))
+  return folders.map((folder, at) => ({ folder, files: lists[at] ?? [] })).filter(({ files }) => files.length > 0)
+}
+const NOT_MODELS = ['configs', 'custom_nodes']
+
 /** Resolves when the worker has said for the first time how it is. */
-async function firstHealth(worker: ComfyWorker) {
+async function firstHealth(worker: Member) {
   if (worker.health.is !== 'connecting') return
   const { promise, resolve } = Promise.withResolvers<void>()
   const off = worker.onHealth(({ is }) => is !== 'connecting' && resolve())

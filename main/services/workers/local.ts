@@ -3,12 +3,15 @@ import path from 'node:path'
 import type { FileReference } from '../../../core/contract/comfyui.ts'
 import type { EngineState } from '../../../core/contract/engine.ts'
 import { AppError, toFailure } from '../../../core/contract/errors.ts'
-import type { WorkerHealth } from '../../../core/contract/worker.ts'
-import { readAddress } from '../../../core/engine/comfy/address.ts'
+import type { WorkerHealth, WorkerView } from '../../../core/contract/worker.ts'
+import { type ComfyAddress, readAddress } from '../../../core/engine/comfy/address.ts'
 import { ComfyWorker, type ComfyWorkerOptions } from './comfy-worker.ts'
 import type { Attempt, JobStep, Worker } from './worker.ts'
 
 export type LocalWorkerOptions = Omit<ComfyWorkerOptions, 'kind' | 'address'> & {
+  kind?: WorkerView['kind']
+  /** Sent with every request. */
+  header?: ComfyAddress['header']
   startWithinMs?: number
   /** Its output folder. */
   outputDir?: () => string
@@ -25,9 +28,9 @@ const START_WITHIN_MS = 30_000
  */
 export class LocalWorker implements Worker {
   readonly id: string
-  readonly kind = 'local'
+  readonly kind: WorkerView['kind']
   readonly capacity = 2
-  readonly hasHeader = false
+  readonly hasHeader: boolean
   readonly #options: LocalWorkerOptions
   readonly #events = new EventEmitter<{ health: [WorkerHealth] }>()
   #session: Session | null = null
@@ -39,12 +42,14 @@ export class LocalWorker implements Worker {
   constructor(options: LocalWorkerOptions) {
     this.#options = options
     this.id = options.id
+    this.kind = options.kind ?? 'local'
+    this.hasHeader = (options.header ?? null) !== null
     this.#enabled = options.enabled ?? true
     this.#health = this.#healthWithout()
     this.#events.setMaxListeners(0)
   }
 
-  get url() {
+  get url(): string | null {
     return this.#session?.worker.url ?? null
   }
   get address() {
@@ -94,6 +99,9 @@ export class LocalWorker implements Worker {
   modelFiles(folder: string, signal?: AbortSignal) {
     return this.#within((worker, going) => worker.modelFiles(folder, going), signal)
   }
+  modelFolders(signal?: AbortSignal) {
+    return this.#within((worker, going) => worker.modelFolders(going), signal)
+  }
   recover(promptId: string, signal?: AbortSignal) {
     return this.#within((worker, going) => worker.recover(promptId, going), signal)
   }
@@ -136,8 +144,8 @@ export class LocalWorker implements Worker {
   #begin(url: string): Session {
     const worker = new ComfyWorker({
       ...this.#options,
-      kind: 'local',
-      address: readAddress(url),
+      kind: this.kind,
+      address: { ...readAddress(url), header: this.#options.header ?? null },
       enabled: this.#enabled,
     })
     const session = { worker, gone: new AbortController() }
