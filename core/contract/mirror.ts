@@ -105,6 +105,8 @@ export const MirrorView = z.object({
   name: z.string(),
   pattern: z.string(),
   official: z.boolean(),
+  /** It is asked; those that sent something else, or send people away, are not. */
+  used: z.boolean(),
   /** The person's own. */
   own: z.boolean(),
   direct: z.boolean(),

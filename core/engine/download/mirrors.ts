@@ -1,11 +1,4 @@
-import {
-  type Measured,
-  Mirror,
-  type MirrorCheck,
-  type MirrorKind,
-  Mirrors,
-  type NetworkSettings,
-} from '../../contract/mirror.ts'
+import { type Measured, Mirror, type MirrorKind, Mirrors, type NetworkSettings } from '../../contract/mirror.ts'
 
 export { Mirror, Mirrors }
 
@@ -135,6 +128,6 @@ export function baseAt(place: MirrorPlace, official: string): string | null {
   return marked?.endsWith('/x-marks-the-path') ? marked.slice(0, -'x-marks-the-path'.length) : null
 }
 
-/** Those of a kind's checks that tell something of its content. */
-export const checksOf = (kind: MirrorKind, { kinds }: Pick<Mirrors, 'kinds'>): readonly MirrorCheck[] =>
-  kinds[kind]?.checks ?? []
+/** Whether mirrors are likely to be nearer than what they stand in for: by the clock and language of this machine. */
+export const nearMirrors = (timeZone: string, locale: string): boolean =>
+  /^Asia\/(?:Shanghai|Chongqing|Harbin|Urumqi|Kashgar)$|^PRC$/.test(timeZone) || /^zh-(?:Hans-)?CN\b/.test(locale)
