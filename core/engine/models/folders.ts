@@ -114,10 +114,10 @@ export async function rootOfComfy(
   around: Surroundings,
 ): Promise<{ root: Root; faults: FolderFault[] }> {
   const { engine, kind, dir, flags } = place
-  const valueOf = (flag: string) => valuesOf(flags, flag).at(-1)
-  const base = path.resolve(dir, valueOf('--base-directory') ?? place.baseDir ?? dir)
-  const models = path.resolve(dir, valueOf('--models-directory') ?? path.join(base, 'models'))
-  const output = path.resolve(dir, valueOf('--output-directory') ?? path.join(base, 'output'))
+  const lastOf = (flag: string) => valuesOf(flags, flag).at(-1)
+  const base = path.resolve(dir, lastOf('--base-directory') ?? place.baseDir ?? dir)
+  const models = path.resolve(dir, lastOf('--models-directory') ?? path.join(base, 'models'))
+  const output = path.resolve(dir, lastOf('--output-directory') ?? path.join(base, 'output'))
   const folders: ModelFolder[] = []
   const faults: FolderFault[] = []
   const add = (folder: string, at: string, isDefault: boolean) => {
