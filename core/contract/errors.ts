@@ -785,6 +785,14 @@ export const errors = {
     message: 'A part of the snapshot is damaged: {reason}.',
     remedy: 'Push it again from where it was made; damaged parts are replaced.',
   },
+  'snapshot.untrusted': {
+    message: 'Snapshot {id} is not signed by the key that is trusted here.',
+    remedy: 'Push it from the machine whose key is trusted, or trust the key of the one it came from.',
+  },
+  'snapshot.no-python': {
+    message: 'The Python of this environment, {python}, does not answer: {reason}',
+    remedy: 'Repair the engine first, then make the snapshot.',
+  },
   'snapshot.changing': {
     message: '{path} is being written to all the time.',
     remedy: 'Stop what writes to it, then make the snapshot again.',

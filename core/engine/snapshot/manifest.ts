@@ -1,0 +1,86 @@
+import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto'
+import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { AppError } from '../../contract/errors.ts'
+import { parseJson } from '../../contract/json.ts'
+import { Manifest, SealedManifest } from '../../contract/snapshot.ts'
+import { sha256 } from './pack.ts'
+import { canonical } from './tree.ts'
+
+const LARGEST_BYTES = 64 << 20
+
+/** A new pair for signing, base64 (PKCS8, SPKI). */
+export function newSigningKey(): string {
+  return generateKeyPairSync('ed25519').privateKey.export({ format: 'der', type: 'pkcs8' }).toString('base64')
+}
+
+/** The manifest with its id, signed when there is a key. Pure but for the key. */
+export function seal(manifest: Manifest, signingKey: string | null): SealedManifest {
+  const id = sha256(canonical(Manifest.parse(manifest)))
+  if (signingKey === null) return { id, manifest, signature: null, publicKey: null }
+  const key = createPrivateKey({ key: Buffer.from(signingKey, 'base64'), format: 'der', type: 'pkcs8' })
+  const publicKey = createPublicKey(key).export({ format: 'der', type: 'spki' }).toString('base64')
+  return { id, manifest, signature: sign(null, Buffer.from(id, 'hex'), key).toString('base64'), publicKey }
+}
+
+/**
+ * `trusted`: only what this key signed is taken.
+ * @throws AppError 'snapshot.damaged' | 'snapshot.untrusted'
+ */
+export function readSealed(text: string, trusted: string | null = null): SealedManifest {
+  const parsed = text.length > LARGEST_BYTES ? null : SealedManifest.safeParse(tryJson(text))
+  if (!parsed?.success) throw new AppError('snapshot.damaged', { reason: 'its description cannot be read' })
+  const sealed = parsed.data
+  if (sha256(canonical(sealed.manifest)) !== sealed.id)
+    throw new AppError('snapshot.damaged', { reason: 'its description is not what its id says' })
+  const { id, signature, publicKey } = sealed
+  if (trusted !== null && publicKey !== trusted) throw new AppError('snapshot.untrusted', { id: id.slice(0, 12) })
+  if (signature !== null && publicKey !== null) {
+    const key = createPublicKey({ key: Buffer.from(publicKey, 'base64'), format: 'der', type: 'spki' })
+    if (!verify(null, Buffer.from(id, 'hex'), key, Buffer.from(signature, 'base64')))
+      throw new AppError('snapshot.untrusted', { id: id.slice(0, 12) })
+  } else if (trusted !== null) throw new AppError('snapshot.untrusted', { id: id.slice(0, 12) })
+  return sealed
+}
+
+/** Written last of all, and never over another: from here on the snapshot is there. */
+export async function writeManifest(dir: string, sealed: SealedManifest): Promise<void> {
+  await mkdir(dir, { recursive: true })
+  const handle = await open(path.join(dir, `${sealed.id}.json`), 'wx').catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'EEXIST') return null // the same, then: its name is its content
+    throw cause
+  })
+  if (!handle) return
+  try {
+    await handle.writeFile(canonical(sealed))
+    await handle.sync()
+  } catch (cause) {
+    await rm(path.join(dir, `${sealed.id}.json`), { force: true })
+    throw cause
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Those that can be read, the newest first. */
+export async function readManifests(dir: string): Promise<SealedManifest[]> {
+  const names = (await readdir(dir).catch(() => [] as string[])).filter((name) => /^[0-9a-f]{64}\.json$/.test(name))
+  const all = await Promise.all(
+    names.map(async (name) => {
+      try {
+        return [readSealed(await readFile(path.join(dir, name), 'utf8'))]
+      } catch {
+        return []
+      }
+    }),
+  )
+  return all.flat().toSorted((a, b) => (a.manifest.createdAt < b.manifest.createdAt ? 1 : -1))
+}
+
+function tryJson(text: string): unknown {
+  try {
+    return parseJson(text)
+  } catch {
+    return undefined
+  }
+}

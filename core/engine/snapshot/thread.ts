@@ -1,0 +1,325 @@
+// A thread that reads, hashes and packs files, or unpacks and writes them. Its own entry in the build.
+import {
+  closeSync,
+  fstatSync,
+  futimesSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  type Stats,
+  writeSync,
+} from 'node:fs'
+import path from 'node:path'
+import { parentPort, threadId } from 'node:worker_threads'
+import { CHUNK, CHUNKED_FROM, nextCut } from './chunk.ts'
+import { type PackIndex, PackWriter, type Place, readFrame, readIndex, sha256, takeObject } from './pack.ts'
+
+/** A name as it lies on the disk. `stamp`: as long as it is the same, so is the content. */
+export type Found =
+  | {
+      readonly is: 'file'
+      readonly path: string
+      readonly size: number
+      readonly mtime: number
+      readonly executable: boolean
+      readonly stamp: string
+    }
+  | { readonly is: 'folder'; readonly path: string }
+  | { readonly is: 'link'; readonly path: string; readonly to: string }
+  | { readonly is: 'other'; readonly path: string; readonly what: string }
+export type Content = { readonly sha256: string } | { readonly pieces: { sha256: string; size: number }[] }
+export interface FileToKeep {
+  readonly path: string
+  readonly size: number
+  readonly stamp: string
+}
+export interface Written {
+  readonly id: string
+  readonly bytes: number
+  readonly index: PackIndex
+}
+/** An object, and where its bytes go. */
+export interface Unpack {
+  readonly key: string
+  readonly place: Place
+  readonly to: readonly To[]
+}
+/** A whole file to make, or a part of one that is there already. */
+export type To =
+  | { readonly path: string; readonly mtime: number; readonly executable: boolean }
+  | { readonly path: string; readonly at: number }
+
+export interface Tasks {
+  /** Everything under `root`, less the paths (relative, with /) one of the patterns matches. */
+  walk: { asked: { root: string; except: readonly RegExp[] }; gives: Found[] }
+  /** null: it changed while it was read. */
+  keep: { asked: { files: readonly FileToKeep[]; packs: string }; gives: (Content | null)[] }
+  keepBytes: { asked: { objects: readonly Uint8Array[]; packs: string }; gives: null }
+  close: { asked: object; gives: Written[] }
+  abandon: { asked: object; gives: null }
+  unpack: { asked: { pack: string; objects: readonly Unpack[] }; gives: null }
+  /** Every object of a pack, checked; the keys of those that are damaged. */
+  check: { asked: { pack: string }; gives: { damaged: string[]; reason: string | null } }
+}
+export type Task = keyof Tasks
+export type ToThread =
+  | { id: number; task: Task; asked: Tasks[Task]['asked'] }
+  | { answer: number; wanted: readonly boolean[] }
+export type FromThread =
+  | { id: number; gives: Tasks[Task]['gives'] }
+  | { id: number; failed: string; code: string | null }
+  | { ask: number; hashes: readonly string[] }
+
+let writer: PackWriter | null = null
+let written: Written[] = []
+let packsMade = 0
+let lastAsk = 0
+const asked = new Map<number, (wanted: readonly boolean[]) => void>()
+const SMALL_FRAME_BYTES = 4 << 20
+
+const tasks: { [T in Task]: (asked: Tasks[T]['asked']) => Tasks[T]['gives'] | Promise<Tasks[T]['gives']> } = {
+  walk: ({ root, except }) => walk(root, '', except),
+  async keep({ files, packs }) {
+    const [first] = files
+    if (files.length === 1 && first!.size >= CHUNKED_FROM) return [await keepPieces(first!, packs)]
+    const buffer = borrow(files.reduce((sum, { size }) => sum + size, 0))
+    try {
+      const objects: { hash: string; at: number; length: number }[] = []
+      let at = 0
+      const contents = files.map((file) => {
+        if (!readWhole(file, buffer, at)) return null
+        const hash = sha256(buffer.subarray(at, at + file.size))
+        objects.push({ hash, at, length: file.size })
+        at += file.size
+        return { sha256: hash }
+      })
+      await keepTogether(buffer, objects, packs)
+      return contents
+    } finally {
+      idle.push(buffer)
+    }
+  },
+  async keepBytes({ objects, packs }) {
+    let at = 0
+    const places = objects.map((bytes) => {
+      at += bytes.length
+      return { hash: sha256(bytes), at: at - bytes.length, length: bytes.length }
+    })
+    await keepTogether(Buffer.concat(objects), places, packs)
+    return null
+  },
+  close() {
+    closePack()
+    const all = written
+    written = []
+    return all
+  },
+  abandon() {
+    writer?.abandon()
+    writer = null
+    written = []
+    return null
+  },
+  unpack({ pack, objects }) {
+    const { frames } = readIndex(pack)
+    const handle = openSync(pack, 'r')
+    try {
+      let at = -1
+      let frame: Buffer = Buffer.alloc(0)
+      for (const { key, place, to } of objects) {
+        if (place.frame !== at) {
+          frame = readFrame(handle, frames[place.frame]!)
+          at = place.frame
+        }
+        const bytes = takeObject(frame, key, place)
+        for (const each of to) write(each, bytes)
+      }
+    } finally {
+      closeSync(handle)
+    }
+    return null
+  },
+  check({ pack }) {
+    const damaged: string[] = []
+    try {
+      const { frames, objects } = readIndex(pack)
+      const handle = openSync(pack, 'r')
+      try {
+        const byFrame = Map.groupBy(objects, ([, { frame }]) => frame)
+        for (const [n, inFrame] of byFrame) {
+          try {
+            const frame = readFrame(handle, frames[n]!)
+            for (const [key, { offset, length }] of inFrame)
+              if (sha256(frame.subarray(offset, offset + length)) !== key) damaged.push(key)
+          } catch {
+            damaged.push(...inFrame.map(([key]) => key))
+          }
+        }
+      } finally {
+        closeSync(handle)
+      }
+      return { damaged, reason: null }
+    } catch (cause) {
+      return { damaged, reason: cause instanceof Error ? cause.message : String(cause) }
+    }
+  },
+}
+
+parentPort?.on('message', (message: ToThread) => {
+  if ('answer' in message) {
+    asked.get(message.answer)?.(message.wanted)
+    asked.delete(message.answer)
+  } else void run(message.id, message.task, message.asked)
+})
+const say = (message: FromThread) => parentPort?.postMessage(message)
+
+async function run(id: number, task: Task, wish: Tasks[Task]['asked']) {
+  try {
+    say({ id, gives: await (tasks[task] as (asked: unknown) => Tasks[Task]['gives'])(wish) })
+  } catch (cause) {
+    const { message, code } = cause as NodeJS.ErrnoException
+    say({ id, failed: message ?? String(cause), code: code ?? null })
+  }
+}
+
+function walk(root: string, within: string, except: readonly RegExp[], found: Found[] = []): Found[] {
+  for (const entry of readdirSync(path.join(root, within), { withFileTypes: true })) {
+    const at = within === '' ? entry.name : `${within}/${entry.name}`
+    if (except.some((pattern) => pattern.test(entry.isDirectory() ? `${at}/` : at))) continue
+    if (entry.name.includes('\ufffd')) found.push({ is: 'other', path: at, what: 'its name is not UTF-8' })
+    else if (entry.isDirectory()) {
+      found.push({ is: 'folder', path: at })
+      walk(root, at, except, found)
+    } else if (entry.isSymbolicLink()) found.push({ is: 'link', path: at, to: readlinkSync(path.join(root, at)) })
+    else if (entry.isFile()) {
+      const stat = lstatSync(path.join(root, at))
+      const { size, mode, mtimeMs } = stat
+      const executable = (mode & 0o100) !== 0
+      found.push({ is: 'file', path: at, size, mtime: Math.floor(mtimeMs / 1000), executable, stamp: stampOf(stat) })
+    } else found.push({ is: 'other', path: at, what: 'it is a device, a pipe or a socket' })
+  }
+  return found
+}
+
+const stampOf = ({ dev, ino, size, mtimeMs, ctimeMs }: Stats) => `${dev}.${ino}.${size}.${mtimeMs}.${ctimeMs}`
+
+/** Buffers of this size are used again: new memory has to be zeroed by the system, page after page. */
+const BUFFER_BYTES = CHUNK.max * 2
+const idle: Buffer[] = []
+const borrow = (bytes: number) =>
+  bytes > BUFFER_BYTES ? Buffer.allocUnsafeSlow(bytes) : (idle.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES))
+
+/** Whether it is what it was when it was found. */
+function readWhole(file: FileToKeep, buffer: Buffer, at: number): boolean {
+  const handle = openSync(file.path, 'r')
+  try {
+    return fill(handle, buffer, at, file.size) === file.size && stampOf(fstatSync(handle)) === file.stamp
+  } finally {
+    closeSync(handle)
+  }
+}
+
+/** The pieces of a large file. null: it changed meanwhile. */
+async function keepPieces(file: FileToKeep, packs: string): Promise<Content | null> {
+  const handle = openSync(file.path, 'r')
+  const buffer = borrow(BUFFER_BYTES)
+  try {
+    const pieces: { sha256: string; size: number }[] = []
+    let held = 0
+    let done = 0
+    for (let last = false; !last; ) {
+      const read = fill(handle, buffer, held, Math.min(buffer.length - held, file.size - done))
+      held += read
+      done += read
+      last = done >= file.size || read === 0
+      const bytes = buffer.subarray(0, held)
+      const found: { hash: string; at: number; length: number }[] = []
+      let from = 0
+      while (from < held && (last || held - from >= CHUNK.max)) {
+        const to = nextCut(bytes, from)
+        found.push({ hash: sha256(bytes.subarray(from, to)), at: from, length: to - from })
+        from = to
+      }
+      const wanted = await ask(found.map(({ hash }) => hash))
+      for (const [n, { hash, at, length }] of found.entries()) {
+        pieces.push({ sha256: hash, size: length })
+        if (wanted[n]) add(bytes.subarray(at, at + length), [{ hash, length }], packs)
+      }
+      buffer.copyWithin(0, from, held)
+      held -= from
+    }
+    return stampOf(fstatSync(handle)) === file.stamp ? { pieces } : null
+  } finally {
+    idle.push(buffer)
+    closeSync(handle)
+  }
+}
+
+function fill(handle: number, bytes: Buffer, from: number, length: number): number {
+  let done = 0
+  while (done < length) {
+    const read = readSync(handle, bytes, from + done, length - done, null)
+    if (read === 0) break
+    done += read
+  }
+  return done
+}
+
+/** The objects lie in `buffer` in their order; what is not wanted is moved over. */
+async function keepTogether(
+  buffer: Buffer,
+  objects: readonly { hash: string; at: number; length: number }[],
+  packs: string,
+) {
+  const wanted = await ask(objects.map(({ hash }) => hash))
+  let together: { hash: string; length: number }[] = []
+  let from = 0
+  let to = 0
+  for (const [n, { hash, at, length }] of objects.entries()) {
+    if (!wanted[n]) continue
+    if (at !== to) buffer.copyWithin(to, at, at + length)
+    together.push({ hash, length })
+    to += length
+    if (to - from < SMALL_FRAME_BYTES) continue
+    add(buffer.subarray(from, to), together, packs)
+    together = []
+    from = to
+  }
+  if (together.length > 0) add(buffer.subarray(from, to), together, packs)
+}
+
+/** Which of these nobody has yet; those are then ours to keep. */
+function ask(hashes: readonly string[]): Promise<readonly boolean[]> {
+  if (hashes.length === 0) return Promise.resolve([])
+  const ask = ++lastAsk
+  return new Promise((resolve) => {
+    asked.set(ask, resolve)
+    say({ ask, hashes })
+  })
+}
+
+function add(raw: Uint8Array, objects: readonly { hash: string; length: number }[], packs: string) {
+  writer ??= new PackWriter(packs, `${process.pid}-${threadId}-${++packsMade}`)
+  writer.add(raw, objects)
+  if (writer.isFull) closePack()
+}
+
+function closePack() {
+  const closed = writer?.close()
+  writer = null
+  if (closed) written.push(closed)
+}
+
+function write(to: To, bytes: Buffer) {
+  const whole = 'mtime' in to
+  const handle = whole ? openSync(to.path, 'wx', to.executable ? 0o755 : 0o644) : openSync(to.path, 'r+')
+  const at = whole ? 0 : to.at
+  try {
+    for (let done = 0; done < bytes.length; ) done += writeSync(handle, bytes, done, bytes.length - done, at + done)
+    if (whole) futimesSync(handle, to.mtime, to.mtime)
+  } finally {
+    closeSync(handle)
+  }
+}
