@@ -31,6 +31,9 @@ interface Options {
   /** Epoch ms. */
   readonly now: () => number
   readonly log?: (event: string, facts: object) => void
+  /** What a key may ask: so often at once, and so often a second over time. */
+  readonly mostAtOnce?: number
+  readonly perSecond?: number
 }
 interface Asked {
   readonly key: string
@@ -73,7 +76,7 @@ export class ShareDoor {
 
   constructor(options: Options) {
     this.#options = options
-    this.#byKey = new Rate(400, 60, options.now)
+    this.#byKey = new Rate(options.mostAtOnce ?? 2_000, options.perSecond ?? 200, options.now)
     this.#failing = new Rate(20, 0.2, options.now)
   }
 

@@ -15,7 +15,7 @@ const staleAfter: { [E in EventName<App>]: Name[] } = {
   'batch.changed': ['batch.list', 'batch.get', 'job.page'],
   'batch.ended': ['batch.list', 'batch.get', 'workflow.list'],
   'share.changed': ['share.state'],
-  'worker.changed': ['worker.list', 'workflow.get', 'workflow.needs'],
+  'worker.changed': ['worker.list', 'share.state', 'workflow.get', 'workflow.needs'],
   'settings.changed': ['settings.get', 'app.info'],
   'engine.changed': ['engine.list', 'worker.list'],
   'install.changed': ['engine.installs', 'engine.generations'],
