@@ -6,6 +6,7 @@ import {
   type Command,
   type Context,
   EXIT,
+  hostAndPort,
   localeOf,
   parseOptions,
   rendererDir,
@@ -14,7 +15,7 @@ import {
 } from './cli/context.ts'
 import { hearInterruption } from './cli/interruption.ts'
 import { killPoint } from './kill-point.ts'
-import { openHost } from './open-host.ts'
+import { type Host, openHost } from './open-host.ts'
 
 const LOOPBACK = ['127.0.0.1', 'localhost', '::1']
 
@@ -25,11 +26,14 @@ export const serve: Command = async (context, args) => {
   const { values, positionals } = parseOptions(args, {
     host: { type: 'string', default: '127.0.0.1' },
     port: { type: 'string', default: '8420' },
+    share: { type: 'string' },
     open: { type: 'boolean', default: false },
   })
   if (positionals[0] !== undefined) throw usageError(reason.tooMany, { value: positionals[0] })
   const port = wholeNumber(context, '--port', values.port)
   if (port < 0 || port > 65_535) throw usageError(reason.notNumber, { option: '--port', value: values.port })
+
+  const share = values.share === undefined ? undefined : hostAndPort(context, '--share', values.share)
 
   const interrupt = hearInterruption(EXIT.interrupted)
   await buildPages(context)
@@ -37,6 +41,7 @@ export const serve: Command = async (context, args) => {
     dataDir,
     door: 'headless',
     locale: localeOf(env),
+    share,
     point: killPoint(env.NIGHTSHIFT_KILL_AT, env.NIGHTSHIFT_KILL_PID),
   })
   try {
@@ -44,6 +49,7 @@ export const serve: Command = async (context, args) => {
     terminal.event('listening', { url })
     if (!terminal.json) terminal.say(said.listening, { url })
     if (!LOOPBACK.includes(values.host)) terminal.note(said.open, { host: values.host })
+    await tellShare(context, host)
     if (values.open && !env.CI && !env.NIGHTSHIFT_NO_OPEN) openInBrowser(urlOnce())
     if (!interrupt.signal.aborted) await once(interrupt.signal, 'abort')
     terminal.note(said.stopping)
@@ -53,6 +59,18 @@ export const serve: Command = async (context, args) => {
   }
   terminal.event('done', { ok: true })
   return EXIT.ok
+}
+
+/** Where the ComfyUIs of this machine are shared, if they are. */
+async function tellShare({ terminal }: Context, { served }: Host) {
+  const { serve: said } = terminal.speech.words
+  const { on, url, failure } = await served.routers.local['share.state']({})
+  if (!on) return
+  terminal.event('sharing', { url, failure: failure as never })
+  if (failure) return terminal.note(said.notSharing, { reason: terminal.speech.failure(failure).message })
+  if (!terminal.json) terminal.say(said.sharing, { url: url ?? '' })
+  const { rows } = await served.routers.local['key.list']({})
+  if (rows.every(({ revokedAt }) => revokedAt !== null)) terminal.note(said.noKeys)
 }
 
 /** From the sources the pages may not have been built yet; the bundler is there then. */
