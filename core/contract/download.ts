@@ -71,9 +71,9 @@ export const DownloadView = z.object({
   kind: DownloadWanted.shape.kind,
   to: z.string(),
   state: DownloadState,
-  /** Why it waits: its turn, its hours, or that all are held; null: it does not wait. */
-  waitsFor: z.enum(['turn', 'hours', 'hold']).nullable(),
-  /** When its hours begin; null: they are now, or nobody knows. */
+  /** Why it waits: its turn, its hours, that all are held, or a while before it is tried again; null: it does not wait. */
+  waitsFor: z.enum(['turn', 'hours', 'hold', 'retry']).nullable(),
+  /** When it may go on; null: now, or nobody knows. */
   opensAt: z.number().nullable(),
   startAt: z.string().nullable(),
   stopAt: z.string().nullable(),
@@ -141,6 +141,8 @@ export const DownloadSettings = z.object({
       }),
     )
     .default({}),
+  /** None runs until the person lets them go on. */
+  held: z.boolean().default(false),
   /** Files at once. */
   atOnce: z.int().min(1).max(16).default(3),
   /** Only between these, each day; null: at any time. */
