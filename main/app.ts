@@ -13,6 +13,7 @@ import { Artifacts } from './services/artifacts.ts'
 import { Awake } from './services/awake.ts'
 import { type Clock, systemClock } from './services/clock.ts'
 import { openDatabase } from './services/database/open.ts'
+import { Diagnostics } from './services/diagnostics.ts'
 import { Dispatcher } from './services/dispatcher.ts'
 import { Editors } from './services/editors.ts'
 import { Importer } from './services/importer.ts'
@@ -96,6 +97,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     mirrors: () => readAllMirrors(dataDir, resourcesDir),
     locale: options.locale,
   })
+  const diagnostics = new Diagnostics({ dataDir, version, localEngine, installations, secrets, clock })
   const inputs = new Inputs(dataDir, { mayReach: options.mayReach })
   const nodePacks = new NodePacks({ dataDir, mirrors: () => readAllMirrors(dataDir, resourcesDir), clock })
   const library = new Library({ ...shared, database, dataDir, resourcesDir, fleet, queue })
@@ -175,6 +177,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     fleet,
     localEngine,
     installations,
+    diagnostics,
     nodePacks,
     keys,
     share,

@@ -318,7 +318,7 @@ export const InstallStep = z.object({
   etaSeconds: z.number().nullable(),
 })
 export type InstallStep = z.infer<typeof InstallStep>
-export const InstallPurpose = z.enum(['install', 'update', 'repair'])
+export const InstallPurpose = z.enum(['install', 'update', 'repair', 'nodes'])
 export type InstallPurpose = z.infer<typeof InstallPurpose>
 /** An installation, update or repair; of one that did not end well, what there is of it is kept to go on with. */
 export const InstallView = z.object({

@@ -106,6 +106,20 @@ function torchForNvidia({ name, driver, computeCapability }: Gpu, platform: Plat
     return { torch: 'cu118', findings: [finding('warning', 'machine.driver-old', { driver, wanted }, links.nvidia)] }
   return cpu(tooOld(name, driver, wanted))
 }
+/** Whether a card's driver runs a build; what is not known is taken to fit. */
+export function driverFits(
+  build: string,
+  { vendor, name, driver, computeCapability }: Gpu,
+  platform: Platform,
+): boolean {
+  if (vendor !== 'nvidia' || driver === null || !build.startsWith('cu')) return true
+  const least = DRIVERS[platform === 'win32' ? 'win32' : 'linux']
+  if (build === 'cu118') return atLeast(driver, least.cu118)
+  if (/^cu1[3-9]/.test(build)) return atLeast(driver, least.cu130)
+  const blackwell = (computeCapability ?? capabilityOf(name)) >= BLACKWELL
+  return atLeast(driver, blackwell ? LEAST_BLACKWELL_DRIVER : least.cu12)
+}
+
 const update = (driver: string, wanted: string) =>
   finding('note', 'machine.driver-update', { driver, wanted }, links.nvidia)
 const tooOld = (name: string, driver: string, wanted: string) =>

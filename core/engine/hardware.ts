@@ -4,7 +4,7 @@ import { delimiter } from 'node:path'
 import { promisify } from 'node:util'
 import si from 'systeminformation'
 import type { Gpu, HardwareReport } from '../contract/engine.ts'
-import { findInstalls, type Look, thisMachine } from './installs.ts'
+import { findInstalls, type Look } from './installs.ts'
 import { isFree } from './process/ports.ts'
 
 /** Gives what a command prints; throws when it fails. */
@@ -13,26 +13,28 @@ export type Tool = (command: string, args: readonly string[], signal?: AbortSign
 const WITHIN_MS = 12_000
 const PORTS = [8188, 8000, 7860] // ComfyUI, its desktop app, the WebUIs
 
-const runTool: Tool = async (command, args, signal) => {
-  const { stdout, stderr } = await promisify(execFile)(command, [...args], {
-    env: { ...process.env, LC_ALL: 'C' },
-    timeout: WITHIN_MS,
-    windowsHide: true,
-    signal,
-  })
-  return stdout || stderr
-}
+const toolIn =
+  (env: NodeJS.ProcessEnv): Tool =>
+  async (command, args, signal) => {
+    const { stdout, stderr } = await promisify(execFile)(command, [...args], {
+      env: { ...env, LC_ALL: 'C' },
+      timeout: WITHIN_MS,
+      windowsHide: true,
+      signal,
+    })
+    return stdout || stderr
+  }
 
 /** What this machine has. What cannot be learned is left out; nothing is changed. */
 export async function probeHardware({
   signal,
-  tool = runTool,
-  look = thisMachine(),
+  look,
+  tool = toolIn(look.env),
 }: {
   signal?: AbortSignal
   tool?: Tool
-  look?: Look
-} = {}): Promise<HardwareReport> {
+  look: Look
+}): Promise<HardwareReport> {
   const orNull = <T>(asked: Promise<T>) => withinTime(asked).catch(() => null)
   const [nvidia, graphics, os, cpu, memory, volumes, pythons, gits, installs, ports] = await Promise.all([
     askNvidia(tool, look.platform, signal),

@@ -17,10 +17,10 @@ export interface Look {
   read(file: string): Promise<string | null>
 }
 
-export const thisMachine = (): Look => ({
+export const thisMachine = (env: NodeJS.ProcessEnv): Look => ({
   platform: process.platform,
   home: homedir(),
-  env: process.env,
+  env,
   exists: (path) =>
     access(path).then(
       () => true,

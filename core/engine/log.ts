@@ -65,8 +65,11 @@ export class RotatingFile {
 
   /** Those that may be there, oldest first. */
   files(): string[] {
-    const older = Array.from({ length: KEPT_FILES }, (_, at) => `${this.#file}.${KEPT_FILES - at}`)
-    return [...older, this.#file]
+    return RotatingFile.namesOf(this.#file)
+  }
+  static namesOf(file: string): string[] {
+    const older = Array.from({ length: KEPT_FILES }, (_, at) => `${file}.${KEPT_FILES - at}`)
+    return [...older, file]
   }
 
   #open() {

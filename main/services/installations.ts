@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
-import { existsSync } from 'node:fs'
-import { access, constants, mkdir, readdir, statfs } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { z } from 'zod'
 import {
   EngineName,
   EngineSettings,
@@ -11,12 +11,16 @@ import {
   type InstallPlan,
   type InstallPurpose,
   type InstallStep,
-  type InstallView,
+  InstallView,
+  type SpeedUp,
+  type SpeedUpOffer,
 } from '../../core/contract/engine.ts'
 import { AppError, toFailure } from '../../core/contract/errors.ts'
-import { pathPitfalls, upkeep } from '../../core/domain/upkeep.ts'
+import { parseJson, writeJson } from '../../core/contract/json.ts'
+import { offersOf } from '../../core/domain/speed-ups.ts'
 import { dispatcherFor } from '../../core/engine/download/fetch-file.ts'
 import type { Mirrors } from '../../core/engine/download/mirrors.ts'
+import { allowWriting, type Examined, examine } from '../../core/engine/install/examine.ts'
 import {
   generationDir,
   type Journal,
@@ -30,16 +34,19 @@ import {
   writeJournal,
   writePointer,
 } from '../../core/engine/install/generations.ts'
-import { carryOut, flagsFor, logOf } from '../../core/engine/install/installer.ts'
-import { type Damage, damageIn, type Lock, readLock } from '../../core/engine/install/lock.ts'
+import { carryOut } from '../../core/engine/install/installer.ts'
+import type { Damage, Lock } from '../../core/engine/install/lock.ts'
 import { planInstall, type Recipe } from '../../core/engine/install/plan.ts'
 import type { Clock } from './clock.ts'
 import type { LocalEngine } from './local-engine.ts'
+import type { Secrets } from './secrets.ts'
 import type { Service } from './service.ts'
+import { writeWhole } from './write-whole.ts'
 
 interface Deps {
   readonly dataDir: string
   readonly localEngine: LocalEngine
+  readonly secrets: Secrets
   readonly mirrors: () => Mirrors
   readonly clock: Clock
   readonly newId: () => string
@@ -54,14 +61,17 @@ interface Running {
   done: Promise<void>
 }
 
-const LOW_DISK_BYTES = 5 * 2 ** 30
+/** How many of each engine are remembered, with what they said. */
+const REMEMBERED = 10
+const LOG_LINES = 1000
 
 /** ComfyUIs that Nightshift installs itself: made beside what runs, tried, and only then run. */
 export class Installations implements Service {
   readonly events = new EventEmitter<{ changed: [name: string] }>()
   readonly #deps: Deps
   readonly #running = new Map<string, Running>()
-  readonly #ended = new Map<string, InstallView>()
+  /** By engine, the newest first. */
+  readonly #ended = new Map<string, InstallView[]>()
 
   constructor(deps: Deps) {
     this.#deps = deps
@@ -71,8 +81,9 @@ export class Installations implements Service {
   async start() {
     const { dataDir, localEngine } = this.#deps
     for (const name of await readdir(path.join(dataDir, 'engines')).catch(() => [])) {
-      if (!EngineName.safeParse(name).success || !readPointer(this.#home(name))) continue
-      if (localEngine.list().some((engine) => engine.name === name)) continue
+      if (!EngineName.safeParse(name).success) continue
+      await this.#remember(name)
+      if (!readPointer(this.#home(name)) || localEngine.list().some((engine) => engine.name === name)) continue
       await this.#takeOver(name)
     }
   }
@@ -100,39 +111,41 @@ export class Installations implements Service {
   }
 
   /** @throws AppError 'install.busy' | 'install.not-ours' */
-  async update(name: string, ref: string | null): Promise<InstallView> {
+  async update(name: string, ref: string | null, speedUps?: readonly SpeedUp[]): Promise<InstallView> {
     const { journal } = await this.#current(name)
-    return this.#begin(name, 'update', { ...journal.choices, ref }, null)
+    return this.#begin(name, 'update', { ...journal.choices, ref, ...(speedUps && { speedUps: [...speedUps] }) }, null)
   }
 
-  /**
-   * Looks an installation over. `mend`: what is damaged is made again beside it.
-   * @throws AppError 'install.not-ours'
-   */
+  /** Goes on with what was stopped, failed or killed. @throws AppError 'install.nothing-begun' | 'install.busy' */
+  async resume(name: string): Promise<InstallView> {
+    const unfinished = await unfinishedOf(this.#home(name))
+    if (!unfinished) throw new AppError('install.nothing-begun', { name })
+    const { purpose, choices } = unfinished.journal
+    if (purpose !== 'repair') return this.#begin(name, purpose, choices, null)
+    return this.#repair(name, choices, await this.#examine(name))
+  }
+
+  /** What may make this engine faster, and why not. @throws AppError 'install.not-ours' */
+  async speedUps(name: string): Promise<SpeedUpOffer[]> {
+    const { journal } = await this.#current(name)
+    const { speedUpFacts } = await this.#recipe(name, journal.choices, '…')
+    return offersOf({ ...speedUpFacts, torch: null })
+  }
+
+  /** Looks an engine over. `mend`: what can be mended is; a damaged installation is made again beside itself. */
   async doctor(name: string, mend: boolean): Promise<{ findings: Finding[]; mending: InstallView | null }> {
-    const { dir, journal } = await this.#current(name)
-    const home = this.#home(name)
-    const { report, verdict } = await this.#deps.localEngine.machine()
-    const lock = await readLock(dir)
-    const damages = lock ? await damageIn(dir, lock) : []
-    const findings = told(damages)
-    const build = /\+(cu\d+|cpu|rocm|xpu)/.exec(journal.torch ?? '')?.[1]
-    if (build && verdict.gpu && !journal.choices.cpu && build !== verdict.torch)
-      findings.push(upkeep('warning', 'doctor.torch-other', { found: build, wanted: verdict.torch }))
-    const { bavail, bsize } = await statfs(home)
-    if (bavail * bsize < LOW_DISK_BYTES)
-      findings.push(upkeep('warning', 'doctor.disk-low', { dir: home, free: Math.floor((bavail * bsize) / 2 ** 30) }))
-    for (const place of [home, path.join(home, 'base', 'output'), path.join(home, 'base', 'user')])
-      if (existsSync(place) && !(await mayWrite(place))) findings.push(upkeep('bad', 'doctor.denied', { dir: place }))
-    const volume = report.volumes
-      .filter(({ mount }) => home.startsWith(mount))
-      .toSorted((a, b) => b.mount.length - a.mount.length)[0]
-    findings.push(...pathPitfalls(home, report.platform, volume?.type ?? null))
-    if (damages.length === 0)
-      findings.push(upkeep('good', 'doctor.healthy', { count: Object.keys(lock?.packages ?? {}).length }))
-    const broken = damages.length > 0 || lock === null
-    const mending =
-      mend && broken ? await this.#begin(name, 'repair', journal.choices, lock && { lock, damages }) : null
+    const before = await this.#examine(name)
+    if (!mend) return { findings: before.findings, mending: null }
+    await allowWriting(before.denied)
+    const examined = before.denied.length > 0 ? await this.#examine(name) : before
+    const { findings } = examined
+    const wanted = new Set(findings.map((finding) => finding.mend))
+    if (!wanted.has('repair') && !wanted.has('torch')) return { findings, mending: null }
+    const { journal } = await this.#current(name)
+    const { choices, commit } = journal
+    const mending = wanted.has('torch')
+      ? await this.#begin(name, 'update', { ...choices, ref: commit ?? choices.ref }, null)
+      : await this.#repair(name, choices, examined)
     return { findings, mending }
   }
 
@@ -159,14 +172,23 @@ export class Installations implements Service {
     await running?.done
   }
 
-  /** The one under way, or how the last one ended; null: there was none. */
-  view(name: string): InstallView | null {
-    return this.#running.get(name)?.view ?? this.#ended.get(name) ?? null
-  }
+  /** Of every engine the one under way, or how the last one ended. */
   views(): InstallView[] {
-    return [
-      ...new Map([...this.#ended, ...[...this.#running].map(([name, { view }]) => [name, view] as const)]).values(),
-    ]
+    const names = new Set([...this.#ended.keys(), ...this.#running.keys()])
+    return [...names].flatMap((name) => this.viewsOf(name).slice(0, 1))
+  }
+  /** All that are remembered, the newest first. */
+  viewsOf(name: string): InstallView[] {
+    const running = this.#running.get(name)?.view
+    return [...(running ? [running] : []), ...(this.#ended.get(name) ?? [])]
+  }
+
+  /** The last lines of what one of them said. */
+  async log(name: string, generation: string, search = ''): Promise<string[]> {
+    const wanted = search.toLowerCase()
+    const text = await readFile(this.#logOf(name, generation), 'utf8').catch(() => '')
+    const lines = text.split('\n').filter((line) => line !== '' && line.toLowerCase().includes(wanted))
+    return lines.slice(-LOG_LINES)
   }
 
   /** Removes an installed ComfyUI's program; models, pictures and custom nodes stay. Others are not touched. */
@@ -177,6 +199,7 @@ export class Installations implements Service {
     for (const file of ['current', 'current.part']) await removeDir(path.join(home, file))
     await tidy(home)
     await removeDir(path.join(home, 'generations'))
+    await rm(path.join(home, HISTORY), { force: true })
     this.#ended.delete(name)
     this.events.emit('changed', name)
   }
@@ -185,6 +208,89 @@ export class Installations implements Service {
 
   #home(name: string) {
     return path.join(this.#deps.dataDir, 'engines', name)
+  }
+
+  #logOf(name: string, generation: string) {
+    return path.join(this.#deps.dataDir, 'logs', `install-${name}-${generation}.log`)
+  }
+
+  /** How earlier ones ended; one that was killed is told as stopped. */
+  async #remember(name: string) {
+    const home = this.#home(name)
+    const text = await readFile(path.join(home, HISTORY), 'utf8').catch(() => null)
+    const kept = text === null ? null : History.safeParse(orNull(() => parseJson(text)))
+    const views = kept?.success ? kept.data : []
+    const unfinished = await unfinishedOf(home)
+    if (unfinished && !views.some(({ generation }) => generation === unfinished.id)) {
+      const { purpose, findings, switched, createdAt, done } = unfinished.journal
+      views.unshift({
+        ...{ name, purpose, findings, switched, is: 'cancelled', failure: null },
+        ...{ log: this.#logOf(name, unfinished.id), generation: unfinished.id, startedAt: createdAt },
+        steps: done.map((id) => ({ id, is: 'done', bytes: 0, totalBytes: null, etaSeconds: null })),
+      })
+    }
+    if (views.length > 0) this.#ended.set(name, views)
+  }
+
+  async #keep(view: InstallView) {
+    const { name, generation } = view
+    const others = (this.#ended.get(name) ?? []).filter((each) => each.generation !== generation)
+    const all = [view, ...others]
+    this.#ended.set(name, all.slice(0, REMEMBERED))
+    for (const gone of all.slice(REMEMBERED)) await rm(this.#logOf(name, gone.generation), { force: true })
+    writeWhole(path.join(this.#home(name), HISTORY), writeJson(this.#ended.get(name) as never))
+  }
+
+  async #examine(name: string): Promise<Examined> {
+    const { localEngine, dataDir, newId, env = process.env } = this.#deps
+    const { kind, dir, python, settings, processes } = localEngine.view(name)
+    const machine = await localEngine.machine()
+    const current = kind === 'installed' ? await this.#current(name) : null
+    const states = processes.map(({ state }) => state)
+    const failed = states.find((state) => state.is === 'failed')
+    const nodes = processes.flatMap(({ facts }) => facts.customNodes.filter((node) => node.failed))
+    await mkdir(path.join(dataDir, 'logs'), { recursive: true })
+    return examine({
+      kind,
+      dir,
+      python,
+      base: settings.baseDir ?? dir,
+      installed: current && {
+        home: this.#home(name),
+        generation: current.dir,
+        cache: path.join(dataDir, 'cache', 'uv'),
+        cpu: current.journal.choices.cpu,
+      },
+      machine,
+      failed: failed?.is === 'failed' ? failed.because : null,
+      failedNodes: [...new Set(nodes.map(({ folder }) => path.basename(folder)))],
+      command: {
+        env: { ...env, PYTHONDONTWRITEBYTECODE: '1' },
+        signal: AbortSignal.timeout(EXAMINE_WITHIN_MS),
+        log: path.join(dataDir, 'logs', `doctor-${name}.log`),
+      },
+      mark: `nightshift-${newId()}`,
+    })
+  }
+
+  #repair(name: string, choices: InstallChoices, { lock, damages }: Examined): Promise<InstallView> {
+    return this.#begin(name, 'repair', choices, lock && { lock, damages: [...damages] })
+  }
+
+  /** Credentials in addresses are kept with the other secrets, apart from what is written down of an installation. */
+  #withoutUsers(choices: InstallChoices): InstallChoices {
+    const { secrets } = this.#deps
+    const plain = (address: string | null) => {
+      const { bare, user } = withoutUser(address)
+      if (bare !== null && user !== null && secrets.get(SECRET + bare) !== user) secrets.set(SECRET + bare, user)
+      return bare
+    }
+    const { source, findLinks, index, proxy } = choices
+    return { ...choices, source: plain(source), findLinks: plain(findLinks), index: plain(index), proxy: plain(proxy) }
+  }
+  #withUser(address: string): string {
+    const user = this.#deps.secrets.get(SECRET + address)
+    return user === undefined ? address : address.replace('://', `://${user}@`)
   }
 
   async #current(name: string): Promise<{ dir: string; journal: Journal }> {
@@ -215,10 +321,11 @@ export class Installations implements Service {
   async #begin(
     name: string,
     purpose: InstallPurpose,
-    choices: InstallChoices,
+    given: InstallChoices,
     locked: { lock: Lock; damages: Damage[] } | null,
   ): Promise<InstallView> {
     if (this.#running.has(name)) throw new AppError('install.busy', { name })
+    const choices = this.#withoutUsers(given)
     const stopping = new AbortController()
     const view: InstallView = {
       name,
@@ -229,6 +336,8 @@ export class Installations implements Service {
       switched: [],
       failure: null,
       log: '',
+      generation: '',
+      startedAt: this.#deps.clock.now(),
     }
     const running: Running = { stopping, view, done: Promise.resolve() }
     this.#running.set(name, running)
@@ -254,7 +363,9 @@ export class Installations implements Service {
         totalBytes: null,
         etaSeconds: null,
       }))
-      view.log = logOf(dir)
+      view.log = this.#logOf(name, generation)
+      view.generation = generation
+      await mkdir(path.dirname(view.log), { recursive: true })
       const journal: Journal = same
         ? unfinished.journal
         : {
@@ -268,6 +379,9 @@ export class Installations implements Service {
             torch: null,
             findings: [],
             switched: [],
+            speedUps: [],
+            manager: null,
+            sizeBytes: null,
           }
       await mkdir(dir, { recursive: true })
       await tidy(home, generation)
@@ -295,7 +409,10 @@ export class Installations implements Service {
     const home = this.#home(name)
     const pointer = readPointer(home)
     const { report } = await localEngine.machine()
-    const dispatcher = dispatcherFor(job.journal.choices.proxy, env)
+    const { proxy } = job.journal.choices
+    const fullProxy = proxy === null ? null : this.#withUser(proxy)
+    const dispatcher = dispatcherFor(fullProxy, env)
+    let again = async () => {}
     const onStep = (step: InstallStep) => {
       view.steps = view.steps.map((before) => (before.id === step.id ? step : before))
       view.findings = [...job.recipe.plan.findings.filter(({ level }) => level !== 'good'), ...job.journal.findings]
@@ -306,6 +423,12 @@ export class Installations implements Service {
     try {
       await carryOut({
         ...job,
+        proxy: fullProxy,
+        withUser: (address) => this.#withUser(address),
+        log: view.log,
+        beforeSwitch: async () => {
+          again = await localEngine.rest(name, stopping.signal)
+        },
         like: pointer ? sourceDir(generationDir(home, pointer.current)) : null,
         stateDir: path.join(dataDir, 'engines', '.running'),
         dispatcher,
@@ -325,10 +448,10 @@ export class Installations implements Service {
       view.is = stopping.signal.aborted ? 'cancelled' : 'failed'
       if (view.is === 'failed') view.failure = toFailure(cause)
     } finally {
-      await dispatcher.destroy()
+      await Promise.all([dispatcher.destroy(), again()])
       log?.('install.ended', { name, is: view.is, ...(view.failure && { code: view.failure.code }) })
       this.#running.delete(name)
-      this.#ended.set(name, view)
+      await this.#keep(view).catch(() => {}) // a full disk must not hide how it ended
       this.events.emit('changed', name)
     }
   }
@@ -343,25 +466,26 @@ export class Installations implements Service {
     const settings = EngineSettings.parse({
       cards: [{ card: journal.choices.cpu ? 'cpu' : 'auto' }],
       baseDir: path.join(home, 'base'),
-      flags: flagsFor(journal),
     })
     await localEngine.takeOver(name, home, settings)
   }
 }
 
-const told = (damages: readonly Damage[]): Finding[] =>
-  [...Map.groupBy(damages, (damage) => damage.package).values()].map(([first]) =>
-    first!.file === null
-      ? upkeep('bad', 'doctor.package-missing', { package: first!.package, version: first!.version })
-      : upkeep('bad', 'doctor.package-damaged', {
-          package: first!.package,
-          version: first!.version,
-          file: first!.file,
-        }),
-  )
+const HISTORY = 'installs.json'
+const History = z.array(InstallView)
+const EXAMINE_WITHIN_MS = 120_000
+const SECRET = 'install '
 
-const mayWrite = (dir: string) =>
-  access(dir, constants.W_OK).then(
-    () => true,
-    () => false,
-  )
+/** An address, and the `user:password` in it. Pure. */
+export function withoutUser(address: string | null): { bare: string | null; user: string | null } {
+  const found = address === null ? null : /^([a-z][a-z\d+.-]*:\/\/)([^/@\s]*:[^/@\s]*)@(.*)$/i.exec(address)
+  return found ? { bare: found[1]! + found[3]!, user: found[2]! } : { bare: address, user: null }
+}
+
+function orNull<T>(read: () => T): T | null {
+  try {
+    return read()
+  } catch {
+    return null
+  }
+}

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import {
   type EngineCard,
   type EngineKind,
@@ -9,6 +10,7 @@ import {
   type EngineView,
   type HardwareReport,
   type LogLine,
+  type SharedModels,
   type Verdict,
 } from '../../core/contract/engine.ts'
 import { AppError } from '../../core/contract/errors.ts'
@@ -17,6 +19,7 @@ import { verdictOf } from '../../core/domain/machine.ts'
 import { probeHardware } from '../../core/engine/hardware.ts'
 import { currentInstall } from '../../core/engine/install/generations.ts'
 import { type Look, readInstall, thisMachine } from '../../core/engine/installs.ts'
+import { listModels, lookAtModels } from '../../core/engine/model-paths.ts'
 import { flagsIn, launchOf, processId, refuseOurFlags } from '../../core/engine/process/launch.ts'
 import { LineLog, type LogQuery } from '../../core/engine/process/line-log.ts'
 import { type Pace, Supervisor, sweepOrphans } from '../../core/engine/process/supervisor.ts'
@@ -25,6 +28,7 @@ import type { Database } from './database/open.ts'
 import type { Service } from './service.ts'
 import type { Fleet } from './workers/fleet.ts'
 import type { LocalWorker } from './workers/local.ts'
+import { writeWhole } from './write-whole.ts'
 
 interface Deps {
   readonly database: Database
@@ -36,6 +40,7 @@ interface Deps {
   /** Nothing is started by itself, and nothing at all may be: only what is kept is looked at and changed. */
   readonly idle?: boolean
   readonly look?: Look
+  readonly env?: NodeJS.ProcessEnv
   readonly pace?: Partial<Pace>
 }
 type Row = { name: string; kind: EngineKind; dir: string; python: string; settings: string }
@@ -44,6 +49,8 @@ interface Engine {
   readonly kind: EngineKind
   dir: string
   python: string
+  /** Of what is installed now: they are no choice of the person's. */
+  ownFlags: readonly string[]
   version: string | null
   settings: EngineSettings
   processes: Process[]
@@ -61,6 +68,7 @@ interface Process {
 
 const FIRST_NAME = 'local'
 const MACHINE_LASTS_MS = 5 * 60_000
+const LOOK_EVERY_MS = 250
 
 /** The ComfyUIs of this machine that Nightshift runs: a process for each chosen card, and a worker for each process. */
 export class LocalEngine implements Service {
@@ -73,7 +81,7 @@ export class LocalEngine implements Service {
 
   constructor(deps: Deps) {
     this.#deps = deps
-    this.#look = deps.look ?? thisMachine()
+    this.#look = deps.look ?? thisMachine(deps.env ?? process.env)
   }
 
   async start() {
@@ -260,7 +268,52 @@ export class LocalEngine implements Service {
     return null
   }
 
+  /**
+   * Gives an engine's workers nothing more and resolves when nothing is under way there. What is returned, and aborting,
+   * lets them take more again.
+   */
+  async rest(name: string, signal: AbortSignal): Promise<() => Promise<void>> {
+    const workers = (this.#engines.get(name)?.processes ?? [])
+      .map(({ worker }) => worker)
+      .filter((each) => each.enabled)
+    const again = async () => {
+      await Promise.all(workers.map((worker) => worker.enable(true)))
+    }
+    try {
+      for (const worker of workers) if (worker.inFlight > 0) await worker.enable(false)
+      while (workers.some((worker) => worker.inFlight > 0)) await pause(LOOK_EVERY_MS, undefined, { signal })
+      return again
+    } catch (cause) {
+      await again()
+      throw cause
+    }
+  }
+
+  /** What using the models of another ComfyUI would bring. @throws AppError 'engine.no-models' */
+  lookAtModels(dir: string): Promise<SharedModels> {
+    return lookAtModels(path.resolve(dir), this.#look)
+  }
+
+  /** Uses the models of another ComfyUI where they lie, or no longer. @throws AppError 'engine.no-models' */
+  async shareModels(name: string, given: string, use: boolean): Promise<EngineView> {
+    const { modelsOf } = this.#must(name).settings
+    const dir = path.resolve(given)
+    const others = modelsOf.filter((each) => each !== dir)
+    if (use) await this.lookAtModels(dir)
+    return this.change(name, { modelsOf: use ? [...others, dir] : others })
+  }
+
   // ---- inside ----
+
+  /** The flags to use models that lie elsewhere with. */
+  async #writeShared({ settings, dir }: Engine, file: string): Promise<string[]> {
+    const base = settings.baseDir ?? dir
+    const others = settings.modelsOf.filter((each) => each !== base)
+    const text = await listModels(others, this.#look)
+    if (text === null) return []
+    writeWhole(file, text)
+    return ['--extra-model-paths-config', file]
+  }
 
   get #stateDir() {
     return path.join(this.#deps.dataDir, 'engines', '.running')
@@ -287,8 +340,8 @@ export class LocalEngine implements Service {
 
   #build({ name, kind, ...row }: Omit<Row, 'settings'>, settings: EngineSettings): Engine {
     // of an installed one the row says only where its generations are
-    const { dir, python } = (kind === 'installed' ? currentInstall(row.dir) : null) ?? row
-    const engine: Engine = { name, kind, dir, python, version: null, settings, processes: [] }
+    const current = (kind === 'installed' ? currentInstall(row.dir) : null) ?? { ...row, ownFlags: [] }
+    const engine: Engine = { name, kind, ...current, version: null, settings, processes: [] }
     engine.processes = settings.cards.map((card) => this.#process(engine, card))
     this.#engines.set(name, engine)
     return engine
@@ -314,9 +367,12 @@ export class LocalEngine implements Service {
         await mkdir(dir, { recursive: true })
         const declared = await readFile(path.join(engine.dir, 'comfy', 'cli_args.py'), 'utf8').catch(() => null)
         const known = declared === null ? null : flagsIn(declared)
-        const { kind, python, settings } = engine
+        const { kind, python } = engine
         const { platform, env } = this.#look
         const database = path.join(dir, `${id}.db`)
+        const shared = await this.#writeShared(engine, path.join(dir, 'models.yaml'))
+        const own = engine.ownFlags.filter((flag) => !engine.settings.flags.includes(flag))
+        const settings = { ...engine.settings, flags: [...own, ...shared, ...engine.settings.flags] }
         return launchOf({ kind, dir: engine.dir, python, settings, card, port, database, known, platform, env })
       },
     })

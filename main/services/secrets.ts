@@ -9,6 +9,8 @@ export interface Secrets {
   get(name: string): string | undefined
   set(name: string, value: string): void
   remove(name: string): void
+  /** To take them out of what is shown to others. */
+  values(): string[]
 }
 
 /** The key of a person's ComfyUI account, which nodes that cost money ask for. */
@@ -43,6 +45,7 @@ export function openSecrets(dataDir: string, key?: Uint8Array): Secrets {
       sealed.remove(name)
       unsealed.remove(name)
     },
+    values: () => [...sealed.values(), ...unsealed.values()],
   }
 }
 
@@ -59,6 +62,7 @@ function keptIn(file: string, key: Uint8Array): Secrets {
     remove(name) {
       if (secrets.delete(name)) write()
     },
+    values: () => [...secrets.values()],
   }
 }
 

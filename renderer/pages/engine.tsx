@@ -276,6 +276,7 @@ function EngineCard({ engine, machine }: { engine: EngineView; machine: Seen | u
   const start = useDo('engine.start', { onSettled: again }) // what went wrong is shown where it happened
   const stop = useDo('engine.stop', { onError: sayFault, onSettled: again })
   const set = useDo('engine.set', { onError: sayFault, onSettled: again })
+  const repair = useDo('engine.doctor', { onError: sayFault, onSettled: () => refresh('engine.installs') })
   const remove = useDo('engine.remove', {
     onError: sayFault,
     onSuccess() {
@@ -294,6 +295,7 @@ function EngineCard({ engine, machine }: { engine: EngineView; machine: Seen | u
       void change({ cards: engine.settings.cards.map((card) => ({ ...card, port: null })) }).then(() =>
         start.mutate({ name }),
       ),
+    repair: () => repair.mutate({ name, mend: true }),
     'show-log': () => setLog(processes.find(({ state }) => state.is === 'failed')?.id ?? processes[0]!.id),
   }
   return (

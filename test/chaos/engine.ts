@@ -23,7 +23,7 @@ const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: { python: { type: 'string' }, flag: { type: 'string', multiple: true, default: [] } },
 })
-const look = thisMachine()
+const look = thisMachine(process.env)
 const install = await readInstall(path.resolve(positionals[0] ?? '.'), look, values.python)
 const dir = mkdtempSync(path.join(tmpdir(), 'nightshift-engine-'))
 let failed = 0

@@ -114,7 +114,7 @@ test('a ComfyUI that the machine is found to have is adopted by its name there; 
   const { dir, python } = comfyFolder()
   mkdirSync(path.join(dir, 'venv', 'bin'), { recursive: true })
   symlinkSync(python, path.join(dir, 'venv', 'bin', 'python'))
-  const { localEngine } = await engines({ ...thisMachine(), home: path.dirname(dir) })
+  const { localEngine } = await engines({ ...thisMachine(process.env), home: path.dirname(dir) })
   const { report, verdict } = await localEngine.machine()
   expect(report.installs).toContainEqual(expect.objectContaining({ dir, version: '0.33.0' }))
   expect(verdict.findings.map(({ facts }) => facts.dir)).toContain(dir)

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { type Dirent, readFileSync } from 'node:fs'
+import { lstat, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
 import {
@@ -9,8 +9,10 @@ import {
   InstallPurpose,
   InstallStepId,
   InstallView,
+  SpeedUp,
 } from '../../contract/engine.ts'
 import { parseJson, writeJson } from '../../contract/json.ts'
+import { flagsOf } from '../../domain/speed-ups.ts'
 
 /** How far a generation's making has come: written after each step, so that the next start goes on from there. */
 export const Journal = z.object({
@@ -24,6 +26,11 @@ export const Journal = z.object({
   torch: z.string().nullable().default(null),
   findings: z.array(Finding).default([]),
   switched: InstallView.shape.switched.default([]),
+  /** Those that were installed and work. */
+  speedUps: z.array(SpeedUp).default([]),
+  /** Whether ComfyUI-Manager is there; null: whether its step was done says it. */
+  manager: z.boolean().nullable().default(null),
+  sizeBytes: z.number().nullable().default(null),
 })
 export type Journal = z.infer<typeof Journal>
 
@@ -40,7 +47,7 @@ export const pythonOf = (generation: string, platform: NodeJS.Platform = process
 export const generationDir = (home: string, id: string) => path.join(home, 'generations', id)
 
 /** Replaces a file at once and for good: after a power cut it is the old one or the new one. */
-export async function writeWhole(file: string, text: string) {
+export async function writeWhole(file: string, text: string | Uint8Array) {
   const part = `${file}.part`
   const handle = await open(part, 'w', 0o600) // a proxy's address may hold a password
   try {
@@ -69,18 +76,31 @@ export function readPointer(home: string): Pointer | null {
 }
 export const writePointer = (home: string, pointer: Pointer) => writeWhole(path.join(home, POINTER), writeJson(pointer))
 
-/** Where the current generation's ComfyUI and Python are. */
-export function currentInstall(home: string): { dir: string; python: string } | null {
+/** Where the current generation's ComfyUI and Python are, and the flags it is run with. */
+export function currentInstall(home: string): { dir: string; python: string; ownFlags: string[] } | null {
   const pointer = readPointer(home)
   if (!pointer) return null
   const generation = generationDir(home, pointer.current)
-  return { dir: sourceDir(generation), python: pythonOf(generation) }
+  let journal: Journal | null = null
+  try {
+    journal = parseJournal(readFileSync(path.join(generation, JOURNAL), 'utf8'))
+  } catch {} // it runs without them
+  return { dir: sourceDir(generation), python: pythonOf(generation), ownFlags: journal ? flagsFor(journal) : [] }
 }
+
+/** The flags that a generation is run with. */
+export const flagsFor = ({ done, choices, manager, speedUps }: Journal): string[] => [
+  ...((manager ?? (choices.manager && done.includes('manager'))) ? ['--enable-manager'] : []),
+  ...flagsOf(speedUps),
+]
 
 export async function readJournal(generation: string): Promise<Journal | null> {
   const text = await readFile(path.join(generation, JOURNAL), 'utf8').catch(() => null)
-  const read = text === null ? null : Journal.safeParse(tryJson(text))
-  return read?.success ? read.data : null
+  return text === null ? null : parseJournal(text)
+}
+function parseJournal(text: string): Journal | null {
+  const read = Journal.safeParse(tryJson(text))
+  return read.success ? read.data : null
 }
 export async function writeJournal(generation: string, journal: Journal) {
   await mkdir(generation, { recursive: true })
@@ -95,8 +115,8 @@ export async function listGenerations(home: string): Promise<Generation[]> {
     ids.map(async (id) => {
       const journal = await readJournal(generationDir(home, id))
       if (!journal?.done.includes('trial')) return []
-      const { version, commit, torch, createdAt } = journal
-      return [{ id, current: id === pointer?.current, version, commit, torch, createdAt }]
+      const { version, commit, torch, createdAt, sizeBytes, speedUps } = journal
+      return [{ id, current: id === pointer?.current, version, commit, torch, createdAt, sizeBytes, speedUps }]
     }),
   )
   return all.flat().toSorted((a, b) => b.createdAt - a.createdAt)
@@ -128,6 +148,29 @@ export async function tidy(home: string, keep: string | null = null) {
   for (const name of await readdir(home).catch(() => []))
     if (name.startsWith('.gone-')) await removeDir(path.join(home, name))
 }
+export const isThere = (file: string) =>
+  lstat(file).then(
+    () => true,
+    () => false,
+  )
+
+/** What is in a folder, in bytes; links are not followed. */
+export async function sizeOf(dir: string): Promise<number> {
+  const entries = await readdir(dir, { withFileTypes: true, recursive: true }).catch(() => [])
+  let bytes = 0
+  for (let at = 0; at < entries.length; at += AT_ONCE)
+    for (const size of await Promise.all(entries.slice(at, at + AT_ONCE).map(sizeOfFile))) bytes += size
+  return bytes
+}
+const sizeOfFile = async (entry: Dirent) =>
+  entry.isFile()
+    ? lstat(path.join(entry.parentPath, entry.name)).then(
+        ({ size }) => size,
+        () => 0,
+      )
+    : 0
+const AT_ONCE = 256
+
 /** Windows keeps files of a process that just ended for a moment. */
 export const removeDir = (dir: string) =>
   rm(dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 }).catch(() => {})

@@ -3,10 +3,11 @@ import { mkdir, readdir, readFile, rm, stat, statfs, writeFile } from 'node:fs/p
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { Dispatcher } from 'undici'
-import type { Finding, InstallStep, InstallStepId } from '../../contract/engine.ts'
+import type { Finding, InstallStep, InstallStepId, SpeedUp } from '../../contract/engine.ts'
 import { EngineSettings } from '../../contract/engine.ts'
-import { AppError, FailureError } from '../../contract/errors.ts'
+import { AppError, FailureError, toFailure } from '../../contract/errors.ts'
 import { isJsonObject, parseJson } from '../../contract/json.ts'
+import { flagsOf, speedUpFor, speedUpNames } from '../../domain/speed-ups.ts'
 import { upkeep } from '../../domain/upkeep.ts'
 import { hostOf } from '../download/fetch-file.ts'
 import { flagsIn, launchOf } from '../process/launch.ts'
@@ -14,7 +15,17 @@ import { LineLog } from '../process/line-log.ts'
 import { type Pace, Supervisor } from '../process/supervisor.ts'
 import { paintCanary } from './canary.ts'
 import { CommandFailed, type CommandOptions, runCommand } from './command.ts'
-import { type Journal, pythonOf, readPointer, removeDir, sourceDir, writeJournal, writePointer } from './generations.ts'
+import {
+  flagsFor,
+  type Journal,
+  pythonOf,
+  readPointer,
+  removeDir,
+  sizeOf,
+  sourceDir,
+  writeJournal,
+  writePointer,
+} from './generations.ts'
 import { type Damage, type Lock, requirementsIn, sitePackages, writeLock } from './lock.ts'
 import { checkSpace, placesOf, type Recipe, type Volume } from './plan.ts'
 import { getSource } from './source.ts'
@@ -26,6 +37,13 @@ export interface Job {
   /** generations/<id> */
   readonly dir: string
   readonly journal: Journal
+  /** As chosen, with its credentials, which the journal does not hold. */
+  readonly proxy: string | null
+  /** The same of addresses: how they read without credentials, and with them. */
+  readonly withUser: (address: string) => string
+  readonly log: string
+  /** Called before what runs is replaced: resolves when nothing is under way there. */
+  readonly beforeSwitch?: () => Promise<void>
   /** The checkout that runs now; what it has need not be fetched. */
   readonly like: string | null
   /** What to install instead of what the source requires. */
@@ -47,8 +65,6 @@ export interface Job {
 
 const COMPANIONS = ['torchvision', 'torchaudio']
 const TORCH_FAMILY = /^\s*(torch|torchvision|torchaudio)\s*(?:$|[\s<>=!~;[#@])/i
-
-export const logOf = (generation: string) => path.join(generation, 'install.log')
 
 /**
  * Makes a generation and points the engine at it; goes on where the journal ends.
@@ -81,7 +97,7 @@ export async function carryOut(job: Job): Promise<Journal> {
       tell('failed')
       signal.throwIfAborted()
       if (!(cause instanceof CommandFailed)) throw cause
-      throw new AppError('install.step-failed', { step: id, reason: cause.message, log: logOf(dir) }, { cause })
+      throw new AppError('install.step-failed', { step: id, reason: cause.message, log: job.log }, { cause })
     }
     if (!journal.done.includes(id)) journal.done.push(id)
     await writeJournal(dir, journal)
@@ -109,6 +125,14 @@ async function volumeOfDir(dir: string): Promise<Volume> {
   }
 }
 
+/** As settings of git in the environment, since others can read a command line. */
+function gitCredentials({ journal, withUser }: Job): NodeJS.ProcessEnv {
+  const { source } = journal.choices
+  const full = source === null ? null : withUser(source)
+  if (source === null || full === source) return {}
+  return { GIT_CONFIG_COUNT: '1', GIT_CONFIG_KEY_0: `url.${full}.insteadOf`, GIT_CONFIG_VALUE_0: source }
+}
+
 type OnBytes = (bytes: number, total: number | null) => void
 
 class Installation {
@@ -119,14 +143,14 @@ class Installation {
 
   constructor(job: Job) {
     this.#job = job
-    const { recipe, journal, dir, signal } = job
+    const { recipe, dir, signal, proxy, log } = job
     const tools = path.join(path.dirname(recipe.plan.home), '.tools')
     const env = uvEnvironment(job.env, {
       cache: recipe.plan.cache,
       pythons: path.join(tools, 'python'),
-      proxy: journal.choices.proxy,
+      proxy,
     })
-    this.#command = { env, signal, log: logOf(dir) }
+    this.#command = { env: { ...env, ...gitCredentials(job) }, signal, log }
     this.#python = pythonOf(dir, job.platform)
   }
 
@@ -138,6 +162,7 @@ class Installation {
     torch: (onBytes) => this.#torch(onBytes),
     requirements: (onBytes) => this.#requirements(onBytes),
     manager: (onBytes) => this.#manager(onBytes),
+    'speed-ups': (onBytes) => this.#speedUps(onBytes),
     lock: () => this.#lock(),
     check: () => this.#check(),
     trial: () => this.#trial(),
@@ -151,7 +176,8 @@ class Installation {
     const { env, log } = this.#command
     const toolsDir = path.join(path.dirname(recipe.plan.home), '.tools', 'uv')
     const indexes = this.#indexes()
-    const wanted = { toolsDir, indexes, dispatcher, env, log, platform, arch, pythons, signal, onBytes }
+    const pipEnv = this.#job.env
+    const wanted = { toolsDir, indexes, dispatcher, env, pipEnv, log, platform, arch, pythons, signal, onBytes }
     const { uv, switched } = await findUv(wanted)
     this.#uv = uv
     this.#note({ switched })
@@ -262,10 +288,64 @@ class Installation {
     await this.#nodesRequirements(path.join(recipe.plan.base, 'custom_nodes'), onBytes)
   }
 
+  /** A ComfyUI that can use the Manager as a package names the version it wants. */
   async #manager(onBytes: OnBytes) {
-    const file = path.join(sourceDir(this.#job.dir), 'manager_requirements.txt')
-    const own = await stat(file).catch(() => null)
-    await this.#fromIndexes([...(own ? ['-r', file] : ['comfyui-manager']), ...this.#constraints()], onBytes)
+    const { dir, journal, locked } = this.#job
+    const source = sourceDir(dir)
+    const file = path.join(source, 'manager_requirements.txt')
+    const flags = await readFile(path.join(source, 'comfy', 'cli_args.py'), 'utf8').catch(() => '')
+    if (!flagsIn(flags).has('--enable-manager') || !(await stat(file).catch(() => null))) {
+      journal.manager = false
+      this.#note({ findings: [upkeep('warning', 'install.manager-older')] })
+      return
+    }
+    if (!locked) await this.#fromIndexes(['-r', file, ...this.#constraints()], onBytes)
+    journal.manager = true
+  }
+
+  /** Each is tried on the card before it stays. */
+  async #speedUps(onBytes: OnBytes) {
+    const { recipe, journal, locked } = this.#job
+    const wanted = journal.choices.speedUps
+    journal.speedUps = []
+    const python = (
+      await runCommand(this.#python, ['-c', 'import sys; print("%d.%d" % sys.version_info[:2])'], this.#command)
+    ).trim()
+    for (const id of wanted) {
+      const speedUp = speedUpNames[id]
+      const choice = speedUpFor(id, { ...recipe.speedUpFacts, torch: journal.torch, python })
+      if (choice.is === 'none') {
+        this.#note({ findings: [upkeep('warning', 'install.speed-up-none', { speedUp, reason: choice.why.message })] })
+        continue
+      }
+      try {
+        for (const each of choice.packages) {
+          if (locked) break
+          if (each.is === 'spec') await this.#fromIndexes([each.spec, ...this.#constraints()], onBytes)
+          else {
+            const addresses = recipe.addressesIn(each.source, each.path)
+            const attempt = (address: string) => this.#pip(['--no-deps', address], onBytes)
+            this.#note(await fromAny(addresses, attempt, this.#job.signal))
+          }
+        }
+        await runCommand(this.#python, ['-c', SPEED_UP_CHECKS[id]], this.#command)
+        journal.speedUps.push(id)
+      } catch (cause) {
+        this.#job.signal.throwIfAborted()
+        if (!(cause instanceof CommandFailed)) throw cause
+        await this.#dropSpeedUp(id, cause.message)
+      }
+    }
+  }
+
+  async #dropSpeedUp(id: SpeedUp, reason: string) {
+    const { journal } = this.#job
+    journal.speedUps = journal.speedUps.filter((each) => each !== id)
+    const there = await this.#installed()
+    const packages = SPEED_UP_PACKAGES[id].filter((name) => there.has(name))
+    if (packages.length > 0)
+      await runCommand(this.#uv, ['pip', 'uninstall', '--python', this.#python, ...packages], this.#command)
+    this.#note({ findings: [upkeep('warning', 'install.speed-up-dropped', { speedUp: speedUpNames[id], reason })] })
   }
 
   async #lock() {
@@ -274,6 +354,22 @@ class Installation {
     if (journal.torch !== null && now !== journal.torch)
       throw new AppError('install.torch-changed', { wanted: journal.torch, found: now ?? '-' })
     await writeLock(this.#job.dir)
+  }
+
+  /** A first start, and without what is to make it faster a second one where the first fails. */
+  async #trial() {
+    const { journal, dir, signal } = this.#job
+    try {
+      await this.#start()
+    } catch (cause) {
+      signal.throwIfAborted()
+      if (flagsOf(journal.speedUps).length === 0) throw cause
+      const { message } = toFailure(cause)
+      for (const id of journal.speedUps) if (flagsOf([id]).length > 0) await this.#dropSpeedUp(id, message)
+      await writeLock(dir)
+      await this.#start()
+    }
+    journal.sizeBytes = await sizeOf(dir)
   }
 
   async #check() {
@@ -286,8 +382,8 @@ class Installation {
       throw new AppError('install.no-cuda', { torch: String(said.version) })
   }
 
-  /** A start of its own, in a folder of its own, with a picture. */
-  async #trial() {
+  /** In a folder of its own, with a picture. */
+  async #start() {
     const { dir, recipe, stateDir, env, platform, now, signal, pace } = this.#job
     const base = path.join(dir, 'trial')
     await removeDir(base)
@@ -346,6 +442,7 @@ class Installation {
     )
     const before = readPointer(home)
     if (before?.current === generation) return
+    await this.#job.beforeSwitch?.()
     await writePointer(home, { current: generation, previous: before?.current ?? null })
     point?.('install.switched')
   }
@@ -439,6 +536,11 @@ class Installation {
     return new Set(said.split(/\r?\n/).flatMap((line) => TORCH_FAMILY.exec(line)?.[1]?.toLowerCase() ?? []))
   }
 
+  #links(): string[] {
+    const { findLinks } = this.#job.journal.choices
+    return findLinks === null ? [] : ['--find-links', findLinks]
+  }
+
   #indexes(): readonly string[] {
     const own = indexSetIn(this.#job.env)
     const { indexes } = this.#job.recipe
@@ -446,9 +548,7 @@ class Installation {
   }
 
   async #fromIndexes(args: readonly string[], onBytes: OnBytes) {
-    const { findLinks } = this.#job.journal.choices
-    const links = findLinks === null ? [] : ['--find-links', findLinks]
-    const attempt = (index: string) => this.#pip(['--default-index', index, ...links, ...args], onBytes)
+    const attempt = (index: string) => this.#pip([...this.#links(), ...args], onBytes, index)
     this.#note(await fromAny(this.#indexes(), attempt, this.#job.signal))
   }
 
@@ -459,20 +559,31 @@ class Installation {
     const ordinary = this.#indexes()
     const attempt = (index: string) => {
       const beside = ordinary[torchIndexes.indexOf(index)] ?? ordinary[0]!
-      return this.#pip(['--default-index', beside, '--index', index, ...args], onBytes)
+      return this.#pip(['--index', index, ...args], onBytes, beside)
     }
     this.#note(await fromAny(torchIndexes, attempt, this.#job.signal))
   }
 
-  #pip(args: readonly string[], onBytes: OnBytes): Promise<string> {
+  /** Addresses that may hold credentials are not said on the command line, which others can read. */
+  #pip(args: readonly string[], onBytes: OnBytes, index?: string): Promise<string> {
+    const { withUser } = this.#job
+    const { findLinks } = this.#job.journal.choices
+    const secretLinks = findLinks !== null && withUser(findLinks) !== findLinks
+    const at = secretLinks ? args.indexOf('--find-links') : -1
+    const said = at < 0 ? args : args.toSpliced(at, 2)
     const story = new UvStory()
     const onLine = (line: string) => {
       const heard = story.hear(line)
       if (heard) onBytes(heard.bytes, heard.totalBytes)
     }
     // relative, since a list of files is split at spaces
-    return runCommand(this.#uv, ['pip', 'install', '--python', this.#python, ...args], {
+    return runCommand(this.#uv, ['pip', 'install', '--python', this.#python, ...said], {
       ...this.#command,
+      env: {
+        ...this.#command.env,
+        ...(index !== undefined && { UV_DEFAULT_INDEX: withUser(index) }),
+        ...(at >= 0 && { UV_FIND_LINKS: withUser(findLinks!) }),
+      },
       cwd: this.#job.dir,
       onLine,
     })
@@ -518,10 +629,6 @@ class Installation {
   }
 }
 
-/** The flags that a generation is run with. */
-export const flagsFor = ({ done, choices }: Journal) =>
-  choices.manager && done.includes('manager') ? ['--enable-manager'] : []
-
 /** Between choosing a port and listening there, another program may take it. */
 async function startSomewhere(supervisor: Supervisor, signal: AbortSignal) {
   for (let left = 3; ; left--) {
@@ -563,3 +670,39 @@ class _Declare(MetaPathFinder):
 
 sys.meta_path.insert(0, _Declare())
 `
+
+const SPEED_UP_PACKAGES: Record<SpeedUp, readonly string[]> = {
+  'sage-attention': ['sageattention'],
+  triton: ['triton-windows'],
+  'flash-attention': ['flash-attn', 'flash_attn'],
+}
+/** ComfyUI goes on with PyTorch's own attention where another fails, so each is asked itself. */
+const COMPARED = (attention: string) => `import sys, torch
+${attention}
+q, k, v = (torch.randn(1, 8, 256, 64, dtype=torch.float16, device="cuda") for _ in range(3))
+want = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+got = attend(q, k, v)
+off = (got.float() - want.float()).abs().max().item()
+if not off < 0.1:
+    sys.exit("it computes something else (by %s)" % off)`
+const SPEED_UP_CHECKS: Record<SpeedUp, string> = {
+  'sage-attention': COMPARED(`from sageattention import sageattn
+attend = lambda q, k, v: sageattn(q, k, v, tensor_layout="HND", is_causal=False)`),
+  'flash-attention': COMPARED(`from flash_attn import flash_attn_func
+turned = lambda x: x.transpose(1, 2).contiguous()
+attend = lambda q, k, v: turned(flash_attn_func(turned(q), turned(k), turned(v)))`),
+  triton: `import os, sys, tempfile
+file = os.path.join(tempfile.mkdtemp(), "kernel.py") # Triton reads a kernel's source from its file
+open(file, "w").write('''import torch, triton, triton.language as tl
+@triton.jit
+def twice(x, y, n: tl.constexpr):
+    at = tl.arange(0, n)
+    tl.store(y + at, tl.load(x + at) * 2)
+a = torch.arange(64, device="cuda", dtype=torch.float32)
+b = torch.empty_like(a)
+twice[(1,)](a, b, 64)
+assert torch.equal(b, a * 2), "it computes something else"
+''')
+import runpy
+runpy.run_path(file)`,
+}

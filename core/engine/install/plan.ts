@@ -2,6 +2,7 @@ import nodePath from 'node:path'
 import type { HardwareReport, InstallChoices, InstallPlan, PlannedStep, TorchBuild } from '../../contract/engine.ts'
 import { AppError } from '../../contract/errors.ts'
 import { verdictOf } from '../../domain/machine.ts'
+import { offersOf, type SpeedUpFacts, torchSpecFor } from '../../domain/speed-ups.ts'
 import { addressesFor, type Mirror, type Mirrors } from '../download/mirrors.ts'
 
 /** What a plan is made from besides the machine. */
@@ -29,6 +30,10 @@ export interface Recipe {
   readonly pythonBuilds: readonly string[]
   readonly source: Source
   readonly python: PythonChoice
+  /** What speed-ups are chosen for, as far as it is known before. */
+  readonly speedUpFacts: SpeedUpFacts
+  /** The addresses of a file under a source, mirrors included. */
+  readonly addressesIn: (source: string, path: string) => string[]
 }
 export type Source = { readonly is: 'folder'; readonly dir: string } | { readonly is: 'git'; readonly url: string }
 export type PythonChoice =
@@ -54,6 +59,7 @@ const SIZES_MB = {
   source: [40, 120],
   requirements: [630, 1_800],
   manager: [5, 20],
+  'speed-ups': [60, 300],
 } as const
 const BYTES_A_SECOND = 5 * MB
 const WRITES_A_SECOND = 60 * MB
@@ -66,7 +72,7 @@ const NEWEST = [3, 13]
 export function planInstall(report: HardwareReport, facts: PlanFacts): Recipe {
   const { name, dataDir, choices, mirrors, generation } = facts
   const path = report.platform === 'win32' ? nodePath.win32 : nodePath.posix
-  const { torch: best, findings } = verdictOf(report)
+  const { torch: best, gpu, findings } = verdictOf(report)
   const torch = choices.cpu ? 'cpu' : best
   const home = path.join(dataDir, 'engines', name)
   const at = path.join(home, 'generations', generation)
@@ -80,7 +86,15 @@ export function planInstall(report: HardwareReport, facts: PlanFacts): Recipe {
   const torchIndexes = torchIndexOf(torch, report.platform, sourceOf).flatMap(from)
   const python = choosePython(report, facts, torch)
   const source = sourceIn(choices.source ?? sourceOf('comfyui'))
-  const torchSpec = choices.torch ?? 'torch'
+  const speedUpFacts: SpeedUpFacts = {
+    platform: report.platform,
+    arch: report.arch,
+    build: torch,
+    gpu: choices.cpu ? null : gpu,
+    torch: /==\s*([\d.]+)/.exec(choices.torch ?? '')?.[1] ?? null,
+    python: null,
+  }
+  const torchSpec = choices.torch ?? torchSpecFor(choices.speedUps, speedUpFacts)
 
   const steps: PlannedStep[] = []
   const add = (
@@ -116,6 +130,8 @@ export function planInstall(report: HardwareReport, facts: PlanFacts): Recipe {
   })
   add('requirements', 'requirements.txt', venv, { from: indexes, mb: SIZES_MB.requirements })
   if (choices.manager) add('manager', 'ComfyUI-Manager', venv, { from: indexes, mb: SIZES_MB.manager })
+  if (choices.speedUps.length > 0)
+    add('speed-ups', choices.speedUps.join(', '), venv, { from: indexes, mb: SIZES_MB['speed-ups'] })
   add('lock', 'lock.json', at, {})
   add('check', `import torch${torch === 'cpu' ? '' : ', torch.cuda'}`, venv, {})
   add('trial', 'EmptyImage → SaveImage', path.join(at, 'trial'), {})
@@ -133,8 +149,19 @@ export function planInstall(report: HardwareReport, facts: PlanFacts): Recipe {
     diskBytes: sum('diskBytes'),
     seconds: sum('seconds'),
     findings: findings.filter(({ code }) => !IRRELEVANT.test(code) && !(choices.cpu && ABOUT_CARDS.test(code))),
+    speedUps: offersOf(speedUpFacts),
   }
-  return { plan, torchSpec, torchIndexes, indexes, pythonBuilds: from(sourceOf('python-builds')), source, python }
+  return {
+    plan,
+    torchSpec,
+    torchIndexes,
+    indexes,
+    pythonBuilds: from(sourceOf('python-builds')),
+    source,
+    python,
+    speedUpFacts,
+    addressesIn: (kind, file) => from(`${sourceOf(kind)}/${file}`),
+  }
 }
 /** Seconds that a step takes apart from bytes. */
 const RUNS: Partial<Record<PlannedStep['id'], number>> = { check: 8, trial: 25, requirements: 10, environment: 2 }

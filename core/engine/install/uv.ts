@@ -60,6 +60,8 @@ export interface UvWanted {
   readonly indexes: readonly string[]
   readonly dispatcher: Dispatcher
   readonly env: NodeJS.ProcessEnv
+  /** With a person's own settings of pip. */
+  readonly pipEnv: NodeJS.ProcessEnv
   readonly log: string
   readonly platform: NodeJS.Platform
   readonly arch: string
@@ -165,12 +167,12 @@ async function fromPip(
   program: string,
   runs: (uv: string) => Promise<boolean>,
 ): Promise<string | null> {
-  const { pythons, toolsDir, log, signal } = wanted
+  const { pythons, toolsDir, pipEnv, log, signal } = wanted
   for (const python of pythons) {
     const target = path.join(toolsDir, 'pip')
     try {
       await runCommand(python, ['-m', 'pip', 'install', '--quiet', '--upgrade', '--target', target, 'uv'], {
-        env: process.env,
+        env: pipEnv,
         log,
         signal,
       })

@@ -118,7 +118,6 @@ export async function identify(pid: number, system: ProcessSystem = systemOf()):
 
 const runCommand: Run = async (command, args) => {
   const { stdout } = await promisify(execFile)(command, [...args], {
-    env: { ...process.env, LC_ALL: 'C' },
     timeout: 20_000,
     maxBuffer: 64 * 1024 * 1024,
     windowsHide: true,
@@ -176,7 +175,10 @@ export function readStat(pid: number, stat: string): Omit<ProcessRow, 'marked'> 
 function ps(run: Run): ProcessSystem {
   return {
     async list(mark) {
-      return readPs(await run('ps', ['-axww', '-E', '-o', 'pid=,ppid=,stat=,lstart=,command=']), `${MARK}=${mark}`)
+      return readPs(
+        await run('env', ['LC_ALL=C', 'ps', '-axww', '-E', '-o', 'pid=,ppid=,stat=,lstart=,command=']),
+        `${MARK}=${mark}`,
+      )
     },
     end: signalAll,
     boot: async () => /sec = (\d+)/.exec(await run('sysctl', ['-n', 'kern.boottime']))?.[1] ?? '',

@@ -127,6 +127,7 @@ test.skipIf(!posix).each(['403', 'has a portal', 'never answers', 'sends somethi
       indexes: [`${bad}/simple`, `${good}/simple/`],
       dispatcher: dispatcher(),
       env: { PATH: '/nowhere' },
+      pipEnv: {},
       log: path.join(dir, 'log'),
       platform: 'linux',
       arch: process.arch,

@@ -4,8 +4,9 @@ import { describe, expect, test } from 'vitest'
 import { InstallChoices } from '../../../../../core/contract/engine.ts'
 import { pathPitfalls, upkeepSentences } from '../../../../../core/domain/upkeep.ts'
 import {
+  currentInstall,
   generationDir,
-  type Journal,
+  Journal,
   listGenerations,
   readPointer,
   tidy,
@@ -116,18 +117,34 @@ test('the newest release is told by numbers, not by letters', () => {
 })
 
 describe('generations', () => {
-  const journal = (createdAt: number, done: Journal['done']): Journal => ({
-    purpose: 'install',
-    choices: InstallChoices.parse({}),
-    createdAt,
-    done,
-    python: null,
-    version: `0.${createdAt}.0`,
-    commit: null,
-    torch: null,
-    findings: [],
-    switched: [],
+  const journal = (createdAt: number, done: Journal['done'], more: Partial<Journal> = {}) =>
+    Journal.parse({
+      purpose: 'install',
+      choices: InstallChoices.parse({}),
+      createdAt,
+      done,
+      version: `0.${createdAt}.0`,
+      ...more,
+    })
+  test('the flags it is run with are those of what its generation has, whatever was chosen', async () => {
+    const home = tempDir()
+    const choices = InstallChoices.parse({ manager: true, speedUps: ['sage-attention', 'triton'] })
+    const put = async (id: string, more: Partial<Journal>) => {
+      await writeJournal(generationDir(home, id), journal(1, ['manager', 'trial', 'switch'], { choices, ...more }))
+      await writePointer(home, { current: id, previous: null })
+      return currentInstall(home)!.ownFlags
+    }
+    expect(await put('a', { speedUps: ['sage-attention', 'triton'] })).toEqual([
+      '--enable-manager',
+      '--use-sage-attention',
+    ])
+    expect(await put('b', { speedUps: [], manager: false })).toEqual([])
+    expect(await put('c', { speedUps: ['flash-attention'], manager: true })).toEqual([
+      '--enable-manager',
+      '--use-flash-attention',
+    ])
   })
+
   async function threeGenerations() {
     const home = tempDir()
     await writeJournal(generationDir(home, 'a'), journal(1, ['trial', 'switch']))
@@ -205,13 +222,40 @@ test.each([
   ['/home/me/nightshift', 'linux', 'ext4', []],
   ['/home/me/my files', 'linux', 'ext4', ['doctor.path-spaces']],
   ['/home/我/nightshift', 'linux', 'ext4', ['doctor.path-letters']],
-  ['/home/me/🌙', 'linux', 'ext4', ['doctor.path-letters']],
-  [`C:\\${'long\\'.repeat(30)}`, 'win32', 'NTFS', ['doctor.path-long']],
+  ['/home/me/🌙', 'linux', 'ext4', ['doctor.path-emoji']],
+  ['/home/me/👩🏽‍🎨 画室', 'linux', 'ext4', ['doctor.path-spaces', 'doctor.path-letters', 'doctor.path-emoji']],
+  [`/srv/${'long/'.repeat(50)}`, 'linux', 'ext4', ['doctor.path-long']],
+  [`C:\\${'long\\'.repeat(12)}`, 'win32', 'NTFS', ['doctor.path-long']],
+  ['C:\\ComfyUI', 'win32', 'NTFS', []],
   ['C:\\Users\\me\\OneDrive - Work\\x', 'win32', 'NTFS', ['doctor.path-spaces', 'doctor.path-synced']],
+  [
+    '/Users/me/Library/Mobile Documents/com~apple~CloudDocs/x',
+    'darwin',
+    'apfs',
+    ['doctor.path-spaces', 'doctor.path-synced'],
+  ],
+  ['/Users/me/Library/CloudStorage/x', 'darwin', 'apfs', ['doctor.path-synced']],
+  ['/home/me/Dropbox/x', 'linux', 'ext4', ['doctor.path-synced']],
+  ['/home/me/Dropbox (Work)/x', 'linux', 'ext4', ['doctor.path-spaces', 'doctor.path-synced']],
+  ['/home/me/Dropboxes/x', 'linux', 'ext4', []],
+  ['D:\\坚果云\\x', 'win32', 'NTFS', ['doctor.path-letters', 'doctor.path-synced']],
   ['/media/stick', 'linux', 'exfat', ['doctor.path-exfat']],
-])('what about a path makes trouble: %s on %s', (dir, platform, type, codes) => {
-  expect(pathPitfalls(dir, platform, type).map(({ code }) => code)).toEqual(codes)
-})
+  ['/media/stick', 'linux', 'vfat', ['doctor.path-fat32', 'doctor.path-exfat']],
+  ['E:\\ai', 'win32', 'FAT32', ['doctor.path-fat32', 'doctor.path-exfat']],
+  ['/mnt/nas', 'linux', 'nfs', ['doctor.path-network']],
+  ['/Volumes/nas', 'darwin', 'smbfs', ['doctor.path-network']],
+  ['\\\\nas\\ai', 'win32', null, ['doctor.path-network']],
+  ['\\\\?\\C:\\ai', 'win32', null, []],
+  ['/mnt/c/ai', 'linux', '9p', ['doctor.path-wsl']],
+  ['/mnt/c/ai', 'linux', 'drvfs', ['doctor.path-wsl']],
+  ['/mnt/c/ai', 'linux', 'ext4', []],
+  ['/srv/x', 'linux', '9p', []],
+] as [string, string, string | null, string[]][])(
+  'what about a path makes trouble: %s on %s',
+  (dir, platform, type, codes) => {
+    expect(pathPitfalls(dir, platform, type).map(({ code }) => code)).toEqual(codes)
+  },
+)
 
 test.each(['en', 'zh-CN'])('every finding has its sentence in %s', (language) => {
   const words = JSON.parse(readFileSync(`resources/locales/${language}/problems.json`, 'utf8')) as Record<

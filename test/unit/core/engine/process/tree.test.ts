@@ -65,7 +65,7 @@ test('on macOS ps tells of processes and their environment', async () => {
     { pid: 812, ppid: 1, startedAt: Date.parse('Nov 6 2026 07:22:19'), marked: true },
     { pid: 814, ppid: 812, startedAt: Date.parse('Nov 21 2026 07:22:21'), marked: false },
   ])
-  expect(asked).toEqual([['ps', ['-axww', '-E', '-o', 'pid=,ppid=,stat=,lstart=,command=']]])
+  expect(asked).toEqual([['env', ['LC_ALL=C', 'ps', '-axww', '-E', '-o', 'pid=,ppid=,stat=,lstart=,command=']]])
   expect(readPs('nonsense\n', 'x')).toEqual([])
 })
 
