@@ -136,6 +136,8 @@ export type GetAsk = z.infer<typeof GetAsk>
 /** A model that a search found, with the files of it that can be had. */
 export const FoundModel = z.object({
   from: Candidate.shape.from,
+  /** What to ask for to get it, or its files. */
+  item: z.string(),
   title: z.string(),
   page: z.string().nullable(),
   licence: z.string().nullable(),
@@ -145,6 +147,6 @@ export const FoundModel = z.object({
   /** What a card needs at least, as its makers or ours tried it; null: unknown. */
   vramBytes: z.number().nullable(),
   note: z.string().nullable(),
-  files: z.array(HubFile.extend({ present: z.boolean(), downloadId: z.string().nullable() })),
+  files: z.array(HubFile.extend({ item: z.string(), present: z.boolean(), downloadId: z.string().nullable() })),
 })
 export type FoundModel = z.infer<typeof FoundModel>

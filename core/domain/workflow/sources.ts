@@ -34,11 +34,16 @@ export const tellsApart = (name: string) => !SAYS_NOTHING.test(baseName(name))
 /** Lists of models, to be asked for a file by its name. */
 export class ListedFiles {
   readonly all: readonly ListedFile[]
-  readonly #byName: Map<string, ListedFile[]>
+  readonly #byName = new Map<string, ListedFile[]>()
 
   constructor(all: readonly ListedFile[]) {
     this.all = all
-    this.#byName = Map.groupBy(all, ({ name }) => name.toLowerCase())
+    for (const file of all) {
+      const key = file.name.toLowerCase()
+      const known = this.#byName.get(key)
+      if (known) known.push(file)
+      else this.#byName.set(key, [file])
+    }
   }
 
   /**

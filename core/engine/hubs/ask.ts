@@ -37,6 +37,9 @@ interface Asking {
   body?: Json
 }
 
+/** Hubs that nobody could reach just now, and until when they are left alone: the next question fails at once. */
+const resting = new WeakMap<HubNetwork['cache'], Map<string, { until: number; because: AppError }>>()
+const REST_MS = 30_000
 const LIMIT_BYTES = 48 * 1024 * 1024
 const TIMEOUT_MS = 20_000
 /** An older answer is better than none while nobody can be reached. */
@@ -59,8 +62,11 @@ export async function ask(
   const key = `${hub} ${method} ${path} ${body === undefined ? '' : writeJson(body)}`
   const kept = network.cache.get(key)
   if (kept && network.now() - kept.at < freshMs) return read(kept)
-  let lasting: AppError | undefined
-  for (const host of network.hosts().filter((each) => each.hub === hub)) {
+  const rests = resting.get(network.cache) ?? new Map<string, { until: number; because: AppError }>()
+  resting.set(network.cache, rests)
+  const rest = rests.get(hub)
+  let lasting = rest && network.now() < rest.until ? rest.because : undefined
+  for (const host of lasting ? [] : network.hosts().filter((each) => each.hub === hub)) {
     try {
       const text = await askHost(network, host, path, { ...asking, method })
       const answer = { at: network.now(), text }
@@ -76,6 +82,10 @@ export async function ask(
     }
   }
   const silent = !lasting || ['hub.unreachable', 'hub.wrong-answer', 'hub.busy'].includes(lasting.code)
+  if (lasting && silent && lasting !== rest?.because) {
+    const restMs = lasting.code === 'hub.busy' ? Number(lasting.facts.seconds) * 1000 : REST_MS
+    rests.set(hub, { until: network.now() + restMs, because: lasting })
+  }
   if (silent && kept && network.now() - kept.at < STALE_MS) return read(kept)
   throw lasting ?? new AppError('hub.unreachable', { hub: hubNames[hub], reason: 'no host of it is known' })
 }

@@ -53,8 +53,9 @@ export function readMeant(text: string, hosts: readonly HubHost[]): Meant | null
 /** `owner/repo[@revision][/path]`; Civitai's is `MODEL@VERSION`. */
 function readReference(scheme: string, rest: string): Meant | null {
   if (scheme === 'civitai') {
-    const [, model, version] = /^(?:models\/)?(\d{1,15})(?:@(\d{1,15}))?$/.exec(rest) ?? []
-    if (version) return civitaiFile(Number(version), null)
+    const [, model, version, file] =
+      /^(?:models\/)?(\d{1,15})(?:@(\d{1,15})(?:\?fileId=(\d{1,15}))?)?$/.exec(rest) ?? []
+    if (version) return civitaiFile(Number(version), file === undefined ? null : Number(file))
     return model ? { is: 'model', modelId: Number(model) } : null
   }
   const [, kind = 'models', owner, name, revision, path = ''] =
@@ -191,7 +192,7 @@ export function sayRef(ref: FileRef): string {
     case 'modelscope':
       return `ms:${ref.repo}${at(ref.revision, 'master')}/${ref.path}`
     case 'civitai':
-      return `civitai:0@${ref.versionId}`
+      return `civitai:0@${ref.versionId}${ref.fileId === null ? '' : `?fileId=${ref.fileId}`}`
     case 'url':
       return ref.url
   }

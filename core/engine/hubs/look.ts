@@ -261,7 +261,7 @@ const searchers: Record<
     const found = await civitaiFind(network, words, PAGE, signal)
     return found.flatMap((files) => {
       const [first] = files
-      if (!first || first.ref.hub !== 'civitai') return []
+      if (first?.ref.hub !== 'civitai') return []
       const { page, licence, baseModel, gated, downloads } = first
       return [
         {

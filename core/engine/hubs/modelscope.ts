@@ -65,8 +65,9 @@ export function msHubFile(
   revision: string,
   file: MsFile,
   licence: string | null = null,
-): HubFile {
+): HubFile & Pick<MsFile, 'large'> {
   return {
+    large: file.large,
     ref: { hub: 'modelscope', repo, revision, path: file.path },
     name: file.path.replace(/^.*\//s, ''),
     sizeBytes: file.sizeBytes,

@@ -47,8 +47,7 @@ export async function sourcesOf(
           what: file.name,
           page: file.page ?? '',
         })
-      const large = ref.hub !== 'modelscope' || (file.sizeBytes ?? 0) > 50_000_000
-      files.push({ file, large })
+      files.push({ file, large: !('large' in file) || file.large === true })
       sha256 ??= file.sha256
       sizeBytes ??= ref.hub === 'civitai' ? null : file.sizeBytes
       gitSha1 ??= file.gitSha1
@@ -61,7 +60,7 @@ export async function sourcesOf(
   const checked = sha256 !== null || gitSha1 !== null
   const sources = files.flatMap(({ file, large }) => hubSources(network, file, { large, checked, sha256, sizeBytes }))
   const twin = sha256 === null ? null : await twinOnModelScope(network, files, sha256, signal).catch(() => null)
-  if (twin) sources.push(...hubSources(network, twin, { large: true, checked, sha256, sizeBytes }))
+  if (twin) sources.push(...hubSources(network, twin.file, { large: twin.large, checked, sha256, sizeBytes }))
   for (const { url } of plain) sources.push(...plainSources(network, url, checked))
   if (sources.length === 0) throw faults[0] ?? new AppError('hub.not-found', { hub: '', what: '', page: '' })
   return { sources: unique(checked ? sources : sources.slice(0, 1)), sizeBytes, sha256, gitSha1 }
@@ -94,7 +93,7 @@ async function twinOnModelScope(
   files: readonly { file: HubFile }[],
   sha256: string,
   signal?: AbortSignal,
-): Promise<HubFile | null> {
+): Promise<{ file: HubFile; large: boolean } | null> {
   if (files.some(({ file }) => file.ref.hub === 'modelscope')) return null
   const there = files.find(({ file }) => file.ref.hub === 'huggingface' && file.ref.kind === 'models')?.file
   if (there?.ref.hub !== 'huggingface') return null
@@ -102,14 +101,9 @@ async function twinOnModelScope(
   for (const each of [repo, `AI-ModelScope/${repo.replace(/^.*\//, '')}`]) {
     const asked = { repo: each, revision: 'master' }
     const twin = (await msFiles(network, asked, signal).catch(() => [])).find((file) => file.sha256 === sha256)
-    if (twin)
-      return {
-        ...there,
-        ref: { hub: 'modelscope', ...asked, path: twin.path },
-        title: each,
-        gated: false,
-        gitSha1: null,
-      }
+    if (!twin) continue
+    const ref = { hub: 'modelscope', ...asked, path: twin.path } as const
+    return { file: { ...there, ref, title: each, gated: false, gitSha1: null }, large: twin.large }
   }
   return null
 }
@@ -179,8 +173,9 @@ async function resolve(
         hub: hubNames[host.hub],
         reason: `${target.host} sends on to ${found.host}`,
       })
-    if (host.hub === 'huggingface' && !(moved && found.origin === home)) {
-      if (said('x-repo-commit') === '')
+    if (host.hub === 'huggingface') {
+      const leaves = !moved || found.origin !== home
+      if (leaves && said('x-repo-commit') === '')
         throw new AppError('hub.wrong-answer', { hub: hubNames[host.hub], host: target.host })
       const has = /[\da-f]{64}/i.exec(said('x-linked-etag'))?.[0].toLowerCase()
       const size = said('x-linked-size')
