@@ -47,8 +47,12 @@ await build(nodeBundle('main', { index: 'main/electron.ts' }, 'es'))
 await build(nodeBundle('host', { index: 'main/host.ts' }, 'es'))
 await build(nodeBundle('headless', { index: 'main/cli.ts' }, 'es'))
 for (const name of ['host', 'headless']) {
-  for (const thread of ['media-worker', 'import-worker'])
-    await build(nodeBundle(name, { [thread]: `main/services/${thread}.ts` }, 'es', external, false))
+  for (const thread of [
+    'main/services/media-worker',
+    'main/services/import-worker',
+    'core/engine/download/hash-worker',
+  ])
+    await build(nodeBundle(name, { [path.basename(thread)]: `${thread}.ts` }, 'es', external, false))
 }
 await build(nodeBundle('preload', { index: 'preload/index.ts' }, 'cjs', ['electron']))
 console.log(`built in ${Math.round(performance.now() - started)} ms`)
