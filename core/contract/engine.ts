@@ -208,8 +208,8 @@ export const Finding = z.object({
   message: z.string(),
   facts: z.record(z.string(), z.union([z.string(), z.number()])),
   link: z.string().nullable(),
-  /** What `engine.doctor` does about it when asked to mend; not there: a person has to. */
-  mend: z.enum(['repair', 'torch', 'permissions']).optional(),
+  /** What `engine.doctor` does about it when asked to mend, or `nodes.bisect`; not there: a person has to. */
+  mend: z.enum(['repair', 'torch', 'permissions', 'bisect']).optional(),
 })
 export type Finding = z.infer<typeof Finding>
 export const Verdict = z.object({

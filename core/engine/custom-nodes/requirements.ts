@@ -71,10 +71,10 @@ export async function readRequirements(dir: string, folder: string): Promise<Req
         continue
       }
       const there = await realpath(path.resolve(path.dirname(real), other)).catch(() => null)
-      const outside = !there?.startsWith(root + path.sep)
-      if (outside || depth === DEEPEST || /^[a-z]+:/i.test(other))
+      const within = there?.startsWith(root + path.sep) ? there : null
+      if (within === null || depth === DEEPEST || /^[a-z]+:/i.test(other))
         leftOut.push({ folder, file, line: shown(line), package: null, reason: 'outside' })
-      else await readAll(path.relative(root, there), depth + 1)
+      else await readAll(path.relative(root, within), depth + 1)
     }
   }
   if (await isFile(path.join(root, 'requirements.txt'))) await readAll('requirements.txt', 0)

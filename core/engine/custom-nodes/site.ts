@@ -2,7 +2,7 @@ import path from 'node:path'
 import type { Dispatcher } from 'undici'
 import type { NodeStep } from '../../contract/custom-node.ts'
 import type { EngineKind, EngineSettings } from '../../contract/engine.ts'
-import { generationDir, pythonOf, readPointer, sourceDir } from '../install/generations.ts'
+import { currentInstall } from '../install/generations.ts'
 import type { Pace } from '../process/supervisor.ts'
 
 /** A ComfyUI whose custom nodes are looked at or changed. */
@@ -42,6 +42,10 @@ export interface NodesTools {
   readonly stateDir: string
   readonly proxy: string | null
   readonly onStep?: (step: NodeStep) => void
+  /** Where it runs now; null: it does not. */
+  readonly url: string | null
+  /** Stops it, and starts it again as it then is, if it ran. */
+  readonly whileStopped: (change: () => Promise<void>) => Promise<void>
   /** For tests of recovery. */
   readonly point?: (name: string) => void
   readonly pace?: Partial<Pace>
@@ -82,10 +86,11 @@ export function placesOf({
   return { live, aside: kind === 'installed' ? path.join(home, 'nodes') : path.join(live, '.nightshift.disabled') }
 }
 
-/** The site of an engine that we installed, as its pointer says now. */
+/** An engine that we installed runs what its pointer says now, with the flags that go with it. */
 export function currentSite(site: NodesSite): NodesSite {
-  const pointer = site.kind === 'installed' ? readPointer(site.home) : null
-  if (!pointer) return site
-  const generation = generationDir(site.home, pointer.current)
-  return { ...site, dir: sourceDir(generation), python: pythonOf(generation) }
+  const current = site.kind === 'installed' ? currentInstall(site.home) : null
+  if (!current) return site
+  const { dir, python, ownFlags } = current
+  const flags = [...ownFlags.filter((flag) => !site.settings.flags.includes(flag)), ...site.settings.flags]
+  return { ...site, dir, python, settings: { ...site.settings, flags } }
 }
