@@ -16,6 +16,8 @@ import {
 import { AppError } from '../../core/contract/errors.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
 import { verdictOf } from '../../core/domain/machine.ts'
+import { settle } from '../../core/engine/custom-nodes/places.ts'
+import type { NodesSite } from '../../core/engine/custom-nodes/site.ts'
 import { probeHardware } from '../../core/engine/hardware.ts'
 import { currentInstall } from '../../core/engine/install/generations.ts'
 import { type Look, readInstall, thisMachine } from '../../core/engine/installs.ts'
@@ -190,6 +192,7 @@ export class LocalEngine implements Service {
       Object.assign(known, currentInstall(home))
       known.version = await this.#versionOf(known)
       await this.#replaceProcesses(known)
+      await settle(this.#site(known))
       if (ran) for (const { supervisor } of known.processes) supervisor.begin()
       this.events.emit('changed', name)
       return viewOf(known)
@@ -205,6 +208,29 @@ export class LocalEngine implements Service {
     if (settings.autoStart && !idle) for (const { supervisor } of engine.processes) supervisor.begin()
     this.events.emit('changed', name)
     return viewOf(engine)
+  }
+
+  /** Where its custom nodes are, and what runs them. */
+  site(name: string): NodesSite {
+    return this.#site(this.#must(name))
+  }
+  #site({ name, kind, dir, python, settings }: Engine): NodesSite {
+    return { name, kind, dir, python, settings, home: path.join(this.#deps.dataDir, 'engines', name) }
+  }
+
+  /** Changes something that no process of it may be using; what ran is started again as it then is. */
+  async whileStopped(name: string, change: () => Promise<void>): Promise<void> {
+    const engine = this.#must(name)
+    const ran = engine.processes.filter(({ supervisor }) => !['stopped', 'failed'].includes(supervisor.state.is))
+    await Promise.all(engine.processes.map(({ supervisor }) => supervisor.stop()))
+    try {
+      await change()
+    } finally {
+      if (engine.kind === 'installed') Object.assign(engine, currentInstall(this.#site(engine).home))
+      engine.version = await this.#versionOf(engine)
+      for (const { supervisor } of ran) supervisor.begin()
+      this.events.emit('changed', name)
+    }
   }
 
   /** Other flags or cards hold from the next start on; what ran is started again. */
@@ -365,6 +391,7 @@ export class LocalEngine implements Service {
       launch: async (port) => {
         const dir = path.join(dataDir, 'engines', name, 'run')
         await mkdir(dir, { recursive: true })
+        await settle(this.#site(engine)) // a change of custom nodes may have been cut off
         const declared = await readFile(path.join(engine.dir, 'comfy', 'cli_args.py'), 'utf8').catch(() => null)
         const known = declared === null ? null : flagsIn(declared)
         const { kind, python } = engine
