@@ -1,6 +1,14 @@
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { EngineName, InstallChoices, type InstallPlan, type InstallView } from '../../core/contract/engine.ts'
+import {
+  EngineName,
+  type Generation,
+  InstallChoices,
+  type InstallPlan,
+  type InstallView,
+  SpeedUp,
+} from '../../core/contract/engine.ts'
 import { AppError, FailureError } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import type { Client } from '../api/client.ts'
@@ -9,6 +17,7 @@ import { hearInterruption } from './interruption.ts'
 
 const text = { type: 'string' } as const
 const flag = { type: 'boolean' } as const
+const list = { type: 'string', multiple: true } as const
 export const INSTALL_OPTIONS = {
   source: text,
   ref: text,
@@ -18,7 +27,11 @@ export const INSTALL_OPTIONS = {
   index: text,
   mirrors: text,
   proxy: text,
+  'speed-up': list,
+  'no-speed-ups': flag,
   mend: flag,
+  bundle: text,
+  undo: flag,
 } as const
 export interface InstallOptions {
   name?: string
@@ -32,7 +45,11 @@ export interface InstallOptions {
   index?: string
   mirrors?: string
   proxy?: string
+  'speed-up'?: string[]
+  'no-speed-ups'?: boolean
   mend?: boolean
+  bundle?: string
+  undo?: boolean
 }
 
 const DEFAULT_NAME = 'local'
@@ -58,7 +75,24 @@ export const installActions: Record<string, Action> = {
   },
   async update(context, client, args, options) {
     const name = nameIn(args, options)
-    return follow(context, client, await client.call('engine.update', { name, ref: options.ref ?? null }))
+    const speedUps = options['no-speed-ups'] ? [] : options['speed-up'] && speedUpsOf(options)
+    return follow(context, client, await client.call('engine.update', { name, ref: options.ref ?? null, speedUps }))
+  },
+  async share(context, client, args, options) {
+    const { terminal, cwd } = context
+    const [given, ...names] = args
+    if (given === undefined) throw usageError(terminal.speech.words.reason.missing, { what: 'DIR' })
+    const [dir, name, use] = [path.resolve(cwd, given), nameIn(names, options), !options.undo]
+    const { install: said } = terminal.speech.words
+    if (use)
+      for (const each of (await client.call('engine.lookAtModels', { dir })).folders) {
+        terminal.event('folder', each)
+        if (!terminal.json) terminal.say(said.folder, { ...each, size: (each.sizeBytes / GB).toFixed(1) })
+      }
+    const { settings } = await client.call('engine.shareModels', { name, dir, use })
+    terminal.event('shared', { name, modelsOf: settings.modelsOf })
+    if (!terminal.json) terminal.say(use ? said.shared : said.unshared, { name, dir })
+    return true
   },
   async rollback(context, client, args, options) {
     const name = nameIn(args, options)
@@ -69,6 +103,16 @@ export const installActions: Record<string, Action> = {
   async doctor(context, client, args, options) {
     const name = nameIn(args, options)
     const { terminal } = context
+    if (options.bundle !== undefined) {
+      const file = path.resolve(context.cwd, options.bundle)
+      const { base64 } = await client.call('engine.diagnostics', { name })
+      await writeFile(file, Buffer.from(base64, 'base64'), { mode: 0o600 }).catch((cause) => {
+        throw new AppError('disk.denied', { dir: file }, { cause })
+      })
+      terminal.event('bundle', { file })
+      if (!terminal.json) terminal.say(terminal.speech.words.install.bundled, { file })
+      return true
+    }
     const { findings, mending } = await client.call('engine.doctor', { name, mend: options.mend ?? false })
     for (const found of findings) {
       terminal.event('finding', found as unknown as Record<string, Json>)
@@ -78,8 +122,10 @@ export const installActions: Record<string, Action> = {
           message: terminal.speech.problem(found),
         })
     }
-    tellGenerations(context, (await client.call('engine.generations', { name })).rows)
+    const { rows } = await client.call('engine.generations', { name })
+    tellGenerations(context, rows)
     if (mending) return follow(context, client, mending)
+    if (findings.some(({ mend }) => mend === 'bisect')) terminal.note(terminal.speech.words.install.bisect, { name })
     return findings.every(({ level }) => level !== 'bad')
   },
 }
@@ -110,6 +156,15 @@ function choicesOf(context: Context, options: InstallOptions): InstallChoices {
     index: options.index ?? null,
     mirrors: mirrors ?? null,
     proxy: options.proxy ?? null,
+    speedUps: speedUpsOf(options),
+  })
+}
+
+function speedUpsOf({ 'speed-up': given = [] }: InstallOptions): SpeedUp[] {
+  return given.map((id) => {
+    const read = SpeedUp.safeParse(id)
+    if (!read.success) throw usageError(`--speed-up ${SpeedUp.options.join('|')}: {value}`, { value: id })
+    return read.data
   })
 }
 
@@ -130,6 +185,7 @@ function tellPlan({ terminal }: Context, plan: InstallPlan) {
     minutes: Math.ceil(plan.seconds / 60),
     dir: plan.home,
   })
+  for (const { id, what, why } of plan.speedUps) if (why === null) terminal.say(said.speedUp, { id, what })
 }
 
 /** Tells each step up to the end. Ctrl-C ends it where it is. */
@@ -153,6 +209,7 @@ async function follow(context: Context, client: Client, begun: InstallView): Pro
       terminal.note(step.bytes > 0 ? said.progress : said.step, {
         ...facts,
         total: Math.round((step.totalBytes ?? 0) / MiB),
+        eta: step.etaSeconds ?? '?',
       })
     }
     if (view.is !== 'running') resolve(view)
@@ -186,17 +243,7 @@ async function follow(context: Context, client: Client, begun: InstallView): Pro
   }
 }
 
-function tellGenerations(
-  { terminal }: Context,
-  rows: readonly {
-    id: string
-    current: boolean
-    version: string | null
-    commit: string | null
-    torch: string | null
-    createdAt: number
-  }[],
-) {
+function tellGenerations({ terminal }: Context, rows: readonly Generation[]) {
   const { install: said } = terminal.speech.words
   for (const row of rows) {
     terminal.event('generation', { ...row })
@@ -206,6 +253,7 @@ function tellGenerations(
       version: row.version ?? '?',
       commit: row.commit?.slice(0, 10) ?? '',
       torch: row.torch ?? '-',
+      size: row.sizeBytes === null ? '?' : (row.sizeBytes / GB).toFixed(1),
     })
   }
 }

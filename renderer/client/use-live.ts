@@ -17,8 +17,9 @@ const staleAfter: { [E in EventName<App>]: Name[] } = {
   'share.changed': ['share.state'],
   'worker.changed': ['worker.list', 'share.state', 'workflow.get', 'workflow.needs'],
   'settings.changed': ['settings.get', 'app.info'],
-  'engine.changed': ['engine.list', 'worker.list'],
-  'install.changed': ['engine.installs', 'engine.generations'],
+  'engine.changed': ['engine.list', 'worker.list', 'nodes.list'],
+  'install.changed': ['engine.installs', 'engine.generations', 'engine.installLog', 'engine.speedUps', 'engine.list'],
+  'nodes.changed': ['nodes.list', 'nodes.changes', 'nodes.bisects', 'nodes.missing', 'nodes.search', 'workflow.needs'],
   'engine.logged': ['engine.log'],
   'awake.changed': [],
 }

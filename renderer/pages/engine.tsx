@@ -1,5 +1,4 @@
 import {
-  CircleAlert,
   CircleCheck,
   CircleDot,
   Cpu,
@@ -7,8 +6,8 @@ import {
   Ellipsis,
   ExternalLink,
   FolderOpen,
-  Info,
-  type LucideIcon,
+  FolderSymlink,
+  History,
   Play,
   Plus,
   RefreshCw,
@@ -16,6 +15,7 @@ import {
   ScrollText,
   Settings2,
   Square,
+  Stethoscope,
   Trash2,
   TriangleAlert,
 } from 'lucide-react'
@@ -23,10 +23,10 @@ import { useState } from 'react'
 import type { App } from '../../core/contract/app.ts'
 import {
   type EngineChange,
+  type EngineKind,
   type EngineProcess,
   type EngineRemedy,
   type EngineView,
-  type Finding,
   type FoundInstall,
   remediesFor,
   startupPhases,
@@ -34,13 +34,19 @@ import {
 import type { Failure } from '../../core/contract/errors.ts'
 import type { OutputOf } from '../../core/contract/procedure.ts'
 import { bridge, refresh, useAsk, useDo } from '../client/client.ts'
-import { sayFailure, saySentence, useWords } from '../i18n.ts'
+import { sayFailure, useWords } from '../i18n.ts'
 import { useOpenEditor } from '../open-editor.ts'
+import { useAsking } from '../parts/asking.tsx'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
+import { EngineDoctor } from '../parts/engine-doctor.tsx'
 import { EngineLog } from '../parts/engine-log.tsx'
+import { EngineModels } from '../parts/engine-models.tsx'
 import { EngineSettingsForm } from '../parts/engine-settings.tsx'
+import { EngineVersions } from '../parts/engine-versions.tsx'
+import { Told } from '../parts/finding.tsx'
+import { Field } from '../parts/forms.tsx'
 import { InstallEngine, Installs } from '../parts/install-engine.tsx'
-import { Menu, say, sayFault } from '../parts/overlays.tsx'
+import { Menu, Modal, say, sayFault } from '../parts/overlays.tsx'
 import { useNow } from '../parts/use-now.ts'
 
 /** The ComfyUIs of this machine that Nightshift runs, and what the machine is good for. */
@@ -102,12 +108,6 @@ export function EnginePage() {
 // ---- the machine ----
 
 type Seen = OutputOf<App, 'machine.look'>
-const levels: Record<Finding['level'], { icon: LucideIcon; tone: string }> = {
-  good: { icon: CircleCheck, tone: 'text-good' },
-  note: { icon: Info, tone: 'text-accent-ink' },
-  warning: { icon: TriangleAlert, tone: 'text-warn' },
-  bad: { icon: CircleAlert, tone: 'text-bad' },
-}
 const GiB = 2 ** 30
 
 function Machine({
@@ -182,48 +182,83 @@ function Machine({
   )
 }
 
-function Told({ finding }: { finding: Finding }) {
-  const { t } = useWords()
-  const { icon: Icon, tone } = levels[finding.level]
-  return (
-    <li className="flex gap-2">
-      <Icon size={15} className={`mt-0.5 shrink-0 ${tone}`} aria-label={t(`engine.levels.${finding.level}`)} />
-      <span className="min-w-0">
-        {saySentence(finding)}{' '}
-        {finding.link && (
-          <a
-            href={finding.link}
-            target="_blank"
-            rel="noreferrer"
-            className="text-accent-ink underline underline-offset-2"
-            onClick={(event) => {
-              if (!bridge || !finding.link) return
-              event.preventDefault()
-              void bridge.openExternal(finding.link)
-            }}
-          >
-            {new URL(finding.link).host}
-          </a>
-        )}
-      </span>
-    </li>
-  )
-}
-
 // ---- taking one over ----
 
 function AdoptFolder({ look }: { look: 'primary' | 'plain' }) {
   const { t } = useWords()
-  const adopt = useDo('engine.adopt', { onError: sayFault, onSuccess: () => refresh('engine.list', 'worker.list') })
+  const [open, setOpen] = useState(false)
+  const [dir, setDir] = useState('')
+  const [python, setPython] = useState('')
+  const adopt = useDo('engine.adopt', {
+    onSuccess() {
+      void refresh('engine.list', 'worker.list')
+      setOpen(false)
+      setDir('')
+    },
+  })
   return (
-    <Button
-      look={look}
-      icon={Plus}
-      busy={adopt.isPending}
-      onClick={() => void bridge?.chooseFolder().then((dir) => dir && adopt.mutate({ dir }))}
-    >
-      {t('engine.adopt')}
-    </Button>
+    <>
+      <Button look={look} icon={Plus} onClick={() => setOpen(true)}>
+        {t('engine.adopt')}
+      </Button>
+      <Modal
+        open={open}
+        onClose={() => setOpen(false)}
+        title={t('engine.adoptTitle')}
+        note={t('engine.noneNote')}
+        footer={
+          <>
+            <Button onClick={() => setOpen(false)}>{t('common.cancel')}</Button>
+            <Button look="primary" type="submit" form="adopt" busy={adopt.isPending} disabled={dir.trim() === ''}>
+              {t('engine.runThis')}
+            </Button>
+          </>
+        }
+      >
+        <form
+          id="adopt"
+          className="flex flex-col gap-4"
+          onSubmit={(event) => {
+            event.preventDefault()
+            adopt.mutate({ dir: dir.trim(), ...(python.trim() && { python: python.trim() }) })
+          }}
+        >
+          <Field label={t('engine.folder')} help={t('engine.folderNote')}>
+            {(ids) => (
+              <div className="flex gap-2">
+                <input
+                  {...ids}
+                  value={dir}
+                  spellCheck={false}
+                  autoComplete="off"
+                  onChange={({ target }) => setDir(target.value)}
+                  className="field min-w-0 flex-1 font-mono"
+                />
+                <Button
+                  icon={FolderOpen}
+                  onClick={() => void bridge?.chooseFolder().then((chosen) => chosen && setDir(chosen))}
+                >
+                  {t('engine.browse')}
+                </Button>
+              </div>
+            )}
+          </Field>
+          <Field label={t('engine.itsPython')} help={t('engine.itsPythonNote')}>
+            {(ids) => (
+              <input
+                {...ids}
+                value={python}
+                spellCheck={false}
+                autoComplete="off"
+                onChange={({ target }) => setPython(target.value)}
+                className="field font-mono"
+              />
+            )}
+          </Field>
+          {adopt.error && <ErrorNotice compact cause={adopt.error} />}
+        </form>
+      </Modal>
+    </>
   )
 }
 
@@ -271,7 +306,11 @@ function EngineCard({ engine, machine }: { engine: EngineView; machine: Seen | u
   const { t } = useWords()
   const { name, kind, dir, version, processes } = engine
   const [log, setLog] = useState<string | null>(null)
+  const [panel, setPanel] = useState<'versions' | 'doctor' | 'models' | null>(null)
   const [editing, setEditing] = useState(false)
+  const [question, ask] = useAsking()
+  const queue = useAsk('queue.state', {})
+  const jobs = queue.data?.running.filter(({ workerId }) => processes.some(({ id }) => id === workerId)).length ?? 0
   const again = () => refresh('engine.list', 'worker.list')
   const start = useDo('engine.start', { onSettled: again }) // what went wrong is shown where it happened
   const stop = useDo('engine.stop', { onError: sayFault, onSettled: again })
@@ -285,6 +324,23 @@ function EngineCard({ engine, machine }: { engine: EngineView; machine: Seen | u
     },
   })
   const up = processes.some(isUp)
+  const installed = kind === 'installed'
+  /** What stops jobs that run is asked for first. */
+  const afterAsking = (title: string, run: () => void) => () =>
+    jobs === 0 ? run() : ask({ title, note: <p>{t('engine.stopsJobs', { count: jobs })}</p>, yes: title, run })
+  const askToRemove = () =>
+    ask({
+      title: t('engine.removeAsk', { name }),
+      note: (
+        <>
+          <p>{installed ? t('engine.removeInstalled') : t('engine.removeAdopted')}</p>
+          {jobs > 0 && <p className="text-warn">{t('engine.stopsJobs', { count: jobs })}</p>}
+        </>
+      ),
+      yes: t('common.remove'),
+      danger: true,
+      run: () => remove.mutate({ name }),
+    })
   const change = (settings: EngineChange) => set.mutateAsync({ name, settings })
   const remedies: Record<EngineRemedy, () => void> = {
     start: () => start.mutate({ name }),
@@ -318,11 +374,19 @@ function EngineCard({ engine, machine }: { engine: EngineView; machine: Seen | u
               size="sm"
               icon={RotateCcw}
               disabled={stop.isPending}
-              onClick={() => void stop.mutateAsync({ name }).then(() => start.mutate({ name }))}
+              onClick={afterAsking(
+                t('engine.restart'),
+                () => void stop.mutateAsync({ name }).then(() => start.mutate({ name })),
+              )}
             >
               {t('engine.restart')}
             </Button>
-            <Button size="sm" icon={Square} busy={stop.isPending} onClick={() => stop.mutate({ name })}>
+            <Button
+              size="sm"
+              icon={Square}
+              busy={stop.isPending}
+              onClick={afterAsking(t('engine.stop'), () => stop.mutate({ name }))}
+            >
               {t('engine.stop')}
             </Button>
           </>
@@ -337,7 +401,7 @@ function EngineCard({ engine, machine }: { engine: EngineView; machine: Seen | u
             { label: t('engine.settings'), icon: Settings2, onSelect: () => setEditing(true) },
             { label: t('engine.log'), icon: ScrollText, onSelect: () => setLog(processes[0]!.id) },
             null,
-            { label: t('common.remove'), icon: Trash2, danger: true, onSelect: () => remove.mutate({ name }) },
+            { label: t('common.remove'), icon: Trash2, danger: true, onSelect: askToRemove },
           ]}
         />
       </div>
@@ -353,6 +417,7 @@ function EngineCard({ engine, machine }: { engine: EngineView; machine: Seen | u
       <ul className="mt-3 flex flex-col gap-3 border-t border-line pt-3">
         {processes.map((process) => (
           <Process
+            kind={kind}
             key={process.id}
             process={process}
             named={processes.length > 1}
@@ -363,6 +428,27 @@ function EngineCard({ engine, machine }: { engine: EngineView; machine: Seen | u
         ))}
       </ul>
       {log !== null && <EngineLog key={log} process={log} onClose={() => setLog(null)} />}
+      <div className="mt-3 flex flex-wrap gap-1 border-t border-line pt-2">
+        {panels
+          .filter(({ panel }) => installed || panel !== 'versions')
+          .map(({ panel: each, icon }) => (
+            <Button
+              key={each}
+              size="sm"
+              look="quiet"
+              icon={icon}
+              aria-expanded={panel === each}
+              aria-pressed={panel === each}
+              onClick={() => setPanel(panel === each ? null : each)}
+            >
+              {t(`engine.${each}.title`)}
+            </Button>
+          ))}
+      </div>
+      {panel === 'versions' && <EngineVersions engine={engine} stopping={jobs} ask={ask} />}
+      {panel === 'doctor' && <EngineDoctor engine={engine} stopping={jobs} ask={ask} />}
+      {panel === 'models' && <EngineModels engine={engine} installs={machine?.report.installs ?? []} stopping={jobs} />}
+      {question}
       {editing && (
         <EngineSettingsForm engine={engine} gpus={machine?.report.gpus ?? []} onClose={() => setEditing(false)} />
       )}
@@ -370,15 +456,22 @@ function EngineCard({ engine, machine }: { engine: EngineView; machine: Seen | u
   )
 }
 
+const panels = [
+  { panel: 'versions', icon: History },
+  { panel: 'doctor', icon: Stethoscope },
+  { panel: 'models', icon: FolderSymlink },
+] as const
 const tones = { stopped: '', starting: 'tone-accent', ready: 'tone-good', pausing: 'tone-warn', failed: 'tone-bad' }
 
 function Process({
+  kind,
   process,
   named,
   onLog,
   logOpen,
   remedies,
 }: {
+  kind: EngineKind
   process: EngineProcess
   named: boolean
   onLog: () => void
@@ -422,7 +515,7 @@ function Process({
         <ErrorNotice
           compact
           cause={state.because}
-          action={remediesFor(state.because.code).map((remedy, place) => (
+          action={remediesFor(state.because.code, kind).map((remedy, place) => (
             <Button key={remedy} size="sm" look={place === 0 ? 'primary' : 'plain'} onClick={remedies[remedy]}>
               {t(`engine.remedies.${remedy}`)}
             </Button>

@@ -67,7 +67,7 @@ export async function examine(patient: Patient): Promise<Examined> {
   if (there.every(({ is }) => is)) findings.push(...(await aboutPython(patient, damages.length > 0)))
 
   if (failed && NODES_TO_BLAME.test(failed.code))
-    findings.push(upkeep('bad', 'doctor.nodes-broken', { reason: failed.message }))
+    findings.push({ ...upkeep('bad', 'doctor.nodes-broken', { reason: failed.message }), mend: 'bisect' })
   if (failedNodes.length > 0) findings.push(upkeep('warning', 'doctor.nodes-failed', { nodes: failedNodes.join(', ') }))
 
   const places = [...new Set([installed?.home ?? dir, base])]
