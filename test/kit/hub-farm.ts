@@ -68,7 +68,8 @@ export async function hubFarm(farm: Farm, given: { mirror?: Farm; token?: string
   const network: HubNetwork & { addressesFor: (url: string) => string[] } = {
     dispatcherFor: () => agent,
     hosts: () => hosts,
-    tokenFor: (host) => (hosts.some(({ base }) => URL.parse(base)?.host === host) ? (given.token ?? null) : null),
+    tokenFor: (host) =>
+      hosts.some(({ base, official }) => official && URL.parse(base)?.host === host) ? (given.token ?? null) : null,
     cache,
     now: () => 1_800_000_000_000,
     userAgent: 'Nightshift/test',

@@ -16,7 +16,7 @@ export interface HubNetwork {
   dispatcherFor(url: string): Dispatcher
   /** The best first; of each hub, its official host is among them. */
   hosts(): readonly HubHost[]
-  /** The person's token of this hub; given to its official host alone. */
+  /** The person's token for this host: that of its hub, or of one it stands in for where the person allowed that. */
   tokenFor(host: string): string | null
   cache: AnswerCache
   now(): number
@@ -141,9 +141,9 @@ async function askHost(network: HubNetwork, host: HubHost, path: string, asking:
   return writeJson({ json, next: at ? at.pathname + at.search : null })
 }
 
-/** Only for the official host: a mirror would see it. */
+/** The credential of a host, if it may have one: a mirror's only where the person said so. */
 export function authorisation(network: HubNetwork, host: HubHost): { authorization?: string } {
-  const token = host.official ? network.tokenFor(URL.parse(host.base)?.host ?? '') : null
+  const token = network.tokenFor(URL.parse(host.base)?.host ?? '')
   return token === null ? {} : { authorization: `Bearer ${token}` }
 }
 const hostName = ({ base }: HubHost) => URL.parse(base)?.host ?? base
