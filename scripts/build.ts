@@ -50,6 +50,7 @@ for (const name of ['host', 'headless']) {
   for (const thread of [
     'main/services/media-worker',
     'main/services/import-worker',
+    'main/services/model-worker',
     'core/engine/download/hash-worker',
   ])
     await build(nodeBundle(name, { [path.basename(thread)]: `${thread}.ts` }, 'es', external, false))

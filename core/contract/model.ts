@@ -205,3 +205,38 @@ export type Duplicates = z.infer<typeof Duplicates>
 /** How a file that is taken in comes to its folder. */
 export const ImportHow = z.enum(['move', 'copy', 'link'])
 export type ImportHow = z.infer<typeof ImportHow>
+
+/** `new`: nothing was known to compare it with. `changed`: it was written since it was last looked at. */
+export const CheckedModel = z.object({
+  id: ModelId,
+  name: z.string(),
+  is: z.enum(['good', 'new', 'changed', 'damaged', 'gone']),
+  sha256: z.string().nullable(),
+  known: z.string().nullable(),
+})
+export type CheckedModel = z.infer<typeof CheckedModel>
+
+export const MergeResult = z.object({
+  /** For undoing it. */
+  id: z.string(),
+  files: z.array(
+    z.object({
+      path: z.string(),
+      outcome: z.enum(['merged', 'undone', 'changed', 'in-use', 'gone']),
+      freedBytes: z.number(),
+    }),
+  ),
+  freedBytes: z.number(),
+})
+export type MergeResult = z.infer<typeof MergeResult>
+
+/** A file before it is taken in. `folder` null: its header does not say. */
+export const ModelLooked = z.object({
+  name: z.string(),
+  kind: ModelKind.nullable(),
+  base: z.string().nullable(),
+  folder: z.string().nullable(),
+  sizeBytes: z.number(),
+  faults: ModelDetail.shape.faults,
+})
+export type ModelLooked = z.infer<typeof ModelLooked>

@@ -14,6 +14,9 @@ async function rootOf(dir: string, around: Surroundings) {
   return { ...root, mixed: [] }
 }
 
+/** The folders that are used of it. */
+export const foldersOf = async (dir: string, around: Surroundings) => (await rootOf(dir, around)).folders
+
 /** What using the models of another program would bring; nothing is changed. @throws AppError 'engine.no-models' */
 export async function lookAtModels(dir: string, around: Surroundings, signal?: AbortSignal): Promise<SharedModels> {
   const root = await rootOf(dir, around)

@@ -164,6 +164,11 @@ async function serveFiles(http: FastifyInstance, { files }: Served, rendererDir:
       return reply.header('cache-control', 'private, max-age=86400').type('image/webp').send(bytes)
     },
   )
+  http.get<{ Params: { id: string }; Querystring: { size?: string } }>('/files/model/:id', async (request, reply) => {
+    const bytes = await files.modelPicture(request.params.id, sizeFor(request.query.size))
+    if (!bytes) throw new AppError('app.not-found', { what: 'The picture' })
+    return reply.header('cache-control', 'private, max-age=3600').type('image/webp').send(bytes)
+  })
   http.get<{ Params: { id: string } }>('/files/preview/:id', (request, reply) => {
     const preview = files.preview(request.params.id)
     if (!preview) throw new AppError('app.not-found', { what: 'The preview' })

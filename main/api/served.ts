@@ -11,6 +11,8 @@ export interface Files {
   artifact(id: string, asked: { range?: string; ifNoneMatch?: string }): Promise<ServedFile>
   /** WebP; null: it cannot be shown small. */
   thumbnail(id: string, size: ThumbnailSize): Promise<Uint8Array | null>
+  /** What is shown for a model, as small WebP; null as above. */
+  modelPicture(id: string, size: ThumbnailSize): Promise<Uint8Array | null>
   /** The latest preview picture of a running job. */
   preview(jobId: string): { bytes: Uint8Array; mediaType: string } | null
   /** A kept input file, or one at an address that a form of the workflow names, as small WebP; null as above. */

@@ -25,7 +25,7 @@ export const EXIT = { ok: 0, someFailed: 1, usage: 2, refused: 3, environment: 4
 /** Whose fault a failure is, as an exit code. */
 export function exitCodeOf({ code }: Pick<Failure, 'code'>): number {
   if (code === 'app.interrupted') return EXIT.interrupted
-  if (code === 'convert.would-lose' || code === 'prompt.paid') return EXIT.refused
+  if (['convert.would-lose', 'prompt.paid', 'model.unsafe'].includes(code)) return EXIT.refused
   if (['app.usage', 'app.bad-request', 'app.too-large', 'app.not-found', 'app.unknown-procedure'].includes(code))
     return EXIT.usage
   if (['worker.bad-address', 'worker.duplicate', 'convert.no-definitions'].includes(code)) return EXIT.usage

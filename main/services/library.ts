@@ -16,6 +16,7 @@ import type {
 } from '../../core/contract/workflow.ts'
 import { mediaOf } from '../../core/domain/media.ts'
 import { drawGraph } from '../../core/domain/workflow/graph.ts'
+import { modelFilesIn } from '../../core/domain/workflow/models.ts'
 import {
   checkPanel,
   missingFrom,
@@ -90,6 +91,7 @@ export class Library {
   readonly events = new EventEmitter<{ changed: [id: string] }>()
   #deps: Deps
   #dir: string
+  readonly #modelNames = new Map<string, readonly string[]>()
   /** The latest loaded, by id; each for the definitions it was made with. */
   #loaded = new Map<string, { definitions: ObjectInfo; loaded: Omit<Loaded, 'name' | 'parameters' | 'panels'> }>()
 
@@ -155,6 +157,7 @@ export class Library {
     })()
     for (const id of ids) {
       this.#loaded.delete(id)
+      this.#modelNames.delete(id)
       this.events.emit('changed', id)
     }
     return ids.map((id) => this.summary(id))
@@ -358,6 +361,20 @@ export class Library {
       )
       .pluck()
       .all()
+  }
+
+  /** Which model files each workflow's file names; read once. */
+  *modelNames(): Generator<{ id: string; name: string; files: readonly string[] }> {
+    const { database } = this.#deps
+    const rows = database
+      .prepare<[], { id: string; name: string }>('SELECT id, name FROM workflows WHERE removed_at IS NULL')
+      .all()
+    const text = database.prepare<[string], string>('SELECT read FROM workflows WHERE id = ?').pluck()
+    for (const { id, name } of rows) {
+      const files = this.#modelNames.get(id) ?? modelFilesIn(text.get(id) ?? '')
+      this.#modelNames.set(id, files)
+      yield { id, name, files }
+    }
   }
 
   /** A batch was queued from it. */

@@ -1,16 +1,1285 @@
-import type { EventEmitter } from 'node:events'
-import type { Model, ModelFilter, ModelRoot } from '../../core/contract/model.ts'
+import { createHash } from 'node:crypto'
+import { EventEmitter } from 'node:events'
+import { existsSync } from 'node:fs'
+import { link, mkdir, realpath, rename, rm, stat, symlink } from 'node:fs/promises'
+import path from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
+import type { Artifact } from '../../core/contract/artifact.ts'
+import type { Prompt } from '../../core/contract/comfyui.ts'
+import type { EngineView } from '../../core/contract/engine.ts'
+import { AppError, type Failure, toFailure } from '../../core/contract/errors.ts'
+import { parseJson, writeJson } from '../../core/contract/json.ts'
+import type {
+  CheckedModel,
+  DuplicateGroup,
+  Duplicates,
+  ImportHow,
+  MergeResult,
+  Model,
+  ModelDetail,
+  ModelFilter,
+  ModelFlag,
+  ModelKind,
+  ModelLooked,
+  ModelPlace,
+  ModelProgress,
+  ModelRoot,
+  ModelState,
+} from '../../core/contract/model.ts'
+import { sayModelFault } from '../../core/domain/model-faults.ts'
+import { baseOfCivitai, belongsIn, folderOfKind, kindOfFolder } from '../../core/domain/model-kind.ts'
+import { matchFile, modelFilesIn } from '../../core/domain/workflow/models.ts'
+import { freeBytes, place, syncFolder } from '../../core/engine/download/disk.ts'
+import { findInstalls, type Look, thisMachine } from '../../core/engine/installs.ts'
+import { foldersOf } from '../../core/engine/model-paths.ts'
+import { type Beside, readBeside } from '../../core/engine/models/beside.ts'
+import {
+  copyBytes,
+  type GroupPlan,
+  type MergedFile,
+  merge,
+  mergesIn,
+  type Outcome,
+  planMerge,
+  recoverMerge,
+  undoMerge,
+} from '../../core/engine/models/duplicates.ts'
+import {
+  canonicalFolder,
+  type FolderFault,
+  matrixModels,
+  type Root,
+  rootOfComfy,
+  rootOfFolder,
+} from '../../core/engine/models/folders.ts'
+import {
+  type FileMark,
+  type FoundModel,
+  isModelFile,
+  keyOf,
+  markOf,
+  sameMark,
+  scanRoot,
+} from '../../core/engine/models/scan.ts'
+import type { Clock } from './clock.ts'
+import type { Database } from './database/open.ts'
+import type { Library } from './library.ts'
+import type { LocalEngine } from './local-engine.ts'
+import { ModelThread } from './model-thread.ts'
+import type { ModelFacts } from './model-worker.ts'
+import type { QueuedJob } from './queue.ts'
+import type { Service } from './service.ts'
+import type { ThumbnailSize, Thumbnails } from './thumbnails.ts'
 
-/** What others ask the model library for. */
-export interface ModelShelf {
-  readonly events: EventEmitter<{ changed: [] }>
-  roots(): ModelRoot[]
-  /** Where a new model of ComfyUI's `folder` goes; `engine` null: the first there is. null: no engine has that folder. */
-  folderFor(engine: string | null, folder: string): string | null
-  bySha256(sha256: string): Model | null
-  /** What a loader of `folder` would take by this name: exact, else the other slash, other case, another sub-folder. */
-  byName(folder: string, name: string): Model | null
-  page(filter: ModelFilter & { offset: number; limit: number }): { rows: Model[]; total: number }
+interface Deps {
+  readonly database: Database
+  readonly dataDir: string
+  readonly clock: Clock
+  readonly newId: () => string
+  readonly log?: (event: string, facts: object) => void
+  readonly localEngine: Pick<LocalEngine, 'list' | 'events'>
+  readonly library: Pick<Library, 'modelNames' | 'events'>
+  readonly thumbnails: Pick<Thumbnails, 'thumbnail'>
+  /** Pictures made in a batch, for those who ask which a model made. */
+  readonly artifactsOf: (batchId: string, limit: number) => string[]
+  /** What was made before uses were written down. */
+  readonly pastBatches?: () => Iterable<{ batchId: string; prompt: Prompt; artifacts: number; at: number }>
+  /** Where Civitai's pages are; null: nowhere. */
+  readonly civitai?: () => string | null
+  /** Nothing is looked through by itself. */
+  readonly idle?: boolean
+  readonly look?: Look
+}
+
+/** A file as the database keeps it, and all that is known of it. */
+interface Kept extends FileMark {
+  readonly real: string
+  readonly facts: ModelFacts
+  readonly beside: Beside | null
+  readonly besideNames: readonly string[]
+  places: ModelPlace[]
+  sha256: string | null
+}
+interface Row {
+  real: string
+  device: string
+  inode: string
+  size_bytes: number
+  modified_ns: string
+  facts: string
+  places: string
+  sha256: string | null
+}
+/** One file of the disk, whatever names it has. */
+interface Entry {
+  readonly model: Model
+  readonly kept: Kept
+  /** Each name it has without links on the way. */
+  readonly reals: string[]
+  readonly words: string
+}
+type MergeRow = {
+  seq: number
+  merge_id: string
+  at: number
+  path: string
+  keep: string
+  sha256: string
+  size_bytes: number
+  how: MergedFile['how']
+  inode: string
+  modified_ns: string
+  mode: number
+  freed_bytes: number
+  state: 'merging' | 'merged' | 'undoing' | 'undone' | 'left'
+}
+interface Job {
+  progress: ModelProgress
+  readonly stopping: AbortController
+  readonly startedAt: number
+  done: Promise<unknown>
+}
+
+const READS_AT_ONCE = 4
+const RESCAN_AFTER_MS = 1_500
+const RECOUNT_AFTER_MS = 2_000
+const FORGET_AFTER_MS = 90 * 24 * 3600_000
+const MOST_ARTIFACTS = 24
+const STEP_MS = 200
+
+/** Without folders, as file systems that ignore case see it. */
+const baseOf = (name: string) => name.replace(/^.*[\\/]/s, '').toLowerCase()
+
+/** What others ask the library for. */
+export type ModelShelf = Pick<Models, 'events' | 'roots' | 'folderFor' | 'bySha256' | 'byName' | 'page' | 'takeIn'>
+
+/** The models of this machine: where they lie, what they are, what uses them, which are there twice. */
+export class Models implements Service {
+  readonly events = new EventEmitter<{ changed: []; progress: [] }>()
+  readonly #deps: Deps
+  readonly #look: Look
+  readonly #thread = new ModelThread()
+  readonly #jobs = new Map<ModelProgress['what'], Job>()
+  #roots: (Root & { id: string })[] = []
+  #faults: { path: string; failure: Failure }[] = []
+  #kept = new Map<string, Kept>()
+  #entries: Entry[] = []
+  #byId = new Map<string, Entry>()
+  #byHash = new Map<string, Entry[]>()
+  #byBase = new Map<string, Entry[]>()
+  #scannedAt: number | null = null
+  #running = false
+  #rescan: (() => void) | null = null
+  #recount: (() => void) | null = null
+  #duplicates: Promise<GroupPlan[]> | null = null
+  #toldAt = 0
+
+  constructor(deps: Deps) {
+    this.#deps = deps
+    this.#look = deps.look ?? thisMachine(process.env)
+  }
+
+  /** What was there the last time is there at once; the disks are looked through afterwards. */
+  async start() {
+    if (this.#running) return
+    this.#running = true
+    const { localEngine, library, idle } = this.#deps
+    this.#readKept()
+    await this.#recoverMerges()
+    this.#rememberPast()
+    await this.#findRoots()
+    this.#rebuild()
+    localEngine.events.on('changed', this.#scanLater)
+    library.events.on('changed', this.#countUses)
+    if (!idle) this.#scanLater()
+  }
+
+  async stop() {
+    if (!this.#running) return
+    this.#running = false
+    this.#deps.localEngine.events.off('changed', this.#scanLater)
+    this.#deps.library.events.off('changed', this.#countUses)
+    this.#rescan?.()
+    this.#rescan = null
+    this.#recount?.()
+    this.#recount = null
+    const jobs = [...this.#jobs.values()]
+    for (const { stopping } of jobs) stopping.abort(new Error('stopped'))
+    await Promise.allSettled(jobs.map(({ done }) => done))
+    await this.#thread.close()
+  }
+
+  // ---- what others ask ----
+
+  roots(): ModelRoot[] {
+    return this.#roots.map(({ mixed: _, ...root }) => root)
+  }
+
+  /** Where a new model of ComfyUI's `folder` goes; `engine` null: the first there is. null: nobody looks for that. */
+  folderFor(engine: string | null, folder: string): string | null {
+    const wanted = canonicalFolder(folder)
+    const mine = this.#roots.filter((root) => (engine === null ? true : root.engine === engine))
+    const sorted = mine.toSorted((a, b) => Number(b.engine !== null) - Number(a.engine !== null))
+    for (const root of sorted) {
+      const found = root.folders.filter((each) => each.folder === wanted)
+      const best = found.find(({ isDefault }) => isDefault) ?? found[0]
+      if (best) return best.dir
+    }
+    // a kind of a custom node's, of which there is nothing yet
+    const own = sorted[0]?.folders.find((each) => each.folder === 'checkpoints' && each.isDefault)
+    return own && /^[\w-]+$/.test(wanted) ? path.join(path.dirname(own.dir), wanted) : null
+  }
+
+  bySha256(sha256: string): Model | null {
+    return this.#byHash.get(sha256.toLowerCase())?.[0]?.model ?? null
+  }
+
+  /** What a loader of `folder` takes by this name: exact, else the other slash, other case, another sub-folder. */
+  byName(folder: string, name: string): Model | null {
+    const wanted = canonicalFolder(folder)
+    const places = (this.#byBase.get(baseOf(name)) ?? []).flatMap(({ model }) =>
+      model.places.filter((at) => at.folder === wanted).map((at) => ({ at, model })),
+    )
+    const match = matchFile(
+      places.map(({ at }) => at.name),
+      name,
+    )
+    return places.find(({ at }) => at.name === match)?.model ?? null
+  }
+
+  page(filter: Partial<ModelFilter> & { offset?: number; limit?: number }): {
+    rows: Model[]
+    total: number
+    bytes: number
+  } {
+    const { search = '', kind, base, root, flag, unused, sort = 'name', offset = 0, limit = 100 } = filter
+    const words = search.toLowerCase().split(/\s+/).filter(Boolean)
+    const found = this.#entries.filter(
+      ({ model, words: all }) =>
+        (kind === undefined || model.kind === kind) &&
+        (base === undefined || model.base === base) &&
+        (root === undefined || model.places.some((at) => at.root === root)) &&
+        (flag === undefined || model.flags.includes(flag)) &&
+        (unused !== true || isUnused(model)) &&
+        words.every((word) => all.includes(word)),
+    )
+    found.sort(orders[sort])
+    const rows = found.slice(offset, offset + limit).map(({ model }) => model)
+    return { rows, total: found.length, bytes: found.reduce((sum, { model }) => sum + model.sizeBytes, 0) }
+  }
+
   /** A file that came to its final place just now, with the hash it was checked by. */
-  takeIn(file: string, sha256: string | null): Promise<Model | null>
+  async takeIn(file: string, sha256: string | null): Promise<Model | null> {
+    const real = await realpath(file).catch(() => null)
+    if (real === null || !isModelFile(real)) return null
+    const mark = await markOf(real)
+    const facts = await this.#thread.ask({ is: 'read', path: real })
+    this.#keep({ ...mark, real, facts, beside: null, besideNames: [], places: this.#placesOf(file), sha256 })
+    this.#rebuild()
+    this.#scanLater() // what lies beside it, and names that lead to it through links
+    return this.#entryAt(real)?.model ?? null
+  }
+
+  /** Files that may run code when loaded, that nobody trusts yet, among those a prompt and its values name. */
+  unsafeIn(values: unknown): Model[] {
+    const suspects = this.#entries.filter(({ model: { flags } }) => isUnsafe(flags))
+    if (suspects.length === 0) return []
+    const named = new Set(modelFilesIn(writeJson(values)))
+    return suspects
+      .filter(({ model }) =>
+        model.places.some(({ name }) => named.has(baseOf(name)) || named.has(baseOf(name).replace(/\.[^.]+$/, ''))),
+      )
+      .map(({ model }) => model)
+  }
+
+  /** Files by id, or by name as a person types it: these may be loaded from now on, as long as they stay as they are. */
+  async trust(ids: readonly string[], trusted = true): Promise<Model[]> {
+    const { database, clock } = this.#deps
+    const entries = ids.map((id) => this.#must(id))
+    for (const { kept } of entries) {
+      const sha256 = kept.sha256 ?? (await this.#hashNow(kept))
+      if (trusted) database.prepare('INSERT OR IGNORE INTO model_trusted VALUES (?, ?)').run(sha256, clock.now())
+      else database.prepare('DELETE FROM model_trusted WHERE sha256 = ?').run(sha256)
+    }
+    this.#rebuild()
+    return entries.map(({ kept }) => this.#entryAt(kept.real)!.model)
+  }
+
+  /** The one a person means by an id, a path, a hash or a name. */
+  find(asked: string): Model | null {
+    const entry =
+      this.#byId.get(asked) ??
+      this.#entries.find(({ reals, model }) => reals.includes(asked) || model.places.some((at) => at.path === asked)) ??
+      (/^[\da-f]{10,64}$/i.test(asked)
+        ? this.#entries.find(({ model }) => model.sha256?.startsWith(asked.toLowerCase()))
+        : undefined) ??
+      this.#entries.find(({ model }) => model.places.some(({ name }) => name === asked)) ??
+      this.#byBase.get(baseOf(asked))?.[0]
+    return entry?.model ?? null
+  }
+
+  state(): ModelState {
+    const of = (id: string) => this.#entries.filter(({ model }) => model.places.some((at) => at.root === id))
+    const sum = (entries: readonly Entry[]) => entries.reduce((bytes, { model }) => bytes + model.sizeBytes, 0)
+    const unused = this.#entries.filter(({ model }) => isUnused(model))
+    const count = <T extends string>(pick: (model: Model) => readonly T[]) => {
+      const counts = new Map<T, number>()
+      for (const { model } of this.#entries) for (const one of pick(model)) counts.set(one, (counts.get(one) ?? 0) + 1)
+      return [...counts].toSorted((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1))
+    }
+    return {
+      scannedAt: this.#scannedAt,
+      roots: this.roots().map((root) => {
+        const mine = of(root.id)
+        return { ...root, models: mine.length, bytes: sum(mine) }
+      }),
+      models: this.#entries.length,
+      bytes: sum(this.#entries),
+      unhashed: this.#entries.filter(({ model }) => model.sha256 === null).length,
+      faults: this.#faults,
+      progress: this.progress(),
+      kinds: count((model) => [model.kind]).map(([kind, n]) => ({ kind, count: n })),
+      bases: count((model) => (model.base === null ? [] : [model.base])).map(([base, n]) => ({ base, count: n })),
+      flags: count((model) => model.flags).map(([flag, n]) => ({ flag, count: n })),
+      unused: { models: unused.length, bytes: sum(unused) },
+    }
+  }
+
+  async get(id: string): Promise<ModelDetail> {
+    const { model, kept, reals } = this.#must(id)
+    const names = new Set(model.places.map(({ name }) => baseOf(name)))
+    const { facts, beside } = kept
+    const site = this.#deps.civitai?.() ?? null
+    const civitai = beside?.civitai
+    const url =
+      site && civitai
+        ? `${site}/models/${civitai.modelId}${civitai.versionId === null ? '' : `?modelVersionId=${civitai.versionId}`}`
+        : null
+    return {
+      ...model,
+      note: this.#noteOf(kept, reals) ?? '',
+      triggerWords: [...new Set([...(beside?.triggerWords ?? []), ...facts.triggerWords])].slice(0, 40),
+      metadata: { ...facts.metadata, ...(beside?.note && { description: beside.note }) },
+      faults: facts.faults.map(sayModelFault),
+      belongsIn: misplaced(model, facts.kind),
+      source: beside?.title ? { title: beside.title, url, version: beside.version } : null,
+      workflows: [...this.#deps.library.modelNames()]
+        .filter(({ files }) => files.some((file) => names.has(file)))
+        .map(({ id, name }) => ({ id, name })),
+      artifactIds: this.#batchesOf(names)
+        .flatMap(({ batch_id }) => this.#deps.artifactsOf(batch_id, MOST_ARTIFACTS))
+        .slice(0, MOST_ARTIFACTS),
+      hashes: { autoV2: model.sha256?.slice(0, 10).toUpperCase() ?? null, sha256: model.sha256 },
+    }
+  }
+
+  note(id: string, note: string): Model {
+    const { kept } = this.#must(id)
+    const { database } = this.#deps
+    if (note.trim() === '')
+      database.prepare('DELETE FROM model_notes WHERE real = ? OR sha256 = ?').run(kept.real, kept.sha256)
+    else
+      database
+        .prepare(
+          `INSERT INTO model_notes (real, sha256, note) VALUES (?, ?, ?)
+           ON CONFLICT (real) DO UPDATE SET sha256 = excluded.sha256, note = excluded.note`,
+        )
+        .run(kept.real, kept.sha256, note)
+    this.#rebuild()
+    return this.#entryAt(kept.real)!.model
+  }
+
+  /** WebP; null: there is none. */
+  async preview(id: string, size: ThumbnailSize): Promise<Uint8Array | null> {
+    const { kept } = this.#must(id)
+    const { dataDir, thumbnails } = this.#deps
+    let picture = kept.beside?.picture ?? null
+    if (picture === null && kept.facts.hasThumbnail) {
+      const mark = hashOf(`${kept.real}\n${kept.modifiedNs}`)
+      picture = path.join(dataDir, 'cache', 'model-pictures', mark)
+      if (!existsSync(picture)) await this.#thread.ask({ is: 'thumbnail', path: kept.real, to: picture })
+    }
+    if (picture === null) return null
+    const mark = await stat(picture, { bigint: true }).catch(() => null)
+    return mark && thumbnails.thumbnail(hashOf(`${picture}\n${mark.mtimeNs}\n${mark.size}`), picture, size)
+  }
+
+  // ---- folders the person added ----
+
+  /** @throws AppError 'model.folder-unreadable' */
+  async addFolder(dir: string): Promise<void> {
+    const real = await realpath(dir).catch((cause: unknown) => {
+      throw new AppError('model.folder-unreadable', { dir, reason: (cause as Error).message }, { cause })
+    })
+    if (!(await stat(real)).isDirectory())
+      throw new AppError('model.folder-unreadable', { dir, reason: 'it is no folder' })
+    this.#deps.database
+      .prepare('INSERT OR IGNORE INTO model_roots VALUES (?, ?)')
+      .run(path.resolve(dir), this.#deps.clock.now())
+    await this.scan()
+  }
+  async removeFolder(id: string): Promise<number> {
+    const root = this.#roots.find((each) => each.id === id)
+    const { changes } = this.#deps.database.prepare('DELETE FROM model_roots WHERE dir = ?').run(root?.dir ?? '')
+    if (changes > 0) await this.scan()
+    return changes
+  }
+
+  // ---- looking through the disks ----
+
+  readonly #scanLater = () => {
+    if (!this.#running || this.#deps.idle) return
+    this.#rescan?.()
+    this.#rescan = this.#deps.clock.after(RESCAN_AFTER_MS, () => {
+      this.#rescan = null
+      this.scan().catch((cause: unknown) => this.#deps.log?.('models.scan-failed', { reason: String(cause) }))
+    })
+  }
+  readonly #countUses = () => {
+    if (!this.#running || this.#recount) return
+    this.#recount = this.#deps.clock.after(RECOUNT_AFTER_MS, () => {
+      this.#recount = null
+      this.#rebuild()
+    })
+  }
+
+  progress(): ModelProgress[] {
+    return [...this.#jobs.values()].map(({ progress }) => progress)
+  }
+
+  /** Looks through every folder; one that is under way already is waited for. */
+  async scan(): Promise<ModelState> {
+    const under = this.#jobs.get('scan')
+    if (under) await under.done
+    else await this.#job('scan', 0, 0, (signal, news) => this.#scan(signal, news))
+    return this.state()
+  }
+
+  async #findRoots() {
+    const { localEngine, database } = this.#deps
+    const around = { home: this.#look.home, platform: this.#look.platform, env: this.#look.env }
+    const faults: FolderFault[] = []
+    const roots: Root[] = []
+    const add = ({ root, faults: more }: { root: Root; faults: FolderFault[] }) => {
+      roots.push(root)
+      faults.push(...more)
+    }
+    const comfys = new Map<
+      string,
+      {
+        name: string | null
+        kind: EngineView['kind']
+        dir: string
+        baseDir: string | null
+        flags: string[]
+        others: readonly string[]
+      }
+    >()
+    for (const { name, kind, dir, settings } of localEngine.list())
+      comfys.set(`${dir}\n${settings.baseDir ?? ''}`, {
+        name,
+        kind,
+        dir,
+        baseDir: settings.baseDir,
+        flags: [...settings.flags, ...settings.cards.flatMap((card) => card.flags)],
+        others: settings.modelsOf,
+      })
+    for (const { kind, dir, baseDir } of await findInstalls(this.#look))
+      if (![...comfys.values()].some((one) => one.dir === dir))
+        comfys.set(`${dir}\n${baseDir ?? ''}`, { name: null, kind, dir, baseDir, flags: [], others: [] })
+    const matrix = new Set<string>()
+    for (const { name, others, ...comfy } of comfys.values()) {
+      const read = await rootOfComfy({ engine: name, ...comfy }, around)
+      for (const dir of others)
+        for (const folder of await foldersOf(dir, around)) read.root.folders.push({ ...folder, isDefault: false })
+      add(read)
+      const shared = matrixModels(comfy)
+      if (shared !== null && existsSync(shared)) matrix.add(shared)
+    }
+    for (const dir of matrix) add(await rootOfFolder(dir, 'stability-matrix'))
+    const added = database.prepare<[], string>('SELECT dir FROM model_roots ORDER BY added_at, dir').pluck().all()
+    for (const dir of added) add(await rootOfFolder(dir, 'added'))
+    this.#roots = roots.map((root) => ({
+      ...root,
+      id: hashOf(root.engine === null ? `${root.kind}\n${root.dir}` : `engine\n${root.engine}`).slice(0, 12),
+    }))
+    return faults
+  }
+
+  async #scan(signal: AbortSignal, news: News) {
+    const { database, clock } = this.#deps
+    const faults = await this.#findRoots()
+    const found = new Map<string, { file: FoundModel; places: ModelPlace[] }>()
+    for (const root of this.#roots) {
+      faults.push(
+        ...(await scanRoot(root, {
+          signal,
+          onFile: (file) => {
+            const known = found.get(file.real) ?? { file, places: [] }
+            found.set(file.real, known)
+            if (!known.places.some((at) => at.path === file.place.path && at.folder === file.place.folder))
+              known.places.push({ ...file.place, root: root.id })
+          },
+        })),
+      )
+      await turn()
+    }
+    const inodes = Map.groupBy(this.#kept.values(), ({ inode }) => inode)
+    const kept = new Map<string, Kept>()
+    const unread: { file: FoundModel; places: ModelPlace[] }[] = []
+    for (const [real, { file, places }] of found) {
+      const before = this.#kept.get(real)
+      const same =
+        before && sameMark(before, file)
+          ? before
+          : inodes
+              .get(file.inode)
+              ?.find((one) => sameMark(one, file) && one.device === file.device && file.inode !== '0')
+      if (!same) unread.push({ file, places })
+      else {
+        const asBefore = same.besideNames.join('\n') === file.beside.join('\n')
+        const beside = asBefore ? same.beside : await readBeside(file.place.path, file.beside)
+        const { device, inode, sizeBytes, modifiedNs } = file
+        kept.set(real, {
+          ...same,
+          device,
+          inode,
+          sizeBytes,
+          modifiedNs,
+          real,
+          places,
+          beside,
+          besideNames: file.beside,
+        })
+      }
+    }
+    news.of(unread.length, 0)
+    await atOnce(unread, READS_AT_ONCE, async ({ file, places }) => {
+      signal.throwIfAborted()
+      news.at(file.place.name)
+      try {
+        const facts = await this.#thread.ask({ is: 'read', path: file.real }, { signal })
+        const beside = file.beside.length > 0 ? await readBeside(file.place.path, file.beside) : null
+        const { device, inode, sizeBytes, modifiedNs } = file
+        kept.set(file.real, {
+          ...{ device, inode, sizeBytes, modifiedNs, real: file.real, facts, beside, places },
+          besideNames: file.beside,
+          sha256: null,
+        })
+      } catch (cause) {
+        signal.throwIfAborted()
+        const failure = new AppError('model.folder-unreadable', { dir: file.real, reason: (cause as Error).message })
+        faults.push({ path: file.real, failure: toFailure(failure) })
+      }
+      news.done(0)
+    })
+    signal.throwIfAborted()
+    const now = clock.now()
+    database.transaction(() => {
+      database.prepare(`UPDATE model_files SET places = '[]' WHERE places <> '[]'`).run()
+      for (const one of kept.values()) this.#write(one, now)
+      database.prepare('DELETE FROM model_files WHERE places = ? AND seen_at < ?').run('[]', now - FORGET_AFTER_MS)
+    })()
+    this.#kept = kept
+    this.#faults = faults
+    this.#scannedAt = now
+    this.#rebuild()
+  }
+
+  /** Hashes what is not yet; all of it, or those asked for. Resolves when it is done, paused or not. */
+  async hash(ids?: readonly string[]): Promise<void> {
+    if (this.#jobs.has('hash')) throw new AppError('model.busy')
+    const wanted = ids ? ids.map((id) => this.#must(id).kept) : this.#entries.map(({ kept }) => kept)
+    // where a copy is likely, it is worth knowing first
+    const sizes = Map.groupBy(wanted, ({ sizeBytes }) => sizeBytes)
+    const open = wanted
+      .filter(({ sha256 }) => sha256 === null)
+      .toSorted((a, b) => sizes.get(b.sizeBytes)!.length - sizes.get(a.sizeBytes)!.length || a.sizeBytes - b.sizeBytes)
+    if (open.length === 0) return
+    const bytes = open.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+    await this.#job('hash', open.length, bytes, async (signal, news) => {
+      for (const one of open) {
+        news.at(path.basename(one.real))
+        await this.#hashNow(one, signal, news).catch((cause: unknown) => {
+          signal.throwIfAborted()
+          this.#deps.log?.('models.not-hashed', { reason: (cause as Error).message })
+        })
+        news.done(one.sizeBytes)
+      }
+    })
+  }
+  /** The same, without waiting for it. */
+  beginHashing(ids?: readonly string[]) {
+    if (this.#jobs.has('hash')) return
+    this.hash(ids).catch((cause: unknown) => this.#deps.log?.('models.not-hashed', { reason: String(cause) }))
+  }
+  /** Work of one sort stands still, goes on, or ends. */
+  control(what: ModelProgress['what'], how: 'pause' | 'resume' | 'stop'): boolean {
+    const job = this.#jobs.get(what)
+    if (!job) return false
+    if (how === 'stop') {
+      if (job.progress.paused) this.#thread.pause(false)
+      job.stopping.abort(new AppError('app.interrupted'))
+    } else if (what === 'hash' || what === 'verify') {
+      this.#thread.pause(how === 'pause')
+      job.progress = { ...job.progress, paused: how === 'pause' }
+    }
+    this.#tell(true)
+    return true
+  }
+
+  async #hashNow(one: Kept, signal?: AbortSignal, news?: News): Promise<string> {
+    const before = await markOf(one.real)
+    let last = 0
+    const onBytes = (bytes: number) => {
+      news?.bytes(bytes - last)
+      last = bytes
+    }
+    const sha256 = await this.#thread.ask({ is: 'hash', path: one.real }, { signal, onBytes })
+    news?.bytes(-last)
+    const after = await markOf(one.real)
+    if (!sameMark(before, after) || !sameMark(one, after))
+      throw new AppError('model.changed', { name: path.basename(one.real) })
+    for (const same of this.#kept.values())
+      if (same.inode === one.inode && same.device === one.device && sameMark(same, one) && same.inode !== '0')
+        this.#hashed(same, sha256)
+    this.#hashed(one, sha256)
+    return sha256
+  }
+  #hashed(one: Kept, sha256: string) {
+    one.sha256 = sha256
+    const { database } = this.#deps
+    database.prepare('UPDATE model_files SET sha256 = ? WHERE real = ?').run(sha256, one.real)
+    database.prepare('UPDATE model_notes SET sha256 = ? WHERE real = ?').run(sha256, one.real)
+    this.#duplicates = null
+  }
+
+  /**
+   * Reads files anew, to the last byte, and compares them with what they were: the hash known before, else that of the
+   * program that fetched them. `onFile` is told of each.
+   */
+  async verify(
+    ids: readonly string[] | null,
+    onFile: (checked: CheckedModel) => void = () => {},
+  ): Promise<CheckedModel[]> {
+    if (this.#jobs.has('verify')) throw new AppError('model.busy')
+    const entries = ids ? ids.map((id) => this.#must(id)) : this.#entries
+    const bytes = entries.reduce((sum, { model }) => sum + model.sizeBytes, 0)
+    const checked: CheckedModel[] = []
+    await this.#job('verify', entries.length, bytes, async (signal, news) => {
+      for (const { kept, model } of entries) {
+        news.at(model.name)
+        const known = kept.sha256
+        const mark = await markOf(kept.real).catch(() => null)
+        let is: CheckedModel['is'] = 'gone'
+        let sha256: string | null = null
+        if (mark) {
+          let last = 0
+          sha256 = await this.#thread.ask(
+            { is: 'hash', path: kept.real },
+            {
+              signal,
+              onBytes: (at) => {
+                news.bytes(at - last)
+                last = at
+              },
+            },
+          )
+          news.bytes(-last)
+          const facts = kept.facts.faults.some(({ code }) => DAMAGED.includes(code))
+          is = known === null ? (facts ? 'damaged' : 'new') : known === sha256 && !facts ? 'good' : 'damaged'
+          if (!sameMark(kept, mark) && known !== null && known !== sha256) is = 'changed'
+          if (sameMark(kept, mark) && is !== 'damaged') this.#hashed(kept, sha256)
+        }
+        const one = { id: model.id, name: model.name, is, sha256, known }
+        checked.push(one)
+        onFile(one)
+        news.done(model.sizeBytes)
+      }
+    })
+    this.#rebuild()
+    return checked
+  }
+
+  // ---- copies ----
+
+  async duplicates({ offset = 0, limit = 50 }: { offset?: number; limit?: number } = {}): Promise<Duplicates> {
+    const plans = await this.#plans()
+    const freed = new Map<string, { bytes: number; files: number }>()
+    for (const { volumes } of plans)
+      for (const { mount, files, freedBytes } of volumes) {
+        const before = freed.get(mount) ?? { bytes: 0, files: 0 }
+        const merging = files.filter(({ will }) => will === 'merge').length
+        if (merging > 0) freed.set(mount, { bytes: before.bytes + freedBytes, files: before.files + merging })
+      }
+    const sizes = Map.groupBy(this.#entries, ({ model }) => model.sizeBytes)
+    const unhashed = this.#entries.filter(
+      ({ model }) => model.sha256 === null && sizes.get(model.sizeBytes)!.length > 1,
+    ).length
+    const groups = plans
+      .map((plan) => this.#toGroup(plan))
+      .toSorted((a, b) => wins(b) - wins(a) || (a.name < b.name ? -1 : 1))
+    return {
+      groups: groups.slice(offset, offset + limit),
+      total: groups.length,
+      freed: [...freed].map(([mount, sums]) => ({ mount, ...sums })),
+      merges: this.#merges(),
+      unhashed,
+    }
+  }
+  #plans(): Promise<GroupPlan[]> {
+    this.#duplicates ??= planMerge(
+      [...this.#byHash]
+        .map(([sha256, entries]) => ({ sha256, paths: entries.flatMap(({ reals }) => reals) }))
+        .filter(({ paths }) => paths.length > 1),
+    )
+    this.#duplicates.catch(() => {
+      this.#duplicates = null
+    })
+    return this.#duplicates
+  }
+  #toGroup({ sha256, volumes }: GroupPlan): DuplicateGroup {
+    const { model } = this.#byHash.get(sha256)![0]!
+    return {
+      sha256,
+      sizeBytes: model.sizeBytes,
+      name: model.name,
+      kind: model.kind,
+      volumes: volumes.map(({ mount, how, files, freedBytes }) => ({
+        mount,
+        how,
+        freedBytes,
+        files: files.map(({ path: file, will, because }) => ({ path: file, will, because })),
+      })),
+    }
+  }
+  #merges(): Duplicates['merges'] {
+    return this.#deps.database
+      .prepare<[], { merge_id: string; at: number; files: number; freed: number; open: number }>(
+        `SELECT merge_id, min(at) AS at, count(*) AS files, sum(freed_bytes) AS freed, sum(state <> 'undone') AS open
+         FROM model_merges WHERE state <> 'left' GROUP BY merge_id ORDER BY at DESC LIMIT 50`,
+      )
+      .all()
+      .map(({ merge_id, at, files, freed, open }) => ({
+        id: merge_id,
+        at,
+        files,
+        freedBytes: freed,
+        undone: open === 0,
+      }))
+  }
+
+  /** Lets copies share their bytes: those of the hashes asked for, or all. */
+  async merge(hashes: readonly string[] | null): Promise<MergeResult> {
+    if (this.#jobs.has('merge') || this.#jobs.has('undo')) throw new AppError('model.busy')
+    this.#duplicates = null
+    const plans = (await this.#plans()).filter(({ sha256 }) => hashes === null || hashes.includes(sha256))
+    const files = mergesIn(plans)
+    const id = this.#deps.newId()
+    const bytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+    return this.#change('merge', id, files, bytes, (carrying) => merge(files, carrying))
+  }
+
+  /** Gives what was merged bytes of its own again. @throws AppError 'model.no-room' */
+  async undo(id: string): Promise<MergeResult> {
+    if (this.#jobs.has('merge') || this.#jobs.has('undo')) throw new AppError('model.busy')
+    const rows = this.#deps.database
+      .prepare<[string], MergeRow>(`SELECT * FROM model_merges WHERE merge_id = ? AND state = 'merged' ORDER BY seq`)
+      .all(id)
+    const files = rows.map(toMerged)
+    const bytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+    for (const [dir, some] of Map.groupBy(files, (file) => path.dirname(file.path))) {
+      const need = some.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+      const free = await freeBytes(dir).catch(() => Number.POSITIVE_INFINITY)
+      if (free < need) throw new AppError('model.no-room', { dir, needMiB: toMiB(need), freeMiB: toMiB(free) })
+    }
+    return this.#change('undo', id, files, bytes, (carrying) => undoMerge(files, carrying))
+  }
+
+  async #change(
+    what: 'merge' | 'undo',
+    id: string,
+    files: readonly MergedFile[],
+    bytes: number,
+    carryOut: (carrying: Parameters<typeof merge>[1]) => Promise<void>,
+  ): Promise<MergeResult> {
+    const { database, clock } = this.#deps
+    const outcomes: { path: string; outcome: Outcome; freedBytes: number }[] = []
+    if (files.length === 0) return { id, files: outcomes, freedBytes: 0 }
+    const insert = database.prepare(
+      `INSERT INTO model_merges
+         (merge_id, at, path, keep, sha256, size_bytes, how, inode, modified_ns, mode, freed_bytes, state)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'merging')`,
+    )
+    const set = database.prepare('UPDATE model_merges SET state = ? WHERE merge_id = ? AND path = ?')
+    await this.#job(what, files.length, bytes, async (signal, news) => {
+      await carryOut({
+        signal,
+        onBytes: (more) => news.bytes(more),
+        planned: (file) => {
+          const { keep, sha256, sizeBytes, how, inode, modifiedNs, mode, freedBytes } = file
+          if (what === 'merge')
+            insert.run(id, clock.now(), file.path, keep, sha256, sizeBytes, how, inode, modifiedNs, mode, freedBytes)
+          else set.run('undoing', id, file.path)
+        },
+        settled: (file, outcome) => {
+          const isDone = outcome === 'merged' || outcome === 'undone'
+          if (isDone) set.run(outcome, id, file.path)
+          else set.run(what === 'merge' || outcome === 'gone' ? 'left' : 'merged', id, file.path)
+          outcomes.push({ path: file.path, outcome, freedBytes: outcome === 'merged' ? file.freedBytes : 0 })
+          news.at(path.basename(file.path))
+          news.done(0)
+        },
+      })
+    }).finally(() => this.#remark(outcomes.map((one) => one.path)))
+    return { id, files: outcomes, freedBytes: outcomes.reduce((sum, { freedBytes }) => sum + freedBytes, 0) }
+  }
+
+  /** What was changed by us has another inode, and the same bytes as before. */
+  async #remark(paths: readonly string[]) {
+    const now = this.#deps.clock.now()
+    for (const real of paths) {
+      const kept = this.#kept.get(real)
+      const mark = await markOf(real).catch(() => null)
+      if (!kept || !mark) continue
+      const changed = { ...kept, ...mark }
+      this.#kept.set(real, changed)
+      this.#write(changed, now)
+    }
+    this.#rebuild()
+  }
+
+  async #recoverMerges() {
+    const { database } = this.#deps
+    const open = database
+      .prepare<[], MergeRow>(`SELECT * FROM model_merges WHERE state IN ('merging', 'undoing')`)
+      .all()
+    const set = database.prepare('UPDATE model_merges SET state = ? WHERE seq = ?')
+    for (const row of open) {
+      const outcome = await recoverMerge(toMerged(row), row.state as 'merging' | 'undoing')
+      set.run(outcome === 'merged' || outcome === 'undone' ? outcome : 'left', row.seq)
+    }
+  }
+
+  // ---- files taken in and moved ----
+
+  /** What a file is, and where it would go. @throws AppError 'model.not-a-model' | 'input.missing' */
+  async inspect(file: string): Promise<ModelLooked> {
+    const name = path.basename(file)
+    const found = await stat(file).catch((cause: unknown) => {
+      throw new AppError('input.missing', { name: file }, { cause })
+    })
+    if (!found.isFile() || !isModelFile(name))
+      throw new AppError('model.not-a-model', { name, reason: 'it is of another kind' })
+    const { kind, base, faults } = await this.#thread.ask({ is: 'read', path: file })
+    const folder = kind === null ? null : (folderOfKind[kind] ?? null)
+    return { name, kind, base, folder, sizeBytes: found.size, faults: faults.map(sayModelFault) }
+  }
+
+  /**
+   * Takes a file into the folder its header says, or the one given. A file that is there already, byte for byte, is it.
+   * @throws AppError 'model.no-place' | 'model.taken' | 'model.not-a-model' | 'model.bad-name'
+   */
+  async import(
+    file: string,
+    { how, folder, engine = null, name }: { how: ImportHow; folder?: string; engine?: string | null; name?: string },
+  ): Promise<Model> {
+    const looked = await this.inspect(file)
+    const broken = looked.faults.find(({ code }) => DAMAGED.includes(code))
+    if (broken) throw new AppError('model.not-a-model', { name: looked.name, reason: broken.message })
+    const into = folder ?? looked.folder
+    const dir = into === null ? null : this.folderFor(engine, into)
+    if (dir === null) throw new AppError('model.no-place', { folder: into ?? '?' })
+    const wanted = name ?? looked.name
+    if (!/^[^/\\:*?"<>|\p{Cc}]{1,200}$/u.test(wanted) || /^\.|[. ]$/.test(wanted))
+      throw new AppError('model.bad-name', { name: wanted })
+    await mkdir(dir, { recursive: true })
+    const to = path.join(dir, wanted)
+    if (path.resolve(file) === path.resolve(to)) return this.#settleAt(to, null)
+    if (existsSync(to)) {
+      const [here, there] = await Promise.all([file, to].map((each) => this.#thread.ask({ is: 'hash', path: each })))
+      if (here !== there) throw new AppError('model.taken', { name: wanted, dir })
+      if (how === 'move') await rm(file)
+      return this.#settleAt(to, there!)
+    }
+    return this.#settleAt(to, await bring(file, to, how))
+  }
+
+  async #settleAt(to: string, sha256: string | null): Promise<Model> {
+    const model = await this.takeIn(to, sha256)
+    if (!model) throw new AppError('model.not-a-model', { name: path.basename(to), reason: 'it is of another kind' })
+    return model
+  }
+
+  /** Into another folder of the same ComfyUI, with what lies beside it. Gives where it was, for moving it back. */
+  async move(id: string, folder: string): Promise<{ model: Model; from: string }> {
+    const { kept, model } = this.#must(id)
+    const at = model.places[0]!
+    const root = this.#roots.find((each) => each.id === at.root)
+    const dir = this.folderFor(root?.engine ?? null, folder) ?? (root && siblingFor(root, folder))
+    if (!dir) throw new AppError('model.no-place', { folder })
+    const to = path.join(dir, ...at.name.split('/'))
+    if (existsSync(to)) throw new AppError('model.taken', { name: at.name, dir })
+    await mkdir(path.dirname(to), { recursive: true })
+    await bring(kept.real, to, 'move')
+    const stem = (name: string) => name.replace(/\.[^.]+$/, '')
+    for (const name of kept.besideNames) {
+      const target = path.join(
+        path.dirname(to),
+        stem(path.basename(to)) + name.slice(stem(path.basename(kept.real)).length),
+      )
+      await rename(path.join(path.dirname(kept.real), name), target).catch(() => {}) // a picture is not worth a failure
+    }
+    this.#kept.delete(kept.real)
+    this.#deps.database.prepare('DELETE FROM model_files WHERE real = ?').run(kept.real)
+    const note = this.#noteOf(kept, [kept.real])
+    const moved = await this.#settleAt(to, kept.sha256)
+    if (note) this.note(moved.id, note)
+    await this.scan()
+    return { model: this.#entryAt(await realpath(to))?.model ?? moved, from: at.folder }
+  }
+
+  // ---- uses ----
+
+  /** Outputs were kept: their prompt's files made them. */
+  made(job: Pick<QueuedJob, 'batch' | 'overrides' | 'batchId'>, kept: readonly Artifact[]) {
+    if (kept.length === 0 || kept.every(({ rehearsal }) => rehearsal)) return
+    const files = modelFilesIn(writeJson([job.batch.prompt, job.overrides]))
+    this.#used(job.batchId, files, kept.length, kept[0]!.createdAt)
+    this.#countUses()
+  }
+  #used(batchId: string, files: readonly string[], artifacts: number, at: number) {
+    const add = this.#deps.database.prepare(
+      `INSERT INTO model_uses (file, batch_id, artifacts, last_at) VALUES (:file, :batchId, :artifacts, :at)
+       ON CONFLICT (file, batch_id) DO UPDATE SET artifacts = artifacts + excluded.artifacts, last_at = max(last_at, excluded.last_at)`,
+    )
+    this.#deps.database.transaction(() => {
+      for (const file of files) add.run({ file, batchId, artifacts, at })
+    })()
+  }
+  /** Once: batches that were made before uses were written down. */
+  #rememberPast() {
+    const { database, pastBatches } = this.#deps
+    if (!pastBatches || database.prepare('SELECT 1 FROM model_uses LIMIT 1').get()) return
+    for (const { batchId, prompt, artifacts, at } of pastBatches())
+      this.#used(batchId, modelFilesIn(writeJson(prompt)), artifacts, at)
+  }
+  #batchesOf(names: ReadonlySet<string>) {
+    return this.#deps.database
+      .prepare<[string], { batch_id: string }>(
+        `SELECT DISTINCT batch_id FROM model_uses WHERE file IN (SELECT value FROM json_each(?)) ORDER BY last_at DESC LIMIT 20`,
+      )
+      .all(writeJson([...names]))
+  }
+
+  // ---- inside ----
+
+  #must(id: string): Entry {
+    const entry = this.#byId.get(id)
+    if (!entry) throw new AppError('app.not-found', { what: `model ${id}` })
+    return entry
+  }
+  #entryAt(real: string): Entry | undefined {
+    return this.#entries.find(({ reals }) => reals.includes(real))
+  }
+  #noteOf(kept: Kept, reals: readonly string[]): string | undefined {
+    return this.#deps.database
+      .prepare<[string, string | null], string>(
+        'SELECT note FROM model_notes WHERE real IN (SELECT value FROM json_each(?)) OR sha256 = ?',
+      )
+      .pluck()
+      .get(writeJson(reals), kept.sha256)
+  }
+
+  /** The names by which loaders know a path. */
+  #placesOf(file: string): ModelPlace[] {
+    return this.#roots.flatMap((root) =>
+      [...root.folders, ...root.mixed.map((dir) => ({ folder: '', dir }))].flatMap(({ folder, dir }) => {
+        const name = path.relative(dir, file)
+        if (name === '' || name.startsWith('..') || path.isAbsolute(name)) return []
+        return [{ root: root.id, folder, name: name.split(path.sep).join('/'), path: file, linked: false }]
+      }),
+    )
+  }
+
+  #readKept() {
+    const rows = this.#deps.database.prepare<[], Row>(`SELECT * FROM model_files WHERE places <> '[]'`).all()
+    for (const row of rows) {
+      const { beside, besideNames, ...facts } = parseJson(row.facts) as unknown as ModelFacts &
+        Pick<Kept, 'beside' | 'besideNames'>
+      this.#kept.set(row.real, {
+        real: row.real,
+        device: row.device,
+        inode: row.inode,
+        sizeBytes: row.size_bytes,
+        modifiedNs: row.modified_ns,
+        facts,
+        beside,
+        besideNames,
+        places: parseJson(row.places) as unknown as ModelPlace[],
+        sha256: row.sha256,
+      })
+    }
+  }
+  #write(
+    { real, device, inode, sizeBytes, modifiedNs, facts, beside, besideNames, places, sha256 }: Kept,
+    now: number,
+  ) {
+    this.#deps.database
+      .prepare(
+        `INSERT OR REPLACE INTO model_files (real, device, inode, size_bytes, modified_ns, facts, places, sha256, seen_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      )
+      .run(
+        real,
+        device,
+        inode,
+        sizeBytes,
+        modifiedNs,
+        writeJson({ ...facts, beside, besideNames }),
+        writeJson(places),
+        sha256,
+        now,
+      )
+  }
+  #keep(one: Kept) {
+    this.#kept.set(one.real, one)
+    this.#write(one, this.#deps.clock.now())
+  }
+
+  /** Everything that is shown, from what is kept. */
+  #rebuild() {
+    const { database, library } = this.#deps
+    const trusted = new Set(database.prepare<[], string>('SELECT sha256 FROM model_trusted').pluck().all())
+    const notes = database
+      .prepare<[], { real: string; sha256: string | null }>('SELECT real, sha256 FROM model_notes')
+      .all()
+    const noted = new Set(notes.flatMap(({ real, sha256 }) => (sha256 ? [real, sha256] : [real])))
+    const uses = new Map(
+      database
+        .prepare<[], { file: string; artifacts: number; at: number }>(
+          'SELECT file, sum(artifacts) AS artifacts, max(last_at) AS at FROM model_uses GROUP BY file',
+        )
+        .all()
+        .map((use) => [use.file, use]),
+    )
+    const workflows = new Map<string, number>()
+    for (const { files } of library.modelNames())
+      for (const file of new Set(files)) workflows.set(file, (workflows.get(file) ?? 0) + 1)
+
+    const entries: Entry[] = []
+    for (const same of Map.groupBy(this.#kept.values(), keyOf).values()) {
+      const all = same.filter(({ places }) => places.length > 0).toSorted((a, b) => (a.real < b.real ? -1 : 1))
+      if (all.length > 0) entries.push(this.#toEntry(all, { trusted, noted, uses, workflows }))
+    }
+    this.#byHash = Map.groupBy(
+      entries.filter(({ model }) => model.sha256 !== null),
+      ({ model }) => model.sha256!,
+    )
+    for (const some of this.#byHash.values())
+      if (some.length > 1) for (const { model } of some) model.flags.push('duplicate')
+    this.#entries = entries
+    this.#byId = new Map(entries.map((entry) => [entry.model.id, entry]))
+    this.#byBase = new Map()
+    for (const entry of entries)
+      for (const base of new Set(entry.model.places.map(({ name }) => baseOf(name)))) {
+        const some = this.#byBase.get(base) ?? []
+        some.push(entry)
+        this.#byBase.set(base, some)
+      }
+    this.#duplicates = null
+    this.events.emit('changed')
+  }
+
+  #toEntry(
+    all: readonly Kept[],
+    known: {
+      trusted: ReadonlySet<string>
+      noted: ReadonlySet<string>
+      uses: ReadonlyMap<string, { artifacts: number; at: number }>
+      workflows: ReadonlyMap<string, number>
+    },
+  ): Entry {
+    const kept = all[0]!
+    const { facts, real, sizeBytes, modifiedNs } = kept
+    const beside = all.find((one) => one.beside)?.beside ?? null
+    const places = all
+      .flatMap((one) => one.places)
+      .map((at) => (at.folder === '' ? { ...at, folder: (facts.kind && folderOfKind[facts.kind]) ?? '' } : at))
+    const at = places[0]!
+    const sha256 = all.find((one) => one.sha256 !== null)?.sha256 ?? null
+    const kind = facts.kind ?? kindOfFolder(at.folder)
+    const said = beside?.base ? baseOfCivitai(beside.base) : null
+    const finer = facts.base === 'SDXL' && said !== null && said !== 'SDXL'
+    const bases = new Set(places.map(({ name }) => baseOf(name)))
+    if (kind === 'embedding') for (const base of [...bases]) bases.add(base.replace(/\.[^.]+$/, ''))
+    const used = [...bases].flatMap((base) => known.uses.get(base) ?? [])
+    const flags: ModelFlag[] = []
+    if (facts.faults.some(({ code }) => DAMAGED.includes(code))) flags.push('damaged')
+    const isTrusted = sha256 !== null && known.trusted.has(sha256)
+    if (facts.pickle === 'unsafe') flags.push(isTrusted ? 'trusted' : 'unsafe')
+    if (facts.pickle === 'unknown') flags.push(isTrusted ? 'trusted' : 'unknown-code')
+    const model: Model = {
+      id: hashOf(real).slice(0, 16),
+      name: at.name,
+      folder: at.folder,
+      places,
+      sizeBytes,
+      modifiedAt: Math.round(Number(BigInt(modifiedNs) / 1_000_000n)),
+      format: facts.format,
+      kind,
+      base: finer ? said : (facts.base ?? said),
+      precision: facts.precision,
+      parameters: facts.parameters,
+      sha256,
+      flags,
+      hasPreview: beside?.picture != null || facts.hasThumbnail,
+      hasNote: all.some((one) => known.noted.has(one.real)) || (sha256 !== null && known.noted.has(sha256)),
+      usedBy: {
+        workflows: [...bases].reduce((sum, base) => sum + (known.workflows.get(base) ?? 0), 0),
+        artifacts: used.reduce((sum, { artifacts }) => sum + artifacts, 0),
+      },
+      lastUsedAt: used.length > 0 ? Math.max(...used.map((use) => use.at)) : null,
+    }
+    if (misplaced(model, facts.kind) !== null) model.flags.push('wrong-folder')
+    const words = [
+      ...places.map(({ name, folder }) => `${folder}/${name}`),
+      model.base,
+      model.kind,
+      model.precision,
+      sha256,
+      beside?.title,
+      ...(beside?.triggerWords ?? []),
+      ...facts.triggerWords.slice(0, 10),
+    ]
+    return { model, kept, reals: all.map((one) => one.real), words: words.filter(Boolean).join('\n').toLowerCase() }
+  }
+
+  async #job(
+    what: ModelProgress['what'],
+    files: number,
+    bytes: number,
+    work: (signal: AbortSignal, news: News) => Promise<void>,
+  ): Promise<void> {
+    const stopping = new AbortController()
+    const progress: ModelProgress = {
+      ...{ what, file: '', doneFiles: 0, files, doneBytes: 0, bytes },
+      ...{ bytesPerSecond: null, etaSeconds: null, paused: false },
+    }
+    const job: Job = { progress, stopping, startedAt: this.#deps.clock.now(), done: Promise.resolve() }
+    const change = (changes: Partial<ModelProgress>) => {
+      const next = { ...job.progress, ...changes }
+      const seconds = (this.#deps.clock.now() - job.startedAt) / 1000
+      const rate = seconds > 0.5 && next.doneBytes > 0 ? next.doneBytes / seconds : null
+      job.progress = {
+        ...next,
+        bytesPerSecond: rate,
+        etaSeconds: rate === null ? null : Math.max(0, next.bytes - next.doneBytes) / rate,
+      }
+      this.#tell()
+    }
+    const news: News = {
+      of: (count, size) => change({ files: count, bytes: size }),
+      at: (file) => change({ file }),
+      bytes: (more) => change({ doneBytes: job.progress.doneBytes + more }),
+      done: (size) => change({ doneFiles: job.progress.doneFiles + 1, doneBytes: job.progress.doneBytes + size }),
+    }
+    job.done = work(stopping.signal, news).finally(() => {
+      this.#jobs.delete(what)
+      this.#rebuild()
+      this.#tell(true)
+    })
+    this.#jobs.set(what, job)
+    this.#tell(true)
+    await job.done
+  }
+  #tell(now = false) {
+    const at = performance.now()
+    if (!now && at - this.#toldAt < STEP_MS) return
+    this.#toldAt = at
+    this.events.emit('progress')
+  }
+}
+
+interface News {
+  of(files: number, bytes: number): void
+  at(file: string): void
+  bytes(more: number): void
+  done(sizeBytes: number): void
+}
+const DAMAGED = ['model.damaged', 'model.truncated', 'model.too-long', 'model.empty', 'model.not-a-model']
+const hashOf = (text: string) => createHash('sha256').update(text).digest('hex')
+const toMiB = (bytes: number) => Math.ceil(bytes / 2 ** 20)
+const isUnused = ({ usedBy }: Model) => usedBy.workflows === 0 && usedBy.artifacts === 0
+const isUnsafe = (flags: readonly ModelFlag[]) => flags.includes('unsafe') || flags.includes('unknown-code')
+const wins = ({ volumes }: DuplicateGroup) => volumes.reduce((sum, { freedBytes }) => sum + freedBytes, 0)
+
+const byName = (a: Entry, b: Entry) =>
+  a.model.name.localeCompare(b.model.name, 'en', { numeric: true, sensitivity: 'base' })
+const orders: Record<ModelFilter['sort'], (a: Entry, b: Entry) => number> = {
+  name: byName,
+  newest: (a, b) => b.model.modifiedAt - a.model.modifiedAt || byName(a, b),
+  largest: (a, b) => b.model.sizeBytes - a.model.sizeBytes || byName(a, b),
+  'last-used': (a, b) => (b.model.lastUsedAt ?? 0) - (a.model.lastUsedAt ?? 0) || byName(a, b),
+}
+
+/** Where it belongs, if no loader finds it in any of its places. */
+function misplaced({ places }: Model, kind: ModelKind | null): string | null {
+  const wrong = places.map(({ folder }) => belongsIn(folder, kind))
+  return wrong.every((folder) => folder !== null) ? (wrong[0] ?? null) : null
+}
+
+/** In a folder the person added: beside those it has. */
+const siblingFor = ({ folders, dir }: Root, folder: string) =>
+  folders.find((each) => each.folder === folder)?.dir ?? path.join(dir, folder)
+
+const toMerged = (row: MergeRow): MergedFile => ({
+  path: row.path,
+  keep: row.keep,
+  sha256: row.sha256,
+  sizeBytes: row.size_bytes,
+  how: row.how,
+  inode: row.inode,
+  modifiedNs: row.modified_ns,
+  mode: row.mode,
+  freedBytes: row.freed_bytes,
+})
+
+/** Gives the hash where it had to be read anyway. What is moved goes once its copy is whole. */
+async function bring(file: string, to: string, how: ImportHow): Promise<string | null> {
+  const other = (cause: unknown) =>
+    ['EXDEV', 'EPERM', 'ENOTSUP', 'EMLINK'].includes((cause as NodeJS.ErrnoException).code ?? '')
+  if (how !== 'copy') {
+    try {
+      await link(file, to)
+      if (how === 'move') await rm(file)
+      await syncFolder(to)
+      return null
+    } catch (cause) {
+      if (!other(cause)) throw cause
+      if (how === 'link') {
+        await symlink(path.resolve(file), to)
+        return null
+      }
+    }
+  }
+  const part = `${to}.nightshift-part`
+  await rm(part, { force: true })
+  const free = await freeBytes(path.dirname(to))
+  const { size } = await stat(file)
+  if (free < size)
+    throw new AppError('model.no-room', { dir: path.dirname(to), needMiB: toMiB(size), freeMiB: toMiB(free) })
+  const sha256 = await copyBytes(file, part)
+  await place(part, to)
+  if (how === 'move') await rm(file)
+  return sha256
+}
+
+async function atOnce<T>(items: readonly T[], limit: number, act: (item: T) => Promise<void>): Promise<void> {
+  const waiting = items.values()
+  await Promise.all(
+    Array.from({ length: limit }, async () => {
+      for (const item of waiting) await act(item)
+    }),
+  )
 }

@@ -44,6 +44,8 @@ interface Deps {
   serverFiles: Pick<ServerFiles, 'lacking'>
   settings: { get(): Settings }
   /** Whether nodes that cost money have a key to pay with. */
+  /** Files these values name that may run code when they are loaded, and that nobody trusts yet. */
+  readonly unsafeModels?: (values: unknown) => { id: string; name: string }[]
   hasAccountKey: () => boolean
   clock: Clock
   /** In [0, 1). */
@@ -108,6 +110,7 @@ export class Plans {
     }
     const takers = workers.length > 0 ? workers : this.#realWorkers().map(({ id }) => id)
     refuseWhatCannotRun(plan, understood, takers)
+    this.#refuseUnsafe(understood, takers)
     const outDir = plan.outDir || settings.get().outputDir || this.#deps.defaultOutputDir
     const chance = plan.chance ?? Math.floor(this.#deps.random() * 2 ** 32)
     const pattern = plan.pattern || settings.get().pattern
@@ -380,6 +383,17 @@ export class Plans {
       )
     }
     return names
+  }
+
+  /** Only what this machine would load itself. @throws AppError 'model.unsafe' */
+  #refuseUnsafe({ loaded, grid }: Understood, takers: readonly string[]) {
+    const { fleet, unsafeModels } = this.#deps
+    if (!unsafeModels || !takers.some((id) => fleet.view().find((worker) => worker.id === id)?.kind === 'local')) return
+    const { rows, axes, sets } = grid
+    const unsafe = unsafeModels([loaded.prompt, rows.map(({ values }) => values), axes, sets])
+    if (unsafe.length === 0) return
+    const files = unsafe.map(({ name }) => name).join(', ')
+    throw new AppError('model.unsafe', { files, ids: unsafe.map(({ id }) => id) })
   }
 
   #warnings(plan: BatchPlan, { loaded, grid, workers, columns }: Understood): Sentence[] {

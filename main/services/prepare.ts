@@ -76,12 +76,20 @@ export function createMake({ inputs }: { inputs: Pick<Inputs, 'resolve'> }) {
 export type Make = ReturnType<typeof createMake>
 
 /** Makes one attempt at a job: its prompt, with its outputs marked as this attempt's. */
-export function createPrepare(make: Make): Prepare {
+export function createPrepare(
+  make: Make,
+  models?: { unsafeIn(values: unknown): { id: string; name: string }[] },
+): Prepare {
   return async (job, worker, { promptId }, signal) => {
     const { record, definitions } = await make(job, worker, signal)
     const { prompt, workflow } = record
     const paid = worker.kind === 'rehearsal' ? [] : paidNodes(prompt, definitions)
     if (paid.length > 0 && !job.batch.plan.allowPaid) throw new AppError('prompt.paid', { classTypes: paid.join(', ') })
+    const unsafe = worker.kind === 'local' ? (models?.unsafeIn(prompt) ?? []) : []
+    if (unsafe.length > 0) {
+      const files = unsafe.map(({ name }) => name).join(', ')
+      throw new AppError('model.unsafe', { files, ids: unsafe.map(({ id }) => id) })
+    }
     return {
       attempt: {
         promptId,

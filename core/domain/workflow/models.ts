@@ -48,6 +48,16 @@ const modelFile = /\.(safetensors|sft|ckpt|pt2?|pth|bin|pkl|gguf|onnx)$/i
 /** A value that names a model file: one line, no address of the web. */
 export const namesModelFile = (value: string) =>
   modelFile.test(value) && value.length <= 400 && !value.includes('\n') && !value.includes('://')
+/** Every model file that JSON names, lower case and without folders; of embeddings in a text, the word. */
+export function modelFilesIn(json: string): string[] {
+  const names = new Set<string>()
+  for (const [, name] of json.matchAll(/"([^"\n]{1,400}\.(?:safetensors|sft|ckpt|pt2?|pth|bin|pkl|gguf|onnx))"/gi))
+    if (!name!.includes('://')) names.add(name!.replace(/^.*[\\/]/s, '').toLowerCase())
+  for (const [, name] of json.matchAll(/\bembedding:(?:[^\s"\\/,:;()]*[\\/])*([\w.-]+)/gi))
+    names.add(name!.toLowerCase())
+  return [...names]
+}
+
 /** Choices of VAELoader that are built in. */
 const builtIn = /^(taesd|taesdxl|taesd3|taef1|taef2|pixel_space|none|baked vae)$/i
 
