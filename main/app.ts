@@ -3,6 +3,7 @@ import { statfs } from 'node:fs/promises'
 import path from 'node:path'
 import type { App } from '../core/contract/app.ts'
 import { AppError, toFailure } from '../core/contract/errors.ts'
+import { sourcesOf } from '../core/engine/hubs/sources.ts'
 import type { Log } from '../core/engine/log.ts'
 import type { RehearsalOptions } from '../core/engine/rehearsal/server.ts'
 import { EventHub, throttled, throttledEach } from './api/events.ts'
@@ -15,6 +16,7 @@ import { type Clock, systemClock } from './services/clock.ts'
 import { openDatabase } from './services/database/open.ts'
 import { Diagnostics } from './services/diagnostics.ts'
 import { Dispatcher } from './services/dispatcher.ts'
+import { Downloads } from './services/downloads.ts'
 import { Editors } from './services/editors.ts'
 import { Importer } from './services/importer.ts'
 import { Inputs } from './services/inputs.ts'
@@ -22,11 +24,14 @@ import { Installations } from './services/installations.ts'
 import { Keys } from './services/keys.ts'
 import { Library } from './services/library.ts'
 import { LocalEngine } from './services/local-engine.ts'
-import { NodePacks, readAllMirrors } from './services/node-packs.ts'
+import { Models } from './services/models.ts'
+import { Network } from './services/network.ts'
+import { NodePacks } from './services/node-packs.ts'
 import { picturesDir } from './services/pictures-dir.ts'
 import { Plans } from './services/plans.ts'
 import { createMake, createPrepare, jobNames } from './services/prepare.ts'
 import { Queue } from './services/queue.ts'
+import { Quiet } from './services/quiet.ts'
 import { Report } from './services/report.ts'
 import { resourcesDir } from './services/resources.ts'
 import { ACCOUNT_KEY, openSecrets } from './services/secrets.ts'
@@ -84,9 +89,38 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   const database = openDatabase(path.join(dataDir, 'nightshift.db'))
   const settings = new KeptSettings(database)
   const secrets = openSecrets(dataDir, options.secretKey)
+  const network = new Network({
+    ...shared,
+    dataDir,
+    resourcesDir,
+    database,
+    settings,
+    secrets,
+    version,
+    locale: options.locale,
+    env: process.env,
+  })
+  const hubs = network.hubs()
+  const downloads = new Downloads({
+    ...shared,
+    database,
+    settings,
+    dispatcher: () => network.dispatcher(),
+    sourcesOf: (refs, known, signal) => sourcesOf(hubs, refs, known, signal),
+    mirrors: network.mirrors,
+    idle: options.idle === true,
+  })
   const queue = new Queue({ database, clock, point })
   const fleet = new Fleet({ ...shared, dataDir, database, secrets, rehearsal: options.rehearsal, ssh: options.ssh })
-  const localEngine = new LocalEngine({ ...shared, database, fleet, dataDir, idle: options.idle })
+  const localEngine = new LocalEngine({
+    ...shared,
+    database,
+    fleet,
+    dataDir,
+    idle: options.idle,
+    picturesDir: () => settings.get().outputDir || outputDir,
+    hasEnded: (promptId) => queue.hasEnded(promptId),
+  })
   const keys = new Keys({ ...shared, database })
   const share = new Share({ settings, keys, fleet, clock, given: options.share, log: note })
   const installations = new Installations({
@@ -94,16 +128,22 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     localEngine,
     secrets,
     dataDir,
-    mirrors: () => readAllMirrors(dataDir, resourcesDir),
+    network,
     locale: options.locale,
   })
   const diagnostics = new Diagnostics({ dataDir, version, localEngine, installations, secrets, clock })
   const inputs = new Inputs(dataDir, { mayReach: options.mayReach })
-  const nodePacks = new NodePacks({ dataDir, mirrors: () => readAllMirrors(dataDir, resourcesDir), clock })
+  const nodePacks = new NodePacks({
+    dataDir,
+    mirrors: () => network.mirrors.ordered(),
+    dispatcher: () => network.dispatcher(),
+    clock,
+  })
   const library = new Library({ ...shared, database, dataDir, resourcesDir, fleet, queue })
   const serverFiles = new ServerFiles({ fleet, clock })
   const importer = new Importer({ dataDir, library, fleet })
   const plans = new Plans({
+    unsafeModels: (values) => models.unsafeIn(values),
     serverFiles,
     queue,
     library,
@@ -124,10 +164,27 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     nameFacts: (made) => jobNames(made, library.summary(made.job.batch.workflowId).name),
   })
   const report = new Report({ queue, artifacts })
+  const models: Models = new Models({
+    ...shared,
+    database,
+    dataDir,
+    localEngine,
+    library,
+    thumbnails,
+    artifactsOf: (batchId, limit) => artifacts.page({ batchId, limit }).rows.map(({ id }) => id),
+    pastBatches: () => pastBatches(queue, artifacts),
+    idle: options.idle,
+  })
+  downloads.events.on('done', ({ kind, to, sha256 }) => {
+    if (kind === 'model') models.takeIn(to, sha256).catch((err: unknown) => log.warn({ err }, 'models.not-taken-in'))
+  })
   const make = createMake({ inputs })
-  const dispatcher = new Dispatcher({ ...shared, queue, fleet, artifacts, prepare: createPrepare(make) })
+  const dispatcher = new Dispatcher({ ...shared, queue, fleet, artifacts, prepare: createPrepare(make, models) })
+  dispatcher.events.on('kept', (job, kept) => models.made(job, kept))
+  const quiet = new Quiet({ clock, running: () => dispatcher.running(), localEngine, log: note })
+  quiet.events.on('changed', (id) => fleet.events.emit('changed', id))
   const awake = new Awake({
-    needed: () => options.idle !== true && settings.get().keepAwake && queue.runnable(),
+    needed: () => settings.get().keepAwake && (downloads.active() || (options.idle !== true && queue.runnable())),
     note: (reason) => log.info({ reason }, 'awake.not-kept'),
     holdsItself: door !== 'desktop',
   })
@@ -159,6 +216,9 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     installations,
     settings,
     share,
+    downloads,
+    network,
+    models,
     awake,
   })
   const services = {
@@ -179,22 +239,29 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     installations,
     diagnostics,
     nodePacks,
+    models,
+    network,
+    downloads,
     keys,
     share,
+    quiet,
     info,
     locale,
   }
   // what is told last may come from a service that ends
   const life = lifecycle(
     options.idle
-      ? [telling, thumbnails, fleet, localEngine, installations, importer]
+      ? [telling, network, downloads, thumbnails, fleet, localEngine, installations, models, importer]
       : [
           telling,
+          network,
+          downloads,
           thumbnails,
           artifacts,
           fleet,
           localEngine,
           installations,
+          models,
           importer,
           editors,
           dispatcher,
@@ -215,6 +282,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
           const { path: file, sha256 } = inputs.resolve(ref)
           return thumbnails.thumbnail(sha256, file, size)
         },
+        modelPicture: (id, size) => models.preview(id, size),
         preview: (jobId) => dispatcher.preview(jobId),
         addInput: (name, body) => inputs.add(name, body),
         importWorkflow: (name, body, facts) => importer.importStream(name, body, facts),
@@ -249,7 +317,10 @@ type Telling = {
   installations: Installations
   settings: KeptSettings
   share: Share
+  downloads: Downloads
+  network: Network
   awake: Awake
+  models: Models
 }
 
 /** Passes on what the services tell, none of it more often than a page can draw. */
@@ -263,7 +334,10 @@ function tellAll({
   installations,
   settings,
   share,
+  downloads,
+  network,
   awake,
+  models,
 }: Telling): Service {
   const changedJobs = new Map<string, Set<string> | 'many'>()
   const tellQueue = throttled(() => {
@@ -315,12 +389,43 @@ function tellAll({
     events.tell('settings.changed', all)
   })
   share.events.on('changed', () => events.tell('share.changed', {}))
+  const changedDownloads = new Set<string>()
+  const tellDownloads = throttled(() => {
+    events.tell('download.changed', { ids: changedDownloads.size > MOST_IDS ? [] : [...changedDownloads] })
+    changedDownloads.clear()
+  }, TELL_EVERY_MS)
+  downloads.events.on('changed', (ids) => {
+    for (const id of ids) changedDownloads.add(id)
+    tellDownloads.push()
+  })
+  downloads.events.on('active', looked)
+  downloads.events.on('done', (view) => events.tell('download.done', view))
+  const tellMirrors = throttled(() => events.tell('mirror.changed', {}), TELL_EVERY_MS)
+  network.mirrors.events.on('changed', tellMirrors.push)
+  network.events.on('changed', () => events.tell('network.changed', {}))
+  const tellModels = throttled(() => events.tell('model.changed', {}), TELL_LOGS_EVERY_MS)
+  models.events.on('changed', tellModels.push)
+  models.events.on('progress', () => events.tell('model.progress', { progress: models.progress() }))
   awake.events.on('changed', (on) => events.tell('awake.changed', { on }))
   return {
     async start() {},
     async stop() {
-      for (const each of [tellQueue, tellJobs, engines, installs, logs]) each.stop()
+      for (const each of [tellQueue, tellJobs, tellDownloads, tellMirrors, tellModels, engines, installs, logs])
+        each.stop()
     },
+  }
+}
+
+/** Every batch that was ever made, for what is reckoned from them. */
+function* pastBatches(queue: Queue, artifacts: Artifacts) {
+  for (let offset = 0; ; offset += MOST_IDS) {
+    const { rows } = queue.batches({ offset, limit: MOST_IDS })
+    for (const { id, createdAt } of rows) {
+      const made = artifacts.page({ batchId: id, limit: 1 })
+      if (made.total === 0 || made.rows[0]?.rehearsal) continue
+      yield { batchId: id, prompt: queue.batchOf(id).prompt, artifacts: made.total, at: createdAt }
+    }
+    if (rows.length < MOST_IDS) return
   }
 }
 

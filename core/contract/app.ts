@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import { Artifact, ArtifactFilter, ArtifactId, Sidecar } from './artifact.ts'
-import { Batch, BatchId, BatchPlan, BatchPreview, RowFault, Table, Values } from './batch.ts'
+import { Batch, BatchId, BatchPlan, BatchPreview, ClockTime, RowFault, Table, Values } from './batch.ts'
 import { JsonRecord, Prompt } from './comfyui.ts'
 import { BisectCheck, BisectView, CustomNode, NodeChange, NodeChangeView, NodeConsent } from './custom-node.ts'
+import { DownloadFilter, DownloadId, DownloadSelection, DownloadTotals, DownloadView } from './download.ts'
 import {
   EngineChange,
   EngineName,
@@ -23,6 +24,28 @@ import { Failure } from './errors.ts'
 import { Job, JobDetail, JobFilter, JobId, JobProgress, JobSelection, Page, PauseState, QueueState } from './job.ts'
 import { isJsonObject, walkable } from './json.ts'
 import { Key, KeyName, KeyScope, ShareSettings } from './key.ts'
+import {
+  MirrorKind,
+  MirrorKindView,
+  NetworkChange,
+  NetworkView,
+  ProxyCredentials,
+  TokenHost,
+  TokenText,
+} from './mirror.ts'
+import {
+  CheckedModel,
+  Duplicates,
+  ImportHow,
+  MergeResult,
+  Model,
+  ModelDetail,
+  ModelFilter,
+  ModelId,
+  ModelLooked,
+  ModelProgress,
+  ModelState,
+} from './model.ts'
 import { FoundPack, MissingClass, NodeItem } from './pack.ts'
 import { Panel } from './panel.ts'
 import { command, event, query } from './procedure.ts'
@@ -298,6 +321,8 @@ export const app = {
   'engine.set': command(z.object({ name: EngineName, settings: EngineChange }), EngineView),
   /** Resolves when it answers; `process`: only this one of its processes. */
   'engine.start': command(z.object({ name: EngineName, process: z.string().optional() }), EngineView),
+  /** Ends one process and starts it again; what it was busy with is looked up, and done again if it is lost. */
+  'engine.restart': command(z.object({ name: EngineName, process: z.string() }), EngineView),
   'engine.stop': command(z.object({ name: EngineName }), EngineView),
   /** What an installation would fetch and do. */
   'engine.plan': query(z.object({ name: EngineName, choices: InstallChoices }), InstallPlan),
@@ -416,6 +441,117 @@ export const app = {
   'nodes.bisects': query(nothing, z.object({ rows: z.array(BisectView) })),
   'nodes.cancelBisect': command(z.object({ engine: EngineName }), changed),
 
+  /** What is to be done in its order, then what ended, the newest first. */
+  'download.list': query(
+    DownloadFilter.extend(Page.shape),
+    z.object({ rows: z.array(DownloadView), total: z.int(), totals: DownloadTotals }),
+  ),
+  'download.pause': command(DownloadSelection, changed),
+  /** What is paused goes on; what waits to be tried again is now. */
+  'download.resume': command(DownloadSelection, changed),
+  'download.retry': command(DownloadSelection, changed),
+  /** What came so far is thrown away. */
+  'download.cancel': command(DownloadSelection, changed),
+  /** Takes what ended out of the list; files stay. */
+  'download.clear': command(DownloadSelection, changed),
+  /** Position among those to be done, 0 = next. */
+  'download.move': command(z.object({ id: DownloadId, position: z.int().min(0) }), changed),
+  /** When they may run, each day; null: whenever downloads may. */
+  'download.schedule': command(
+    z.object({ downloads: DownloadSelection, startAt: ClockTime.nullable(), stopAt: ClockTime.nullable() }),
+    changed,
+  ),
+  /** All of them wait, until they are let go again. */
+  'download.hold': command(z.object({ held: z.boolean() }), changed),
+
+  'mirror.list': query(nothing, z.object({ kinds: z.array(MirrorKindView) })),
+  /** Tries places from here, and resolves when all were; `mirror.changed` tells of each. */
+  'mirror.test': command(
+    z.object({ kinds: z.array(MirrorKind).optional(), id: z.string().optional() }),
+    z.object({ kinds: z.array(MirrorKindView) }),
+  ),
+  /** null: the best measured. */
+  'mirror.choose': command(
+    z.object({ kind: MirrorKind, id: z.string().nullable() }),
+    z.object({ kinds: z.array(MirrorKindView) }),
+  ),
+  /** One of the person's own: a pattern, or the address before which (`prefix`) or in place of which paths are asked. */
+  'mirror.add': command(
+    z.object({
+      kind: MirrorKind,
+      address: z.string().trim().min(1).max(1000),
+      prefix: z.boolean().default(false),
+      name: z.string().max(100).optional(),
+      direct: z.boolean().default(false),
+    }),
+    z.object({ id: z.string(), kinds: z.array(MirrorKindView) }),
+  ),
+  'mirror.remove': command(
+    z.object({ kind: MirrorKind, id: z.string() }),
+    z.object({ kinds: z.array(MirrorKindView) }),
+  ),
+  'network.get': query(nothing, NetworkView),
+  /** `credentials` of the proxy: null removes them. They can be set and removed, never read. */
+  'network.set': command(
+    z.object({ settings: NetworkChange, credentials: ProxyCredentials.nullable().optional() }),
+    NetworkView,
+  ),
+  /** A token is asked whose it is before it is kept; it can be set and removed, never read. */
+  'token.set': command(z.object({ host: TokenHost, token: TokenText }), NetworkView),
+  'token.remove': command(z.object({ host: TokenHost }), NetworkView),
+  /** Lets a mirror have it, which whoever runs that mirror can then use. */
+  'token.give': command(z.object({ host: TokenHost, mirror: z.string().max(253), given: z.boolean() }), NetworkView),
+
+  'model.page': query(
+    ModelFilter.extend(Page.shape),
+    z.object({ rows: z.array(Model), total: z.int(), bytes: z.number() }),
+  ),
+  'model.get': query(z.object({ id: ModelId }), ModelDetail),
+  'model.state': query(nothing, ModelState),
+  /** By an id, a path, a hash or a name. */
+  'model.find': query(z.object({ asked: z.string().max(4000) }), z.object({ model: Model.nullable() })),
+  /** Looks through all folders; resolves when it has. */
+  'model.scan': command(nothing, ModelState),
+  /** Begins to hash what is not hashed yet, or these; `model.progress` tells how it goes. */
+  'model.hash': command(z.object({ ids: z.array(ModelId).max(10_000).optional() }), nothing),
+  'model.control': command(
+    z.object({ what: ModelProgress.shape.what, how: z.enum(['pause', 'resume', 'stop']) }),
+    changed,
+  ),
+  /** Reads files anew and compares them with what they were; none named: all. Resolves when it is done. */
+  'model.verify': command(
+    z.object({ ids: z.array(ModelId).max(10_000).nullable() }),
+    z.object({ rows: z.array(CheckedModel) }),
+  ),
+  'model.note': command(z.object({ id: ModelId, note: z.string().max(20_000) }), Model),
+  /** Files that may run code when loaded: allowed to from now on, or no longer. They are hashed first. */
+  'model.trust': command(
+    z.object({ ids: z.array(ModelId).min(1).max(1000), trusted: z.boolean().default(true) }),
+    z.object({ rows: z.array(Model) }),
+  ),
+  'model.duplicates': query(Page, Duplicates),
+  /** Copies share their bytes from then on; null: all. Resolves when it is done. */
+  'model.merge': command(z.object({ hashes: z.array(z.string()).max(10_000).nullable() }), MergeResult),
+  'model.undoMerge': command(z.object({ id: z.string() }), MergeResult),
+  /** Into another folder of the same program; `from`: where it was. */
+  'model.move': command(z.object({ id: ModelId, folder: z.string() }), z.object({ model: Model, from: z.string() })),
+  'model.addFolder': command(z.object({ dir: z.string().min(1) }), ModelState, 'local'),
+  'model.removeFolder': command(z.object({ id: z.string() }), changed),
+  /** What a file is, and which folder it would go to. */
+  'model.inspect': query(z.object({ path: z.string() }), ModelLooked, 'local'),
+  /** Into the folder its header says, or `folder`. */
+  'model.import': command(
+    z.object({
+      path: z.string(),
+      how: ImportHow,
+      folder: z.string().optional(),
+      engine: EngineName.nullable().default(null),
+      name: z.string().optional(),
+    }),
+    Model,
+    'local',
+  ),
+
   'workflow.changed': event(z.object({ id: WorkflowId })),
   /** At most ten a second. */
   'queue.changed': event(QueueState.omit({ running: true })),
@@ -431,6 +567,15 @@ export const app = {
   'nodes.changed': event(z.object({ engine: EngineName })),
   /** At most twice a second. */
   'engine.logged': event(z.object({ process: z.string() })),
+  /** At most ten a second; no ids: many. */
+  'download.changed': event(z.object({ ids: z.array(DownloadId).max(200) })),
+  'download.done': event(DownloadView),
+  'mirror.changed': event(nothing),
+  'network.changed': event(nothing),
+  /** At most twice a second. */
+  'model.changed': event(nothing),
+  /** At most five times a second. */
+  'model.progress': event(z.object({ progress: z.array(ModelProgress) })),
   'settings.changed': event(Settings),
   /** The machine should stay awake: there is work that may run. */
   'awake.changed': event(z.object({ on: z.boolean() })),

@@ -155,6 +155,19 @@ export const NetworkSettings = z.object({
   tokensTo: z.array(z.string()).default([]),
 })
 export type NetworkSettings = z.infer<typeof NetworkSettings>
+/** Those to change. */
+export const NetworkChange = z.object({
+  proxy: NetworkSettings.shape.proxy.unwrap().optional(),
+  proxyAddress: NetworkSettings.shape.proxyAddress.unwrap().optional(),
+  bypass: NetworkSettings.shape.bypass.unwrap().optional(),
+  certificates: NetworkSettings.shape.certificates.unwrap().optional(),
+  mirrors: NetworkSettings.shape.mirrors.unwrap().optional(),
+})
+export const ProxyCredentials = z.object({ user: z.string().min(1).max(500), password: z.string().max(500) })
+export const TokenText = z
+  .string()
+  .trim()
+  .regex(/^[\x21-\x7e]{8,500}$/)
 export const NetworkView = z.object({
   settings: NetworkSettings,
   /** What is in use, without credentials; null: none. */

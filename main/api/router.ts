@@ -5,6 +5,7 @@ import type { Reach, Router } from '../../core/contract/procedure.ts'
 import type { Artifacts } from '../services/artifacts.ts'
 import type { Diagnostics } from '../services/diagnostics.ts'
 import type { Dispatcher } from '../services/dispatcher.ts'
+import type { Downloads } from '../services/downloads.ts'
 import type { Editors } from '../services/editors.ts'
 import type { Importer } from '../services/importer.ts'
 import type { Inputs } from '../services/inputs.ts'
@@ -12,10 +13,13 @@ import type { Installations } from '../services/installations.ts'
 import type { Keys } from '../services/keys.ts'
 import type { Definitions, Library } from '../services/library.ts'
 import type { LocalEngine } from '../services/local-engine.ts'
+import type { Models } from '../services/models.ts'
 import { completeNeeds } from '../services/needs.ts'
+import type { Network } from '../services/network.ts'
 import type { NodePacks } from '../services/node-packs.ts'
 import type { Plans } from '../services/plans.ts'
 import type { Queue } from '../services/queue.ts'
+import type { Quiet } from '../services/quiet.ts'
 import { readPanelsFile } from '../services/read-import.ts'
 import type { Report } from '../services/report.ts'
 import { ACCOUNT_KEY, type Secrets } from '../services/secrets.ts'
@@ -43,8 +47,12 @@ export interface Services {
   readonly installations: Installations
   readonly diagnostics: Diagnostics
   readonly nodePacks: NodePacks
+  readonly models: Models
+  readonly network: Network
+  readonly downloads: Downloads
   readonly keys: Keys
   readonly share: Share
+  readonly quiet: Quiet
   readonly info: () => Promise<Info>
   /** The language to show a sample in. */
   readonly locale: () => string
@@ -69,6 +77,9 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     report,
     fleet,
     localEngine,
+    models,
+    network,
+    downloads,
   } = services
   const asker = { mayUsePaths: reach === 'local' }
   const changed = (count: number) => ({ changed: count })
@@ -185,6 +196,7 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'engine.adoptFound': ({ dir }) => localEngine.adoptFound(dir),
     'engine.set': ({ name, settings }) => localEngine.change(name, settings),
     'engine.start': ({ name, process }) => localEngine.run(name, process),
+    'engine.restart': ({ name, process }) => localEngine.restart(name, process),
     'engine.stop': ({ name }) => localEngine.halt(name),
     'engine.plan': ({ name, choices }) => services.installations.plan(name, choices),
     'engine.install': ({ name, choices }) => {
@@ -221,7 +233,74 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     },
     'engine.log': async ({ process, ...query }) => ({ rows: await localEngine.log(process, query) }),
 
-    'worker.list': () => ({ rows: fleet.view() }),
+    'download.list': (asked) => downloads.list(asked),
+    'download.pause': async (selection) => changed(await downloads.pause(selection)),
+    'download.resume': (selection) => changed(downloads.resume(selection)),
+    'download.retry': (selection) => changed(downloads.retry(selection)),
+    'download.cancel': async (selection) => changed(await downloads.cancel(selection)),
+    'download.clear': (selection) => changed(downloads.clear(selection)),
+    'download.move': ({ id, position }) => changed(downloads.move(id, position)),
+    'download.schedule': ({ downloads: chosen, startAt, stopAt }) =>
+      changed(downloads.schedule(chosen, startAt, stopAt)),
+    'download.hold': ({ held }) => {
+      downloads.hold(held)
+      return changed(1)
+    },
+
+    'mirror.list': () => ({ kinds: network.mirrors.views() }),
+    'mirror.test': async (asked) => {
+      await network.mirrors.test(asked)
+      return { kinds: network.mirrors.views() }
+    },
+    'mirror.choose': ({ kind, id }) => {
+      network.mirrors.choose(kind, id)
+      return { kinds: network.mirrors.views() }
+    },
+    'mirror.add': ({ kind, ...given }) => ({
+      id: network.mirrors.add(kind, given),
+      kinds: network.mirrors.views(),
+    }),
+    'mirror.remove': ({ kind, id }) => {
+      network.mirrors.remove(kind, id)
+      return { kinds: network.mirrors.views() }
+    },
+    'network.get': () => network.view(),
+    'network.set': ({ settings: changes, credentials }) => {
+      // a file of this machine; a browser may be on another one
+      if (changes.certificates && !asker.mayUsePaths)
+        throw new AppError('app.refused', { reason: 'certificates can only be chosen on the machine itself' })
+      return network.set(changes, credentials)
+    },
+    'token.set': ({ host, token }) => network.setToken(host, token),
+    'token.remove': ({ host }) => network.removeToken(host),
+    'token.give': ({ host, mirror, given }) => network.giveToken(host, mirror, given),
+
+    'model.page': (filter) => models.page(filter),
+    'model.get': ({ id }) => models.get(id),
+    'model.state': () => models.state(),
+    'model.find': ({ asked }) => ({ model: models.find(asked) }),
+    'model.scan': () => models.scan(),
+    'model.hash': ({ ids }) => {
+      models.beginHashing(ids)
+      return {}
+    },
+    'model.control': ({ what, how }) => changed(models.control(what, how) ? 1 : 0),
+    'model.verify': async ({ ids }) => ({ rows: await models.verify(ids) }),
+    'model.note': ({ id, note }) => models.note(id, note),
+    'model.trust': async ({ ids, trusted }) => ({ rows: await models.trust(ids, trusted) }),
+    'model.duplicates': (page) => models.duplicates(page),
+    'model.merge': ({ hashes }) => models.merge(hashes),
+    'model.undoMerge': ({ id }) => models.undo(id),
+    'model.move': ({ id, folder }) => models.move(id, folder),
+    'model.addFolder': async ({ dir }) => {
+      await models.addFolder(dir)
+      return models.state()
+    },
+    'model.removeFolder': async ({ id }) => changed(await models.removeFolder(id)),
+    'model.inspect': ({ path }) => models.inspect(path),
+    'model.import': ({ path, ...wish }) => models.import(path, wish),
+
+    'worker.list': () => ({ rows: fleet.view().map((view) => ({ ...view, quiet: services.quiet.of(view.id) })) }),
     'worker.test': (address) => fleet.test(address),
     'worker.add': (address) => fleet.add(address),
     'worker.enable': ({ id, enabled }) => fleet.enable(id, enabled),

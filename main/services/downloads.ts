@@ -106,7 +106,7 @@ const MOST_SWITCHED = 50
 
 /** The files to have, as a person sees them: in order, when they may run, and how each one does. */
 export class Downloads implements Service {
-  readonly events = new EventEmitter<{ changed: [ids: string[]]; done: [DownloadView] }>()
+  readonly events = new EventEmitter<{ changed: [ids: string[]]; done: [DownloadView]; active: [] }>()
   readonly #deps: Deps
   readonly #limits = new Limits()
   readonly #running = new Map<number, Running>()
@@ -361,6 +361,7 @@ export class Downloads implements Service {
         if (!this.#running.has(row.number) && this.#mayStart(row) && this.#isOpen(row, now)) this.#begin(row)
       }
     this.#lookLater(now)
+    this.events.emit('active')
   }
 
   #mayStart({ number, sha256 }: Row): boolean {

@@ -19,7 +19,6 @@ import { AppError, toFailure } from '../../core/contract/errors.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
 import { offersOf } from '../../core/domain/speed-ups.ts'
 import { dispatcherFor } from '../../core/engine/download/fetch-file.ts'
-import type { Mirrors } from '../../core/engine/download/mirrors.ts'
 import { allowWriting, type Examined, examine } from '../../core/engine/install/examine.ts'
 import {
   generationDir,
@@ -39,6 +38,7 @@ import type { Damage, Lock } from '../../core/engine/install/lock.ts'
 import { planInstall, type Recipe } from '../../core/engine/install/plan.ts'
 import type { Clock } from './clock.ts'
 import type { LocalEngine } from './local-engine.ts'
+import type { Network } from './network.ts'
 import type { Secrets } from './secrets.ts'
 import type { Service } from './service.ts'
 import { writeWhole } from './write-whole.ts'
@@ -47,7 +47,7 @@ interface Deps {
   readonly dataDir: string
   readonly localEngine: LocalEngine
   readonly secrets: Secrets
-  readonly mirrors: () => Mirrors
+  readonly network: Pick<Network, 'mirrors' | 'dispatcher' | 'childEnvironment'>
   readonly clock: Clock
   readonly newId: () => string
   readonly locale: string
@@ -72,6 +72,8 @@ export class Installations implements Service {
   readonly #running = new Map<string, Running>()
   /** By engine, the newest first. */
   readonly #ended = new Map<string, InstallView[]>()
+  /** Engines that another service changes now. */
+  readonly #lent = new Set<string>()
 
   constructor(deps: Deps) {
     this.#deps = deps
@@ -151,7 +153,7 @@ export class Installations implements Service {
 
   /** Back to the generation before; a second time, forth again. @throws AppError 'install.no-generation' | 'install.busy' */
   async rollback(name: string): Promise<Generation[]> {
-    if (this.#running.has(name)) throw new AppError('install.busy', { name })
+    this.#refuseBusy(name)
     const home = this.#home(name)
     const pointer = readPointer(home)
     const before = pointer?.previous ? await readJournal(generationDir(home, pointer.previous)) : null
@@ -159,6 +161,24 @@ export class Installations implements Service {
     await writePointer(home, { current: pointer.previous, previous: pointer.current })
     await this.#takeOver(name)
     return listGenerations(home)
+  }
+
+  /** Lets another service change an engine, while nothing else does. @throws AppError 'install.busy' */
+  async alone<T>(name: string, change: () => Promise<T>): Promise<T> {
+    this.#refuseBusy(name)
+    this.#lent.add(name)
+    try {
+      return await change()
+    } finally {
+      this.#lent.delete(name)
+    }
+  }
+
+  /** An installed engine runs what its pointer says from now on; of others nothing changed. */
+  async follow(name: string): Promise<void> {
+    if (this.#deps.localEngine.view(name).kind !== 'installed') return
+    await this.#takeOver(name)
+    this.events.emit('changed', name)
   }
 
   generations(name: string): Promise<Generation[]> {
@@ -304,13 +324,13 @@ export class Installations implements Service {
   }
 
   async #recipe(name: string, choices: InstallChoices, generation: string): Promise<Recipe> {
-    const { dataDir, localEngine, mirrors, locale, env = process.env } = this.#deps
+    const { dataDir, localEngine, network, locale, env = process.env } = this.#deps
     const { report } = await localEngine.machine()
     return planInstall(report, {
       name,
       dataDir,
       choices,
-      mirrors: mirrors(),
+      mirrors: network.mirrors.ordered(),
       timeZone: Intl.DateTimeFormat().resolvedOptions().timeZone,
       locale,
       noPythonDownloads: env.UV_PYTHON_DOWNLOADS === 'never',
@@ -324,7 +344,7 @@ export class Installations implements Service {
     given: InstallChoices,
     locked: { lock: Lock; damages: Damage[] } | null,
   ): Promise<InstallView> {
-    if (this.#running.has(name)) throw new AppError('install.busy', { name })
+    this.#refuseBusy(name)
     const choices = this.#withoutUsers(given)
     const stopping = new AbortController()
     const view: InstallView = {
@@ -405,13 +425,13 @@ export class Installations implements Service {
     },
   ) {
     const { name } = view
-    const { localEngine, dataDir, clock, env = process.env, log, point } = this.#deps
+    const { localEngine, dataDir, clock, network, env = process.env, log, point } = this.#deps
     const home = this.#home(name)
     const pointer = readPointer(home)
     const { report } = await localEngine.machine()
     const { proxy } = job.journal.choices
     const fullProxy = proxy === null ? null : this.#withUser(proxy)
-    const dispatcher = dispatcherFor(fullProxy, env)
+    const own = fullProxy === null ? null : dispatcherFor(fullProxy, env)
     let again = async () => {}
     const onStep = (step: InstallStep) => {
       view.steps = view.steps.map((before) => (before.id === step.id ? step : before))
@@ -431,8 +451,8 @@ export class Installations implements Service {
         },
         like: pointer ? sourceDir(generationDir(home, pointer.current)) : null,
         stateDir: path.join(dataDir, 'engines', '.running'),
-        dispatcher,
-        env,
+        dispatcher: own ?? network.dispatcher(),
+        env: network.childEnvironment(env, { mirrors: false }),
         platform: process.platform,
         arch: process.arch,
         pythons: report.pythons.map((python) => python.path),
@@ -448,12 +468,16 @@ export class Installations implements Service {
       view.is = stopping.signal.aborted ? 'cancelled' : 'failed'
       if (view.is === 'failed') view.failure = toFailure(cause)
     } finally {
-      await Promise.all([dispatcher.destroy(), again()])
+      await Promise.all([own?.destroy(), again()])
       log?.('install.ended', { name, is: view.is, ...(view.failure && { code: view.failure.code }) })
       this.#running.delete(name)
       await this.#keep(view).catch(() => {}) // a full disk must not hide how it ended
       this.events.emit('changed', name)
     }
+  }
+
+  #refuseBusy(name: string) {
+    if (this.#running.has(name) || this.#lent.has(name)) throw new AppError('install.busy', { name })
   }
 
   /** The engine runs what the pointer says from now on. */
@@ -464,7 +488,7 @@ export class Installations implements Service {
     const journal = pointer && (await readJournal(generationDir(home, pointer.current)))
     if (!journal) return
     const settings = EngineSettings.parse({
-      cards: [{ card: journal.choices.cpu ? 'cpu' : 'auto' }],
+      cards: await localEngine.cards(journal.choices.cpu),
       baseDir: path.join(home, 'base'),
     })
     await localEngine.takeOver(name, home, settings)

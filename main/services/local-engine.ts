@@ -15,18 +15,20 @@ import {
 } from '../../core/contract/engine.ts'
 import { AppError } from '../../core/contract/errors.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
-import { verdictOf } from '../../core/domain/machine.ts'
+import { cardsFor, verdictOf } from '../../core/domain/machine.ts'
 import { settle } from '../../core/engine/custom-nodes/places.ts'
 import type { NodesSite } from '../../core/engine/custom-nodes/site.ts'
-import { probeHardware } from '../../core/engine/hardware.ts'
+import { nvidiaCards, probeHardware } from '../../core/engine/hardware.ts'
 import { currentInstall } from '../../core/engine/install/generations.ts'
 import { type Look, readInstall, thisMachine } from '../../core/engine/installs.ts'
 import { listModels, lookAtModels } from '../../core/engine/model-paths.ts'
 import { flagsIn, launchOf, processId, refuseOurFlags } from '../../core/engine/process/launch.ts'
 import { LineLog, type LogQuery } from '../../core/engine/process/line-log.ts'
 import { type Pace, Supervisor, sweepOrphans } from '../../core/engine/process/supervisor.ts'
+import { outputFolder, sweepOutputs } from '../../core/engine/staging.ts'
 import type { Clock } from './clock.ts'
 import type { Database } from './database/open.ts'
+import type { Network } from './network.ts'
 import type { Service } from './service.ts'
 import type { Fleet } from './workers/fleet.ts'
 import type { LocalWorker } from './workers/local.ts'
@@ -43,7 +45,13 @@ interface Deps {
   readonly idle?: boolean
   readonly look?: Look
   readonly env?: NodeJS.ProcessEnv
+  /** How what it starts reaches the internet. */
+  readonly network?: Pick<Network, 'childEnvironment'>
   readonly pace?: Partial<Pace>
+  /** Where the person's pictures go. */
+  readonly picturesDir?: () => string
+  /** Whether an attempt of ours has ended; what it left behind is nobody's then. */
+  readonly hasEnded?: (promptId: string) => boolean
 }
 type Row = { name: string; kind: EngineKind; dir: string; python: string; settings: string }
 interface Engine {
@@ -55,6 +63,8 @@ interface Engine {
   ownFlags: readonly string[]
   version: string | null
   settings: EngineSettings
+  /** Where it was told to save, once it was started. */
+  outputDir: string | null
   processes: Process[]
 }
 export interface Machine {
@@ -121,6 +131,15 @@ export class LocalEngine implements Service {
     return looking
   }
 
+  /** What an engine should run on here, unless the person says otherwise. */
+  async cards(cpu = false): Promise<EngineCard[]> {
+    const { platform } = this.#look
+    const seen = await this.#machine
+    const gpus = seen?.report.gpus ?? (await nvidiaCards(this.#look))
+    const known = platform === 'linux' || platform === 'win32' || platform === 'darwin' ? platform : 'other'
+    return cardsFor(gpus, known, process.arch, cpu || seen?.verdict.torch === 'cpu')
+  }
+
   list(): EngineView[] {
     return [...this.#engines.values()].map(viewOf)
   }
@@ -144,10 +163,11 @@ export class LocalEngine implements Service {
     if (same && given.name === undefined) return this.change(same.name, given.settings ?? {})
     const name = EngineName.parse(given.name ?? this.#freeName())
     if (this.#engines.has(name)) throw new AppError('engine.name-taken', { name })
-    // ComfyUI looks for a card unless it is told that there is none, and ends when it finds none
-    const seen = await this.#machine
-    const card = seen?.verdict.torch === 'cpu' ? 'cpu' : 'auto'
-    const settings = EngineSettings.parse({ cards: [{ card }], baseDir: found.baseDir, ...given.settings })
+    const settings = EngineSettings.parse({
+      cards: given.settings?.cards ?? (await this.cards()),
+      baseDir: found.baseDir,
+      ...given.settings,
+    })
     this.#check(settings)
     const engine = this.#build({ name, kind: found.kind, dir: found.dir, python: found.python }, settings)
     engine.version = found.version
@@ -263,6 +283,23 @@ export class LocalEngine implements Service {
     return viewOf(engine)
   }
 
+  /** Ends a process that hangs and starts it again; what it was busy with is looked up then, and done again if it is lost. */
+  async restart(name: string, processId: string): Promise<EngineView> {
+    const engine = this.#must(name)
+    const found = engine.processes.find(({ supervisor }) => supervisor.id === processId)
+    if (!found) throw new AppError('engine.unknown', { name: processId })
+    await found.supervisor.stop()
+    return this.run(name, processId)
+  }
+
+  /** How long a process has worked since it began, ms, and on which card; null: it does not run here, or nobody says. */
+  async worked(processId: string): Promise<{ card: string; workedMs: number | null } | null> {
+    for (const { processes } of this.#engines.values())
+      for (const { supervisor, card } of processes)
+        if (supervisor.id === processId) return { card: card.card, workedMs: await supervisor.workedMs() }
+    return null
+  }
+
   async halt(name: string): Promise<EngineView> {
     const engine = this.#must(name)
     await Promise.all(engine.processes.map(({ supervisor }) => supervisor.stop()))
@@ -341,6 +378,23 @@ export class LocalEngine implements Service {
     return ['--extra-model-paths-config', file]
   }
 
+  /**
+   * Where one that we installed is told to save. An adopted one is used as it is, by the person's other programs too:
+   * its pictures stay where those look for them, and ours are further names of them, or copies from another volume.
+   */
+  async #outputOf(engine: Engine, known: ReadonlySet<string> | null): Promise<string | null> {
+    const { picturesDir, newId, hasEnded, log } = this.#deps
+    const { kind, settings, name, dir } = engine
+    const own = path.join(settings.baseDir ?? dir, 'output')
+    if (kind !== 'installed' || !picturesDir || !known?.has('--output-directory')) return null
+    const to = await outputFolder(own, { picturesDir: picturesDir(), name, mark: newId() })
+    for (const each of new Set([own, to])) {
+      const swept = hasEnded ? await sweepOutputs(each, hasEnded) : 0
+      if (swept > 0) log?.('engine.outputs-swept', { name, files: swept })
+    }
+    return to
+  }
+
   get #stateDir() {
     return path.join(this.#deps.dataDir, 'engines', '.running')
   }
@@ -367,7 +421,7 @@ export class LocalEngine implements Service {
   #build({ name, kind, ...row }: Omit<Row, 'settings'>, settings: EngineSettings): Engine {
     // of an installed one the row says only where its generations are
     const current = (kind === 'installed' ? currentInstall(row.dir) : null) ?? { ...row, ownFlags: [] }
-    const engine: Engine = { name, kind, ...current, version: null, settings, processes: [] }
+    const engine: Engine = { name, kind, ...current, version: null, settings, outputDir: null, processes: [] }
     engine.processes = settings.cards.map((card) => this.#process(engine, card))
     this.#engines.set(name, engine)
     return engine
@@ -377,7 +431,7 @@ export class LocalEngine implements Service {
     const { fleet, dataDir, clock, newId, pace } = this.#deps
     const { name, settings } = engine
     const id = processId(name, settings.cards, card)
-    const worker = kept ?? fleet.addLocal(id, () => outputDirOf(engine))
+    const worker = kept ?? fleet.addLocal(id, () => outputDirOf(engine), engine.kind === 'installed')
     const log = new LineLog(path.join(dataDir, 'logs', `engine-${id}.log`), { now: clock.now })
     const supervisor = new Supervisor({
       id,
@@ -388,6 +442,7 @@ export class LocalEngine implements Service {
       newId,
       now: clock.now,
       pace,
+      hungAfterMs: () => (engine.settings.hungMinutes === null ? null : engine.settings.hungMinutes * 60_000),
       launch: async (port) => {
         const dir = path.join(dataDir, 'engines', name, 'run')
         await mkdir(dir, { recursive: true })
@@ -400,7 +455,22 @@ export class LocalEngine implements Service {
         const shared = await this.#writeShared(engine, path.join(dir, 'models.yaml'))
         const own = engine.ownFlags.filter((flag) => !engine.settings.flags.includes(flag))
         const settings = { ...engine.settings, flags: [...own, ...shared, ...engine.settings.flags] }
-        return launchOf({ kind, dir: engine.dir, python, settings, card, port, database, known, platform, env })
+        engine.outputDir = await this.#outputOf(engine, known)
+        const { dir: cwd, outputDir } = engine
+        const launch = launchOf({
+          kind,
+          dir: cwd,
+          python,
+          settings,
+          card,
+          port,
+          outputDir,
+          database,
+          known,
+          platform,
+          env,
+        })
+        return { ...launch, env: this.#deps.network?.childEnvironment(launch.env) ?? launch.env }
       },
     })
     supervisor.events.on('state', (state) => {
@@ -447,14 +517,14 @@ export class LocalEngine implements Service {
 }
 
 /** Where a ComfyUI started by us saves. */
-function outputDirOf({ dir, settings }: Engine): string {
+function outputDirOf({ dir, settings, outputDir }: Engine): string {
   const said = (flag: string) => {
     const flags = [...settings.flags, ...settings.cards.flatMap((card) => card.flags)]
     const at = flags.findLastIndex((each) => each === flag || each.startsWith(`${flag}=`))
     return at < 0 ? undefined : flags[at] === flag ? flags[at + 1] : flags[at]!.slice(flag.length + 1)
   }
   const base = said('--base-directory') ?? settings.baseDir ?? dir
-  return path.resolve(dir, said('--output-directory') ?? path.join(base, 'output'))
+  return path.resolve(dir, said('--output-directory') ?? outputDir ?? path.join(base, 'output'))
 }
 
 async function endProcess({ supervisor }: Process) {

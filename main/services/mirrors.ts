@@ -343,7 +343,7 @@ export class MirrorList {
     const own = path.join(dataDir, 'mirrors.json')
     const text = existsSync(own) ? readFileSync(own, 'utf8') : ''
     if (this.#read?.stamp === text) return this.#read
-    const theirs = text === '' ? Mirrors.parse({}) : readMirrors(own)
+    const theirs = readOwn(own)
     this.#read = {
       stamp: text,
       own: theirs,
@@ -365,7 +365,11 @@ export class MirrorList {
   }
 }
 
-/** A person's own lists and mirrors go before ours. */
+/** A person's own lists and mirrors go before ours. @throws AppError 'list.bad-mirrors' */
+export const readAllMirrors = (dataDir: string, resourcesDir: string): Mirrors =>
+  joined(readMirrors(path.join(resourcesDir, 'mirrors.json')), readOwn(path.join(dataDir, 'mirrors.json')))
+
+const readOwn = (file: string) => (existsSync(file) ? readMirrors(file) : Mirrors.parse({}))
 const joined = (ours: Mirrors, theirs: Mirrors): Mirrors => ({
   lists: { ...ours.lists, ...theirs.lists },
   sources: { ...ours.sources, ...theirs.sources },

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -25,6 +26,9 @@ import {
   routeOfSystem,
   trusted,
 } from '../../core/engine/download/proxy.ts'
+import type { AnswerCache, HubNetwork } from '../../core/engine/hubs/ask.ts'
+import type { HubHost } from '../../core/engine/hubs/link.ts'
+import type { AddressesFor } from '../../core/engine/hubs/sources.ts'
 import type { Clock } from './clock.ts'
 import type { Database } from './database/open.ts'
 import { MirrorList } from './mirrors.ts'
@@ -53,13 +57,6 @@ interface KeptToken {
   readonly account: string | null
   readonly checkedAt: number | null
 }
-/** A hub's host that may be asked. */
-export interface HubPlace {
-  readonly hub: 'huggingface' | 'modelscope' | 'civitai'
-  readonly base: string
-  readonly official: boolean
-}
-
 const PROXY_USER = 'proxy-user'
 const HUBS = ['huggingface', 'modelscope', 'civitai'] as const
 const CHECK_MS = 15_000
@@ -116,7 +113,7 @@ export class Network implements Service {
   }
 
   /** The hosts of the hubs, those of each hub in the order to ask them. */
-  hosts(): HubPlace[] {
+  hosts(): HubHost[] {
     const all = this.mirrors.all()
     return HUBS.flatMap((hub) =>
       this.mirrors.places(hub).flatMap((place) => {
@@ -124,6 +121,20 @@ export class Network implements Service {
         return base === null ? [] : [{ hub, base: base.replace(/\/$/, ''), official: place.mirror === null }]
       }),
     )
+  }
+
+  /** How the hubs of models are asked; what they answer is kept in the cache. */
+  hubs(): HubNetwork & { addressesFor: AddressesFor } {
+    const { clock, dataDir } = this.#deps
+    return {
+      dispatcherFor: () => this.#dispatcher,
+      hosts: () => this.hosts(),
+      tokenFor: (host) => this.tokenFor(host),
+      addressesFor: (address) => this.addressesFor(address),
+      cache: answersIn(path.join(dataDir, 'cache', 'hubs')),
+      now: clock.now,
+      userAgent: this.userAgent,
+    }
   }
 
   get userAgent() {
@@ -162,9 +173,9 @@ export class Network implements Service {
 
   /**
    * The environment for a program that fetches by itself, so that it does so as we do. What the person set up there stays.
-   * `packages: false`: where Python packages and interpreters come from is told it in another way.
+   * `mirrors: false`: it is told in another way where to fetch from.
    */
-  childEnvironment(env: NodeJS.ProcessEnv = this.#deps.env, { packages = true } = {}): NodeJS.ProcessEnv {
+  childEnvironment(env: NodeJS.ProcessEnv = this.#deps.env, { mirrors = true } = {}): NodeJS.ProcessEnv {
     const { proxy } = this.#deps.settings.get().network
     const route = this.#routeOrNone()
     const result: NodeJS.ProcessEnv = { ...env }
@@ -175,9 +186,9 @@ export class Network implements Service {
     const file = this.#certificatesFile()
     for (const name of CERTIFICATES) set(name, file)
     set('UV_SYSTEM_CERTS', '1')
-    this.#addGitRules(result)
     for (const [name, value] of Object.entries(GIT_MANNERS)) set(name, value)
-
+    if (!mirrors) return result
+    this.#addGitRules(result)
     const hub = this.#best('huggingface')
     if (hub !== null && !result.HF_ENDPOINT) {
       result.HF_ENDPOINT = hub.replace(/\/$/, '')
@@ -186,7 +197,6 @@ export class Network implements Service {
     set('HF_HUB_DOWNLOAD_TIMEOUT', '60')
     set('HF_HUB_ETAG_TIMEOUT', '60')
     set('HF_HUB_DISABLE_TELEMETRY', '1')
-    if (!packages) return result
     const index = this.#best('python-index')
     const hasIndex = ['PIP_INDEX_URL', 'UV_DEFAULT_INDEX', 'UV_INDEX_URL', 'UV_INDEX'].some((name) => result[name])
     if (index !== null && !hasIndex) {
@@ -386,6 +396,23 @@ class Current extends Dispatcher {
   }
   override destroy(): Promise<void> {
     return this.#behind.destroy()
+  }
+}
+
+/** One file for each question; the question is in it, since names are made of its hash. */
+function answersIn(dir: string): AnswerCache {
+  const fileOf = (key: string) => path.join(dir, `${createHash('sha256').update(key).digest('hex').slice(0, 32)}.json`)
+  return {
+    get(key) {
+      try {
+        const kept = parseJson(readFileSync(fileOf(key), 'utf8'))
+        if (!isJsonObject(kept) || kept.key !== key) return null
+        return typeof kept.at === 'number' && typeof kept.text === 'string' ? { at: kept.at, text: kept.text } : null
+      } catch {
+        return null
+      }
+    },
+    set: (key, answer) => writeWhole(fileOf(key), writeJson({ key, ...answer })),
   }
 }
 

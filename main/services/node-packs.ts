@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { AppError } from '../../core/contract/errors.ts'
-import { isJsonObject, type Json, type JsonObject, parseJson } from '../../core/contract/json.ts'
+import { isJsonObject, type Json, type JsonObject } from '../../core/contract/json.ts'
 import type { CustomNodeNeed, NodeLists } from '../../core/contract/workflow.ts'
 import {
   idOf,
@@ -19,7 +18,6 @@ import {
 import { withPacks } from '../../core/domain/workflow/node-packs.ts'
 import { compareVersions } from '../../core/domain/workflow/versions.ts'
 import { fetchList } from '../../core/engine/download/fetch-list.ts'
-import { Mirrors } from '../../core/engine/download/mirrors.ts'
 import { type KeepingDeps, KeptList, listNamed } from './kept-list.ts'
 
 /** A version of a package as the Comfy registry gives it. */
@@ -255,27 +253,5 @@ function ofRegistry(node: JsonObject): ListedPack {
     classNames: [],
     owns: [],
     pattern: null,
-  }
-}
-
-/** A person's own lists and mirrors go before ours. @throws AppError 'list.bad-mirrors' */
-export function readAllMirrors(dataDir: string, resourcesDir: string): Mirrors {
-  const own = path.join(dataDir, 'mirrors.json')
-  const ours = readMirrors(path.join(resourcesDir, 'mirrors.json'))
-  const theirs = existsSync(own) ? readMirrors(own) : Mirrors.parse({})
-  return {
-    lists: { ...ours.lists, ...theirs.lists },
-    sources: { ...ours.sources, ...theirs.sources },
-    kinds: { ...ours.kinds, ...theirs.kinds },
-    accounts: { ...ours.accounts, ...theirs.accounts },
-    mirrors: [...theirs.mirrors, ...ours.mirrors],
-  }
-}
-
-function readMirrors(file: string): Mirrors {
-  try {
-    return Mirrors.parse(parseJson(readFileSync(file, 'utf8')))
-  } catch (cause) {
-    throw new AppError('list.bad-mirrors', { file, reason: cause instanceof Error ? cause.message : String(cause) })
   }
 }

@@ -27,6 +27,16 @@ export function addressesFor(source: URL, mirrors: readonly Mirror[]): URL[] {
   return [...new Set([...addresses, source.href])].map((address) => new URL(address))
 }
 
+/** Whether the mirrors for an address are in the order that was settled, the place itself among them. */
+export const isOrdered = (source: string, mirrors: readonly Mirror[]): boolean => {
+  const { host = '', pathname = '' } = URL.parse(source) ?? {}
+  return mirrors.some(
+    ({ standsInFor, pattern }) =>
+      pattern === ITSELF &&
+      (standsInFor === host || (standsInFor.includes('/') && (host + pathname).startsWith(standsInFor))),
+  )
+}
+
 /** One of the places that have what is of a kind. */
 export interface MirrorPlace {
   /** Its host; the official place's too. */

@@ -3,7 +3,7 @@ import type { HardwareReport, InstallChoices, InstallPlan, PlannedStep, TorchBui
 import { AppError } from '../../contract/errors.ts'
 import { verdictOf } from '../../domain/machine.ts'
 import { offersOf, type SpeedUpFacts, torchSpecFor } from '../../domain/speed-ups.ts'
-import { addressesFor, type Mirror, type Mirrors } from '../download/mirrors.ts'
+import { addressesFor, isOrdered, type Mirror, type Mirrors, nearMirrors } from '../download/mirrors.ts'
 
 /** What a plan is made from besides the machine. */
 export interface PlanFacts {
@@ -80,7 +80,10 @@ export function planInstall(report: HardwareReport, facts: PlanFacts): Recipe {
   const cache = path.join(dataDir, 'cache', 'uv')
 
   const allowed = mirrorsAllowed(facts)
-  const from = (source: string) => addressesOf(source, mirrors.mirrors, allowed)
+  const from = (source: string) =>
+    choices.mirrors === null && isOrdered(source, mirrors.mirrors)
+      ? addressesFor(new URL(source), mirrors.mirrors).map(({ href }) => href)
+      : addressesOf(source, mirrors.mirrors, allowed)
   const sourceOf = (kind: string) => mirrors.sources[kind] ?? ''
   const indexes = [...(choices.index ? [choices.index] : []), ...from(sourceOf('python-index'))]
   const torchIndexes = torchIndexOf(torch, report.platform, sourceOf).flatMap(from)
@@ -169,17 +172,15 @@ const IRRELEVANT = /^machine\.(?:install|port-taken)$/
 const ABOUT_CARDS = /^machine\.(?:gpu|driver|amd|intel|no-gpu)/
 
 function mirrorsAllowed({ choices, timeZone, locale }: PlanFacts): 'first' | 'last' | 'none' {
-  if (choices.mirrors !== null) return choices.mirrors
-  const mainland = /^Asia\/(?:Shanghai|Chongqing|Harbin|Urumqi|Kashgar)$|^PRC$/.test(timeZone)
-  return mainland || /^zh-(?:Hans-)?CN\b/.test(locale) ? 'first' : 'last'
+  return choices.mirrors ?? (nearMirrors(timeZone, locale) ? 'first' : 'last')
 }
 
 function addressesOf(source: string, mirrors: readonly Mirror[], allowed: 'first' | 'last' | 'none'): string[] {
   if (source === '') return []
   if (allowed === 'none' || !URL.canParse(source)) return [source]
   const others = addressesFor(new URL(source), mirrors)
-    .slice(0, -1)
     .map(({ href }) => href)
+    .filter((address) => address !== new URL(source).href)
   return allowed === 'first' ? [...others, source] : [source, ...others]
 }
 
