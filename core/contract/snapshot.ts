@@ -102,3 +102,21 @@ export const SnapshotChange = z.object({
   after: z.string().nullable(),
 })
 export type SnapshotChange = z.infer<typeof SnapshotChange>
+
+/** A snapshot at a place it was pushed to, with the packs there that hold all of it. */
+export const PublishedSnapshot = z.object({
+  sealed: SealedManifest,
+  packs: z.array(z.object({ id: Sha256, bytes: z.number() })),
+})
+export type PublishedSnapshot = z.infer<typeof PublishedSnapshot>
+
+/** What a push would send, or sends. Objects and bytes of `all` are those of the snapshot, bytes as stored. */
+export const PushPlan = z.object({
+  id: SnapshotId,
+  where: z.string(),
+  objects: z.object({ missing: z.int(), all: z.int() }),
+  bytes: z.object({ missing: z.number(), all: z.number() }),
+  packs: z.int(),
+  models: z.object({ count: z.int(), bytes: z.number() }),
+})
+export type PushPlan = z.infer<typeof PushPlan>

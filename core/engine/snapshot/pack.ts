@@ -134,38 +134,75 @@ export function readIndex(file: string): PackIndex {
   const handle = openSync(file, 'r')
   try {
     const { size } = statSync(file)
-    const footer = Buffer.alloc(FOOTER_BYTES)
-    if (
-      size < MAGIC.length + FOOTER_BYTES ||
-      readSync(handle, footer, 0, FOOTER_BYTES, size - FOOTER_BYTES) < FOOTER_BYTES
-    )
-      throw new Error('it is too short')
-    const [stored, raw] = [footer.readUInt32LE(0), footer.readUInt32LE(4)]
-    const from = size - FOOTER_BYTES - stored
-    if (footer.readUInt32LE(8) !== END || from < MAGIC.length || raw > MOST_INDEX_BYTES)
-      throw new Error('it has no index')
-    const packed = Buffer.alloc(stored)
-    readSync(handle, packed, 0, stored, from)
-    const index = parseIndex(zstdDecompressSync(packed, { maxOutputLength: raw }))
-    for (const { at, stored, raw } of index.frames)
-      if (at < MAGIC.length || at + stored > from || raw > MOST_RAW_BYTES) throw new Error('its index is wrong')
-    return index
+    const tail = Buffer.alloc(Math.min(size, INDEX_TAIL_BYTES))
+    readSync(handle, tail, 0, tail.length, size - tail.length)
+    const { bytes } = footerOf(tail)
+    if (bytes > size) throw new Error('it is cut short')
+    const own = Buffer.alloc(bytes)
+    readSync(handle, own, 0, bytes, size - bytes)
+    return readTail(own, size)
   } finally {
     closeSync(handle)
   }
 }
 
+/** Most indexes are no longer than this. */
+export const INDEX_TAIL_BYTES = 256 << 10
+
+/** How much of a pack's end is its index. @throws Error */
+export function footerOf(tail: Buffer): { stored: number; raw: number; bytes: number } {
+  const at = tail.length - FOOTER_BYTES
+  if (at < 0 || tail.readUInt32LE(at + 8) !== END) throw new Error('it has no index')
+  const [stored, raw] = [tail.readUInt32LE(at), tail.readUInt32LE(at + 4)]
+  if (raw > MOST_INDEX_BYTES) throw new Error('its index is wrong')
+  return { stored, raw, bytes: stored + FOOTER_BYTES }
+}
+
+/** The index out of the last bytes of a pack of `packBytes`, at least as many as `footerOf` says. @throws Error */
+export function readTail(tail: Buffer, packBytes: number): PackIndex {
+  const { stored, raw, bytes } = footerOf(tail)
+  const from = tail.length - bytes
+  if (from < 0) throw new Error('it is cut short')
+  const index = parseIndex(zstdDecompressSync(tail.subarray(from, from + stored), { maxOutputLength: raw }))
+  for (const { at, stored, raw } of index.frames)
+    if (at < MAGIC.length || at + stored > packBytes - bytes || raw > MOST_RAW_BYTES)
+      throw new Error('its index is wrong')
+  return index
+}
+
 /** The bytes of one frame, unpacked. Whoever takes an object out of it checks its hash. */
-export function readFrame(handle: number, { at, stored, raw, codec }: Frame): Buffer {
+export function readFrame(handle: number, frame: Frame): Buffer {
+  const { raw, codec } = frame
+  const bytes = readStored(handle, frame)
+  const plain = codec === 0 ? bytes : zstdDecompressSync(bytes, { maxOutputLength: Math.max(raw, 1) })
+  if (plain.length !== raw) throw new Error('a frame has another size than its index says')
+  return plain
+}
+
+/** As it lies in the pack. */
+export function readStored(handle: number, { at, stored }: Frame): Buffer {
   const bytes = Buffer.allocUnsafe(stored)
   for (let done = 0; done < stored; ) {
     const read = readSync(handle, bytes, done, stored - done, at + done)
     if (read === 0) throw new Error('the pack ends early')
     done += read
   }
-  const plain = codec === 0 ? bytes : zstdDecompressSync(bytes, { maxOutputLength: Math.max(raw, 1) })
-  if (plain.length !== raw) throw new Error('a frame has another size than its index says')
-  return plain
+  return bytes
+}
+
+/** Frames of a pack into another, with all that is in them, not unpacked. */
+export function copyFrames(file: string, { frames, objects }: PackIndex, wanted: ReadonlySet<number>, to: PackWriter) {
+  const byFrame = Map.groupBy(objects, ([, { frame }]) => frame)
+  const handle = openSync(file, 'r')
+  try {
+    for (const n of wanted) {
+      const frame = frames[n]!
+      const places = byFrame.get(n)!.map(([key, { offset, length }]) => [key, { offset, length }] as const)
+      to.addFrame(readStored(handle, frame), frame.raw, frame.codec, places)
+    }
+  } finally {
+    closeSync(handle)
+  }
 }
 
 /** @throws Error naming the object when the bytes are not what its name says */

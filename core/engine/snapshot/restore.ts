@@ -1,6 +1,7 @@
 import { chmod, mkdir, open, rename, rm, statfs, symlink, utimes } from 'node:fs/promises'
 import path from 'node:path'
 import { AppError } from '../../contract/errors.ts'
+import type { Manifest } from '../../contract/snapshot.ts'
 import { packFile } from './pack.ts'
 import { Pool } from './pool.ts'
 import type { ObjectStore } from './store.ts'
@@ -52,6 +53,27 @@ export function layoutOf(store: ObjectStore, tree: string, platform: NodeJS.Plat
   }
   open(tree, '', 0)
   return layout
+}
+
+/** The keys of all a snapshot is made of. @throws AppError 'snapshot.incomplete' when one is missing */
+export function closureOf(store: ObjectStore, { layers }: Pick<Manifest, 'layers'>): Set<string> {
+  const keys = new Set<string>()
+  const need = (key: string) => {
+    store.find(key)
+    keys.add(key)
+  }
+  const open = (key: string, depth: number) => {
+    if (keys.has(key)) return
+    if (depth > MOST_DEPTH) throw new AppError('snapshot.unsafe', { path: key, reason: 'its folders never end' })
+    need(key)
+    for (const entry of readTree(store.read(key), '', MOST_DEPTH, 'linux')) {
+      if (entry.is === 'folder') open(entry.tree, depth + 1)
+      else if (entry.is === 'file') need(entry.sha256)
+      else if (entry.is === 'pieces') for (const { sha256 } of entry.pieces) need(sha256)
+    }
+  }
+  for (const { tree } of layers) open(tree, 0)
+  return keys
 }
 
 /**
@@ -126,7 +148,7 @@ export async function restoreTree(
     const { code, message } = cause as NodeJS.ErrnoException
     if (code === 'ENOSPC') throw new AppError('disk.full', { dir: to }, { cause })
     if (/is damaged|ends early|another size|its index/.test(message))
-      throw new AppError('snapshot.damaged', { pack: '', reason: message }, { cause })
+      throw new AppError('snapshot.damaged', { reason: message }, { cause })
     throw cause
   } finally {
     await pool.end()

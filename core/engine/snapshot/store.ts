@@ -83,7 +83,7 @@ export class ObjectStore {
       }
       return takeObject(this.#last.frame, key, place)
     } catch (cause) {
-      throw new AppError('snapshot.damaged', { pack: pack.slice(0, 12), reason: (cause as Error).message }, { cause })
+      throw new AppError('snapshot.damaged', { reason: (cause as Error).message }, { cause })
     }
   }
 }

@@ -1,0 +1,257 @@
+import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { AppError } from '../../contract/errors.ts'
+import { writeJson } from '../../contract/json.ts'
+import type { PublishedSnapshot, PushPlan, SealedManifest } from '../../contract/snapshot.ts'
+import { hashFile } from '../hash-file.ts'
+import { writeWhole } from '../install/generations.ts'
+import type { Depot, Transfer } from './depot.ts'
+import { readSealed } from './manifest.ts'
+import { copyFrames, footerOf, INDEX_TAIL_BYTES, PackWriter, packFile, readIndex, readTail } from './pack.ts'
+import { closureOf } from './restore.ts'
+import type { ObjectStore } from './store.ts'
+
+export interface PushOptions {
+  /** Packs on their way at once. */
+  readonly lines?: number
+  /** null: as fast as it goes. */
+  readonly bytesPerSecond?: number | null
+  readonly signal?: AbortSignal
+  readonly onNews?: (news: { sentBytes: number; totalBytes: number }) => void
+}
+/** What is to travel: packs as they are, and packs of only those frames that are missing there. */
+export interface Push {
+  readonly plan: PushPlan
+  readonly sealed: SealedManifest
+  readonly whole: readonly string[]
+  readonly parts: ReadonlyMap<string, ReadonlySet<number>>
+  /** Packs there that hold what is not sent. */
+  readonly there: ReadonlySet<string>
+}
+
+/** A pack goes as it is when so much of it is wanted; else its wanted frames go alone. */
+const MOSTLY = 0.7
+const LINES = 4
+
+/** What the place lacks of a snapshot. Reads the indexes of packs it has not seen before, once. */
+export async function planPush(
+  store: ObjectStore,
+  sealed: SealedManifest,
+  depot: Depot,
+  signal?: AbortSignal,
+): Promise<Push> {
+  const known = await objectsAt(store, depot, signal)
+  const all = closureOf(store, sealed.manifest)
+  const there = new Set<string>()
+  const missing = new Map<string, Set<number>>()
+  const frames = { all: new Set<string>(), missing: 0 }
+  let objects = 0
+  for (const key of all) {
+    const { pack, frame } = store.find(key)
+    frames.all.add(`${pack}.${frame}`)
+    const at = known.get(key)
+    if (at) there.add(at)
+    else {
+      objects++
+      const inPack = missing.get(pack) ?? new Set<number>()
+      missing.set(pack, inPack.add(frame))
+    }
+  }
+  const whole: string[] = []
+  const parts = new Map<string, Set<number>>()
+  let bytes = 0
+  for (const [pack, wanted] of missing) {
+    const { frames } = store.packs.get(pack)!
+    const stored = (some: Iterable<number>) => [...some].reduce((sum, n) => sum + frames[n]!.stored, 0)
+    const mostly = stored(wanted) >= MOSTLY * stored(frames.keys())
+    if (mostly) whole.push(pack)
+    else parts.set(pack, wanted)
+    bytes += mostly ? stored(frames.keys()) : stored(wanted)
+  }
+  const storedOf = (of: string) => {
+    const [pack = '', frame] = of.split('.')
+    return store.packs.get(pack)!.frames[Number(frame)]!.stored
+  }
+  const { models } = sealed.manifest
+  return {
+    sealed,
+    whole,
+    parts,
+    there,
+    plan: {
+      id: sealed.id,
+      where: depot.where,
+      objects: { missing: objects, all: all.size },
+      bytes: { missing: bytes, all: [...frames.all].reduce((sum, of) => sum + storedOf(of), 0) },
+      packs: whole.length + (parts.size > 0 ? 1 : 0),
+      models: { count: models.length, bytes: models.reduce((sum, { size }) => sum + size, 0) },
+    },
+  }
+}
+
+/**
+ * Sends what is missing, several packs at once, then the snapshot itself. Stopped at any moment, what has arrived is
+ * there and the next push goes on from it.
+ */
+export async function carryOutPush(
+  store: ObjectStore,
+  push: Push,
+  depot: Depot,
+  options: PushOptions = {},
+): Promise<PublishedSnapshot> {
+  const { lines = LINES, bytesPerSecond = null, signal, onNews } = options
+  const outbox = path.join(store.dir, 'outbox')
+  const made = gather(store, push.parts, outbox)
+  const files = [...push.whole.map((id) => ({ id, file: packFile(store.packsDir, id) })), ...made]
+  try {
+    let sentBytes = 0
+    const totalBytes = (await Promise.all(files.map(async ({ file }) => (await stat(file)).size))).reduce(
+      (a, b) => a + b,
+      0,
+    )
+    const brake = bytesPerSecond === null ? null : new Brake(bytesPerSecond)
+    const transfer: Transfer = {
+      signal,
+      onBytes: (bytes) => {
+        sentBytes += bytes
+        onNews?.({ sentBytes, totalBytes })
+        return brake?.take(bytes, signal)
+      },
+    }
+    await inLines(files, lines, async ({ id, file }) => depot.putPack(id, file, transfer))
+    const sizes = await depot.packs(signal)
+    const packs = [...push.there, ...files.map(({ id }) => id)].map((id) => {
+      const bytes = sizes.get(id)
+      if (bytes === undefined) throw new AppError('snapshot.incomplete', { what: id.slice(0, 12) })
+      return { id, bytes }
+    })
+    const published = { sealed: push.sealed, packs }
+    await depot.putSnapshot(published, signal)
+    return published
+  } finally {
+    await rm(outbox, { recursive: true, force: true })
+  }
+}
+
+/**
+ * Fetches a snapshot's packs into a store here; each is checked before it counts, what lies here already is not fetched.
+ * @throws AppError 'snapshot.*'
+ */
+export async function pull(
+  store: ObjectStore,
+  id: string,
+  depot: Depot,
+  { trusted = null, lines = LINES, signal, onNews }: PushOptions & { trusted?: string | null } = {},
+): Promise<SealedManifest> {
+  const published = await depot.getSnapshot(id, signal)
+  if (!published) throw new AppError('app.not-found', { what: id.slice(0, 12) })
+  const sealed = readSealed(writeJson(published.sealed), trusted)
+  if (sealed.id !== id) throw new AppError('snapshot.damaged', { reason: 'it is another one' })
+  const todo = published.packs.filter((pack) => !store.packs.has(pack.id))
+  const news = { sentBytes: 0, totalBytes: todo.reduce((sum, { bytes }) => sum + bytes, 0) }
+  const inbox = path.join(store.dir, 'inbox')
+  await mkdir(inbox, { recursive: true })
+  await inLines(todo, lines, async (pack) => {
+    const file = path.join(inbox, `${pack.id}.part`)
+    const onBytes = (bytes: number) => {
+      news.sentBytes += bytes
+      onNews?.(news)
+    }
+    await depot.getPack(pack.id, file, { signal, onBytes })
+    if ((await hashFile(file, signal)) !== pack.id) {
+      await rm(file, { force: true }) // of what was begun before, or on its way: next time from the beginning
+      throw new AppError('snapshot.damaged', { reason: `pack ${pack.id.slice(0, 12)} of ${depot.where}` })
+    }
+    const index = readIndex(file)
+    const to = packFile(store.packsDir, pack.id)
+    await mkdir(path.dirname(to), { recursive: true })
+    await rename(file, to)
+    store.take({ id: pack.id, bytes: pack.bytes, index })
+  })
+  closureOf(store, sealed.manifest) // says what is missing
+  await rm(inbox, { recursive: true, force: true })
+  return sealed
+}
+
+/** By object, which pack of the place holds it. */
+async function objectsAt(store: ObjectStore, depot: Depot, signal?: AbortSignal): Promise<Map<string, string>> {
+  const at = new Map<string, string>()
+  const packs = await depot.packs(signal)
+  await inLines([...packs], LINES * 2, async ([id, bytes]) => {
+    const index = store.packs.get(id) ?? (await indexAt(store, depot, id, bytes, signal))
+    for (const key of index?.objects.keys() ?? []) at.set(key, id)
+  })
+  return at
+}
+
+/** Kept here once it was read: a pack never changes. null: it is damaged there, and what it should hold is sent anew. */
+async function indexAt(store: ObjectStore, depot: Depot, id: string, packBytes: number, signal?: AbortSignal) {
+  const kept = path.join(store.dir, 'indexes', `${id}.idx`)
+  try {
+    const before = await readFile(kept).catch(() => null)
+    if (before) return readTail(before, packBytes)
+    let tail = await depot.readPack(id, -INDEX_TAIL_BYTES, INDEX_TAIL_BYTES, signal)
+    const { bytes } = footerOf(tail)
+    if (bytes > tail.length) tail = await depot.readPack(id, -bytes, bytes, signal)
+    const index = readTail(tail, packBytes)
+    await mkdir(path.dirname(kept), { recursive: true })
+    await writeWhole(kept, tail.subarray(tail.length - bytes))
+    return index
+  } catch {
+    signal?.throwIfAborted()
+    return null
+  }
+}
+
+/** Frames of several packs in one of their own. */
+function gather(store: ObjectStore, parts: Push['parts'], outbox: string) {
+  if (parts.size === 0) return []
+  const made: { id: string; file: string }[] = []
+  let writer = new PackWriter(outbox, `${process.pid}`)
+  const close = () => {
+    const closed = writer.close()
+    if (closed) made.push({ id: closed.id, file: packFile(outbox, closed.id) })
+    writer = new PackWriter(outbox, `${process.pid}-${made.length}`)
+  }
+  for (const [pack, wanted] of parts) {
+    copyFrames(packFile(store.packsDir, pack), store.packs.get(pack)!, wanted, writer)
+    if (writer.isFull) close()
+  }
+  close()
+  return made
+}
+
+/** Several at once; the first that fails ends it. */
+async function inLines<T>(items: readonly T[], lines: number, act: (item: T) => Promise<void>) {
+  const rest = [...items]
+  let failed = false
+  const line = async () => {
+    for (let item = rest.shift(); item !== undefined && !failed; item = rest.shift()) {
+      try {
+        await act(item)
+      } catch (cause) {
+        failed = true
+        throw cause
+      }
+    }
+  }
+  const ended = await Promise.allSettled(Array.from({ length: lines }, line))
+  for (const one of ended) if (one.status === 'rejected') throw one.reason
+}
+
+/** Lets so many bytes pass in a second. */
+class Brake {
+  readonly #perSecond: number
+  #freeAt = 0
+
+  constructor(perSecond: number) {
+    this.#perSecond = perSecond
+  }
+
+  async take(bytes: number, signal?: AbortSignal) {
+    const now = performance.now()
+    this.#freeAt = Math.max(now, this.#freeAt) + (bytes / this.#perSecond) * 1000
+    await pause(this.#freeAt - now, undefined, { signal })
+  }
+}

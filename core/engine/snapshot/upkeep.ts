@@ -1,0 +1,131 @@
+import { readdir, rm, stat, utimes } from 'node:fs/promises'
+import path from 'node:path'
+import { AppError } from '../../contract/errors.ts'
+import type { SealedManifest } from '../../contract/snapshot.ts'
+import { readManifests } from './manifest.ts'
+import { copyFrames, PackWriter, packFile } from './pack.ts'
+import { Pool } from './pool.ts'
+import { closureOf } from './restore.ts'
+import type { ObjectStore } from './store.ts'
+
+export interface Verified {
+  readonly packs: number
+  readonly bytes: number
+  /** Packs that hold something else than they say, with the objects that are lost. */
+  readonly damaged: { readonly pack: string; readonly reason: string; readonly objects: string[] }[]
+  /** Snapshots that cannot be restored, and why. */
+  readonly broken: { readonly id: string; readonly reason: string }[]
+}
+
+/** Reads every byte of a store, and says which snapshots it can still give back. */
+export async function verifyStore(
+  store: ObjectStore,
+  {
+    threads,
+    signal,
+    onNews,
+  }: { threads: number; signal?: AbortSignal; onNews?: (news: { bytes: number; totalBytes: number }) => void },
+): Promise<Verified> {
+  const pool = new Pool(threads)
+  const damaged: Verified['damaged'][number][] = store.damaged.map(({ pack, reason }) => ({
+    pack,
+    reason,
+    objects: [],
+  }))
+  const lost = new Set<string>()
+  const files = await Promise.all(
+    [...store.packs.keys()].map(async (id) => {
+      const file = packFile(store.packsDir, id)
+      return { id, file, bytes: (await stat(file).catch(() => null))?.size ?? 0 }
+    }),
+  )
+  const news = { bytes: 0, totalBytes: files.reduce((sum, { bytes }) => sum + bytes, 0) }
+  try {
+    await pool.each(
+      files,
+      'check',
+      ({ file }) => ({ pack: file }),
+      ({ damaged: objects, reason }, { id, bytes }) => {
+        news.bytes += bytes
+        onNews?.(news)
+        if (objects.length === 0 && reason === null) return
+        damaged.push({ pack: id, reason: reason ?? 'its content is not what it says', objects })
+        for (const key of reason === null ? objects : store.packs.get(id)!.objects.keys()) lost.add(key)
+      },
+      signal,
+    )
+  } finally {
+    await pool.end()
+  }
+  const broken: Verified['broken'][number][] = []
+  for (const { id, manifest } of await readManifests(store.snapshotsDir)) {
+    try {
+      for (const key of closureOf(store, manifest))
+        if (lost.has(key)) throw new AppError('snapshot.incomplete', { what: key.slice(0, 12) })
+    } catch (cause) {
+      broken.push({ id, reason: cause instanceof Error ? cause.message : String(cause) })
+    }
+  }
+  return { packs: files.length, bytes: news.totalBytes, damaged, broken }
+}
+
+/** A pack of which less is wanted than this is written anew without the rest. */
+const WORTH_KEEPING = 0.5
+
+/**
+ * Removes what no snapshot needs. Packs younger than `graceMs` stay: a snapshot that is being made may be about to name
+ * them. Gives the bytes that became free.
+ */
+export async function collect(
+  store: ObjectStore,
+  keep: readonly SealedManifest[],
+  { graceMs, now }: { graceMs: number; now: number },
+): Promise<{ packs: number; bytes: number }> {
+  const live = new Set<string>()
+  for (const { manifest } of keep) for (const key of closureOf(store, manifest)) live.add(key)
+  const freed = { packs: 0, bytes: 0 }
+  const writer = new PackWriter(store.packsDir, `${process.pid}-collected`)
+  const emptied: { id: string; bytes: number }[] = []
+  for (const [id, { frames, objects }] of store.packs) {
+    const file = packFile(store.packsDir, id)
+    const { size, mtimeMs } = await stat(file)
+    if (now - mtimeMs < graceMs) continue
+    const wanted = new Set<number>()
+    for (const [key, { frame }] of objects) if (live.has(key) && store.find(key).pack === id) wanted.add(frame)
+    const stored = (some: Iterable<number>) => [...some].reduce((sum, n) => sum + frames[n]!.stored, 0)
+    if (stored(wanted) >= WORTH_KEEPING * stored(frames.keys())) continue
+    copyFrames(file, { frames, objects }, wanted, writer)
+    emptied.push({ id, bytes: size })
+  }
+  const written = writer.close()
+  if (written) {
+    store.take(written)
+    freed.bytes -= written.bytes
+    // it is as old as what it was made of
+    const old = new Date(now - graceMs - 1000)
+    await utimes(packFile(store.packsDir, written.id), old, old)
+  }
+  for (const { id, bytes } of emptied) {
+    if (id === written?.id) continue
+    await rm(packFile(store.packsDir, id), { force: true })
+    store.forget(id)
+    freed.packs++
+    freed.bytes += bytes
+  }
+  freed.bytes += await removeParts(store.packsDir, now - graceMs)
+  return freed
+}
+
+/** What a killed run had begun. */
+async function removeParts(packsDir: string, before: number): Promise<number> {
+  let bytes = 0
+  for (const name of await readdir(packsDir, { recursive: true })) {
+    if (!/\.part(?:-\d+)?$/.test(name)) continue
+    const file = path.join(packsDir, name)
+    const found = await stat(file).catch(() => null)
+    if (!found || found.mtimeMs > before) continue
+    bytes += found.size
+    await rm(file, { force: true })
+  }
+  return bytes
+}
