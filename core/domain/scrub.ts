@@ -15,7 +15,9 @@ const KEYS =
   /\b(?:hf_[A-Za-z\d]{16,}|(?:sk|pk|rk)[-_][\w-]{16,}|gh[opsur]_[A-Za-z\d]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z\d]{16}|LTAI[A-Za-z\d]{12,}|AIza[\w-]{30,}|comfyui-[A-Za-z\d]{20,}|ms-[\da-f-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?|nsk_[\w-]{16,})/g
 const NAMED =
   /(["']?[\w.-]*(?:token|secret|passw(?:or)?d|passwd|pwd|api[-_]?key|access[-_]?key|private[-_]?key|account[-_]?key|credentials?|session[-_]?id|signature)["']?\s*[:=]\s*)(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\s,;&"'}\])]+)/gi
-const OPTIONS = /((?:^|\s)--?[\w-]*(?:token|secret|password|api-?key|access-?key)[=\s]+)(?!-)\S+/gi
+/** As written in a shell, and as a list in JSON. */
+const OPTIONS =
+  /((?:^|[^\w-]|\\[nrt])--?[\w-]*(?:token|secret|password|api-?key|access-?key)(?:[=\s]+|["']\s*,\s*["']))(?!-)[^\s"'\\]+/gim
 const HEADERS =
   /((?:["']?)(?:proxy-)?authorization["']?\s*[:=]\s*["']?|["']?(?:set-)?cookie["']?\s*[:=]\s*["']?|["']?x-(?:api-key|auth-token|amz-security-token)["']?\s*[:=]\s*["']?)[^"'\r\n]+/gi
 const SCHEMES = /\b(Bearer|Basic|Digest|Negotiate)\s+[\w.~+/=-]{6,}/gi

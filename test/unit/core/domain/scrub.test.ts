@@ -24,6 +24,8 @@ test.each([
   ['a named value', 'HF_TOKEN=abc123 next', 'HF_TOKEN=[hidden] next'],
   ['a named value in JSON', '{"apiKey":"ab\\"c","b":"c"}', '{"apiKey":[hidden],"b":"c"}'],
   ['an option', 'main.py --api-key abc --port 1', 'main.py --api-key [hidden] --port 1'],
+  ['an option in JSON', '"a\\n--token abc","b"', '"a\\n--token [hidden]","b"'],
+  ['an option and its value in a list', '["--api-key","abc"]', '["--api-key","[hidden]"]'],
   ['a key of a hub', 'using hf_abcdefghijklmnopqrst', 'using [hidden]'],
   ['a signed token', 'jwt eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2ln', 'jwt [hidden]'],
   ['an e-mail address', 'by lin@mail.example.com.', 'by [hidden].'],
