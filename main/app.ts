@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { statfs } from 'node:fs/promises'
+import { readFile, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import type { App } from '../core/contract/app.ts'
 import { AppError, toFailure } from '../core/contract/errors.ts'
+import { placesOf } from '../core/engine/download/mirrors.ts'
 import { sourcesOf } from '../core/engine/hubs/sources.ts'
 import type { Log } from '../core/engine/log.ts'
 import type { RehearsalOptions } from '../core/engine/rehearsal/server.ts'
@@ -12,6 +13,7 @@ import type { Served } from './api/served.ts'
 import { explain, languageOf } from './language.ts'
 import { Artifacts } from './services/artifacts.ts'
 import { Awake } from './services/awake.ts'
+import { Catalogue, isManagerModels } from './services/catalogue.ts'
 import { type Clock, systemClock } from './services/clock.ts'
 import { openDatabase } from './services/database/open.ts'
 import { Diagnostics } from './services/diagnostics.ts'
@@ -21,10 +23,12 @@ import { Editors } from './services/editors.ts'
 import { Importer } from './services/importer.ts'
 import { Inputs } from './services/inputs.ts'
 import { Installations } from './services/installations.ts'
+import { KeptList, listNamed } from './services/kept-list.ts'
 import { Keys } from './services/keys.ts'
 import { Library } from './services/library.ts'
 import { LocalEngine } from './services/local-engine.ts'
 import { Models } from './services/models.ts'
+import { completeNeeds } from './services/needs.ts'
 import { Network } from './services/network.ts'
 import { NodePacks } from './services/node-packs.ts'
 import { picturesDir } from './services/pictures-dir.ts'
@@ -178,6 +182,34 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   downloads.events.on('done', ({ kind, to, sha256 }) => {
     if (kind === 'model') models.takeIn(to, sha256).catch((err: unknown) => log.warn({ err }, 'models.not-taken-in'))
   })
+  const managerList = new KeptList(
+    { dataDir, mirrors: () => network.mirrors.ordered(), dispatcher: () => network.dispatcher(), clock },
+    { name: 'model-list', source: listNamed('model-list'), isRight: isManagerModels },
+  )
+  const catalogue = new Catalogue({
+    network: {
+      ...hubs,
+      hosts() {
+        const all = network.mirrors.all()
+        return hubs.hosts().map((host) => ({
+          ...host,
+          // links of a mirror that is not asked now mean the same
+          also: [...(all.kinds[host.hub]?.standsIn ?? []), ...placesOf(host.hub, all).map(({ id }) => id)],
+        }))
+      },
+    },
+    own: () => readFile(path.join(resourcesDir, 'models.json'), 'utf8'),
+    async manager() {
+      const { list, from } = await managerList.current()
+      return { list, from }
+    },
+    shelf: models,
+    downloads,
+    async needsOf(workflowId) {
+      const { inspection, prompt } = await library.load(workflowId)
+      return (await completeNeeds({ ...inspection, customNodes: [] }, prompt, { fleet, nodePacks })).models
+    },
+  })
   const make = createMake({ inputs })
   const dispatcher = new Dispatcher({ ...shared, queue, fleet, artifacts, prepare: createPrepare(make, models) })
   dispatcher.events.on('kept', (job, kept) => models.made(job, kept))
@@ -239,6 +271,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     installations,
     diagnostics,
     nodePacks,
+    catalogue,
     models,
     network,
     downloads,
@@ -292,6 +325,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     listenOn: (host) => editors.listenOn(host),
     close() {
       nodePacks.close()
+      managerList.close()
       database.close()
     },
   }

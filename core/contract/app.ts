@@ -21,6 +21,7 @@ import {
   Verdict,
 } from './engine.ts'
 import { Failure } from './errors.ts'
+import { FoundModel, GetAsk, GetPlan, HubId } from './hub.ts'
 import { Job, JobDetail, JobFilter, JobId, JobProgress, JobSelection, Page, PauseState, QueueState } from './job.ts'
 import { isJsonObject, walkable } from './json.ts'
 import { Key, KeyName, KeyScope, ShareSettings } from './key.ts'
@@ -551,6 +552,22 @@ export const app = {
     Model,
     'local',
   ),
+
+  /** Among the lists of known models, and at the hubs named. A link or hash finds what it means. */
+  'catalogue.find': query(
+    z.object({
+      search: z.string().max(4000),
+      hubs: z
+        .array(HubId.exclude(['url']))
+        .max(3)
+        .default([]),
+    }),
+    z.object({ rows: z.array(FoundModel), silent: GetPlan.shape.silent, manager: NodeLists }),
+  ),
+  /** What would be fetched, from where to where; nothing is changed. */
+  'catalogue.plan': query(GetAsk, GetPlan),
+  /** Links what is here already and queues what can be fetched. */
+  'catalogue.get': command(GetAsk, GetPlan),
 
   'workflow.changed': event(z.object({ id: WorkflowId })),
   /** At most ten a second. */

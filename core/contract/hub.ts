@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { Failure } from './errors.ts'
-import { WorkflowId } from './workflow.ts'
+import { ModelNeed, WorkflowId } from './workflow.ts'
 
 const Sha256 = z.string().regex(/^[\da-f]{64}$/)
 const Repo = z.string().regex(/^[\w-][\w.-]*\/[\w-][\w.-]*$/)
@@ -123,6 +123,8 @@ export type GetPlan = z.infer<typeof GetPlan>
 export const GetAsk = z.object({
   items: z.array(z.string().trim().min(1).max(4000)).max(200).default([]),
   workflowId: WorkflowId.optional(),
+  /** As `workflow.inspect` found them, of a file that is not kept. */
+  needs: z.array(ModelNeed).max(1000).default([]),
   /** By item: what the person decided otherwise. */
   choices: z
     .record(

@@ -3,6 +3,7 @@ import type { ObjectInfo } from '../../core/contract/comfyui.ts'
 import { AppError } from '../../core/contract/errors.ts'
 import type { Reach, Router } from '../../core/contract/procedure.ts'
 import type { Artifacts } from '../services/artifacts.ts'
+import type { Catalogue } from '../services/catalogue.ts'
 import type { Diagnostics } from '../services/diagnostics.ts'
 import type { Dispatcher } from '../services/dispatcher.ts'
 import type { Downloads } from '../services/downloads.ts'
@@ -50,6 +51,7 @@ export interface Services {
   readonly models: Models
   readonly network: Network
   readonly downloads: Downloads
+  readonly catalogue: Catalogue
   readonly keys: Keys
   readonly share: Share
   readonly quiet: Quiet
@@ -299,6 +301,10 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'model.removeFolder': async ({ id }) => changed(await models.removeFolder(id)),
     'model.inspect': ({ path }) => models.inspect(path),
     'model.import': ({ path, ...wish }) => models.import(path, wish),
+
+    'catalogue.find': (asked) => services.catalogue.find(asked),
+    'catalogue.plan': (ask) => services.catalogue.plan(ask),
+    'catalogue.get': (ask) => services.catalogue.get(ask),
 
     'worker.list': () => ({ rows: fleet.view().map((view) => ({ ...view, quiet: services.quiet.of(view.id) })) }),
     'worker.test': (address) => fleet.test(address),

@@ -6,7 +6,7 @@ import { AppError, type Failure, toFailure } from '../../core/contract/errors.ts
 import type { Candidate, FileRef, FoundModel, GetAsk, GetPlan, GetRow, HubFile } from '../../core/contract/hub.ts'
 import { isJsonObject, type Json, type JsonObject, parseJson } from '../../core/contract/json.ts'
 import type { Model } from '../../core/contract/model.ts'
-import type { ModelNeed } from '../../core/contract/workflow.ts'
+import type { ModelNeed, NodeLists } from '../../core/contract/workflow.ts'
 import { safeFileName } from '../../core/domain/artifact-name.ts'
 import {
   aboutBytes,
@@ -27,7 +27,7 @@ interface Deps {
   /** What resources/models.json holds. */
   readonly own: () => Promise<string>
   /** ComfyUI-Manager's list, as far as it could be had. */
-  readonly manager: () => Promise<{ list: Json | undefined; because: Failure | null }>
+  readonly manager: () => Promise<{ list: Json | undefined; from: NodeLists }>
   readonly shelf: Pick<ModelShelf, 'folderFor' | 'bySha256' | 'byName' | 'page' | 'takeIn'>
   readonly downloads: {
     add(wanted: DownloadWanted): DownloadView | Promise<DownloadView>
@@ -76,7 +76,8 @@ export class Catalogue {
     }
     const { files: lists, because } = await this.#listed()
     if (because) tell('manager', because)
-    const needs = ask.workflowId === undefined ? [] : uniqueNeeds(await this.#deps.needsOf(ask.workflowId))
+    const ofWorkflow = ask.workflowId === undefined ? [] : await this.#deps.needsOf(ask.workflowId)
+    const needs = uniqueNeeds([...ofWorkflow, ...ask.needs])
     const wantedWith = new Set(needs.map(({ file }) => baseOf(file).toLowerCase()))
     const work = [
       ...needs.map((need) => async () => [await this.#needed(need, { ask, lists, wantedWith, tell, signal })]),
@@ -115,13 +116,13 @@ export class Catalogue {
   async find(
     { search: text, hubs }: { search: string; hubs: readonly ('huggingface' | 'modelscope' | 'civitai')[] },
     signal?: AbortSignal,
-  ): Promise<{ rows: FoundModel[]; silent: Silent }> {
-    const { files, own, because } = await this.#listed()
+  ): Promise<{ rows: FoundModel[]; silent: Silent; manager: NodeLists }> {
+    const { files, own, because, from: manager } = await this.#listed()
     const words = text.trim()
     const meant = words === '' ? null : readMeant(words, this.#deps.network.hosts())
     if (meant && meant.is !== 'name') {
       const found = await this.#meant(meant, signal)
-      return { rows: found, silent: [] }
+      return { rows: found, silent: [], manager }
     }
     const rows: FoundModel[] = []
     for (const model of own.models) {
@@ -147,13 +148,13 @@ export class Catalogue {
         )
       }
     }
-    return { rows, silent }
+    return { rows, silent, manager }
   }
 
   // ── lists ──
 
-  async #listed(): Promise<{ files: ListedFiles; own: OwnList; because: Failure | null }> {
-    const { list, because } = await this.#deps.manager()
+  async #listed(): Promise<{ files: ListedFiles; own: OwnList; because: Failure | null; from: NodeLists }> {
+    const { list, from } = await this.#deps.manager()
     if (!this.#lists || this.#lists.manager !== list) {
       const own = this.#lists?.own ?? OwnList.parse(parseJson(await this.#deps.own()))
       const hosts = this.#deps.network.hosts()
@@ -163,7 +164,7 @@ export class Catalogue {
         files: new ListedFiles([...ownFiles(own, hosts), ...managerFiles(list, hosts)]),
       }
     }
-    return { ...this.#lists, because }
+    return { ...this.#lists, because: from.because, from }
   }
 
   #ownModel(model: OwnModel, files: readonly ListedFile[]): FoundModel {
@@ -235,7 +236,8 @@ export class Catalogue {
     const item = `${need.folder}/${need.file}`
     const base = { item, name: need.file.replaceAll('\\', '/'), folder: need.folder, folderBy: 'node' as const }
     const nothing = { candidates: [], chosen: null, to: null }
-    if (need.present === true || this.#deps.shelf.byName(folderKind(need.folder), need.file))
+    const isThere = need.present === true || need.workers.some(({ present }) => present === true)
+    if (isThere || this.#deps.shelf.byName(folderKind(need.folder), need.file))
       return { ...base, ...nothing, state: { is: 'present' } }
     const hash = need.sources
       .map((source) => source.hash?.toLowerCase())
