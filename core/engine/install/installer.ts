@@ -415,6 +415,7 @@ class Installation {
           settings,
           card,
           port,
+          outputDir: null,
           database: path.join(base, 'trial.db'),
           known,
           platform,
