@@ -15,6 +15,7 @@ import { Artifacts } from './services/artifacts.ts'
 import { Awake } from './services/awake.ts'
 import { Catalogue, isManagerModels } from './services/catalogue.ts'
 import { type Clock, systemClock } from './services/clock.ts'
+import { CustomNodes } from './services/custom-nodes.ts'
 import { openDatabase } from './services/database/open.ts'
 import { Diagnostics } from './services/diagnostics.ts'
 import { Dispatcher } from './services/dispatcher.ts'
@@ -183,7 +184,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     if (kind === 'model') models.takeIn(to, sha256).catch((err: unknown) => log.warn({ err }, 'models.not-taken-in'))
   })
   const managerList = new KeptList(
-    { dataDir, mirrors: () => network.mirrors.ordered(), dispatcher: () => network.dispatcher(), clock },
+    { dataDir, mirrors: () => network.mirrors.ordered(), dispatcher: () => network.dispatcher(), clock, waitMs: 3_000 },
     { name: 'model-list', source: listNamed('model-list'), isRight: isManagerModels },
   )
   const catalogue = new Catalogue({
@@ -199,16 +200,25 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
       },
     },
     own: () => readFile(path.join(resourcesDir, 'models.json'), 'utf8'),
-    async manager() {
-      const { list, from } = await managerList.current()
-      return { list, from }
-    },
+    manager: () => managerList.current(),
     shelf: models,
     downloads,
     async needsOf(workflowId) {
       const { inspection, prompt } = await library.load(workflowId)
       return (await completeNeeds({ ...inspection, customNodes: [] }, prompt, { fleet, nodePacks })).models
     },
+  })
+  const customNodes = new CustomNodes({
+    ...shared,
+    dataDir,
+    localEngine,
+    installations,
+    nodePacks,
+    network,
+    settings,
+    library,
+    pythonIndex: () => network.mirrors.all().sources['python-index'] ?? '',
+    idle: options.idle,
   })
   const make = createMake({ inputs })
   const dispatcher = new Dispatcher({ ...shared, queue, fleet, artifacts, prepare: createPrepare(make, models) })
@@ -246,6 +256,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     fleet,
     localEngine,
     installations,
+    customNodes,
     settings,
     share,
     downloads,
@@ -269,6 +280,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     fleet,
     localEngine,
     installations,
+    customNodes,
     diagnostics,
     nodePacks,
     catalogue,
@@ -284,7 +296,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   // what is told last may come from a service that ends
   const life = lifecycle(
     options.idle
-      ? [telling, network, downloads, thumbnails, fleet, localEngine, installations, models, importer]
+      ? [telling, network, downloads, thumbnails, fleet, localEngine, installations, customNodes, models, importer]
       : [
           telling,
           network,
@@ -294,10 +306,12 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
           fleet,
           localEngine,
           installations,
+          customNodes,
           models,
           importer,
           editors,
           dispatcher,
+          quiet,
           share,
           awake,
         ],
@@ -349,6 +363,7 @@ type Telling = {
   fleet: Fleet
   localEngine: LocalEngine
   installations: Installations
+  customNodes: CustomNodes
   settings: KeptSettings
   share: Share
   downloads: Downloads
@@ -366,6 +381,7 @@ function tellAll({
   fleet,
   localEngine,
   installations,
+  customNodes,
   settings,
   share,
   downloads,
@@ -386,6 +402,7 @@ function tellAll({
 
   const engines = throttledEach((name) => events.tell('engine.changed', { name }), TELL_EVERY_MS)
   const installs = throttledEach((name) => events.tell('install.changed', { name }), TELL_EVERY_MS)
+  const nodes = throttledEach((engine) => events.tell('nodes.changed', { engine }), TELL_EVERY_MS)
   const logs = throttledEach((process) => events.tell('engine.logged', { process }), TELL_LOGS_EVERY_MS)
 
   const looked = () => awake.look()
@@ -418,6 +435,7 @@ function tellAll({
   localEngine.events.on('changed', engines.push)
   localEngine.events.on('logged', logs.push)
   installations.events.on('changed', installs.push)
+  customNodes.events.on('changed', nodes.push)
   settings.events.on('changed', (all) => {
     looked()
     events.tell('settings.changed', all)
@@ -444,7 +462,7 @@ function tellAll({
   return {
     async start() {},
     async stop() {
-      for (const each of [tellQueue, tellJobs, tellDownloads, tellMirrors, tellModels, engines, installs, logs])
+      for (const each of [tellQueue, tellJobs, tellDownloads, tellMirrors, tellModels, engines, installs, nodes, logs])
         each.stop()
     },
   }

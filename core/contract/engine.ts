@@ -66,6 +66,8 @@ export const EngineSettings = z.object({
   withCustomNodes: z.boolean().default(true),
   /** With Nightshift. */
   autoStart: z.boolean().default(true),
+  /** One that does not answer for so long is started again; null: a minute, a quarter of an hour while it works. */
+  hungMinutes: z.int().min(1).max(1440).nullable().default(null),
   /** ComfyUIs whose models it uses too, where they lie. */
   modelsOf: z.array(z.string()).max(20).default([]),
 })

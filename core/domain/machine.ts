@@ -1,4 +1,4 @@
-import type { Finding, Gpu, HardwareReport, TorchBuild, Verdict } from '../contract/engine.ts'
+import type { EngineCard, Finding, Gpu, HardwareReport, TorchBuild, Verdict } from '../contract/engine.ts'
 import { fill } from '../contract/errors.ts'
 
 /** What may be told of a machine. Other languages: resources/locales, problems.json, under the same codes. */
@@ -200,6 +200,21 @@ export function verdictOf(report: HardwareReport): Verdict {
   const torch = hopeless ? 'cpu' : (best?.torch ?? 'cpu')
   const gpu = torch === 'cpu' ? null : best!.gpu
   return { torch, gpu, runs: hopeless ? 'not' : gpu ? 'well' : 'slowly', findings }
+}
+
+/**
+ * A process for each card where there are several NVIDIA cards that the same PyTorch drives; else what ComfyUI chooses, or
+ * the processor: ComfyUI looks for a card unless it is told that there is none, and ends when it finds none.
+ */
+export function cardsFor(gpus: readonly Gpu[], platform: Platform, arch: string, cpu: boolean): EngineCard[] {
+  const of = (card: string): EngineCard => ({ card, flags: [], port: null })
+  if (cpu) return [of('cpu')]
+  const builds = gpus.map((gpu) => ({ gpu, torch: torchFor(gpu, platform, arch).torch }))
+  const best = builds.toSorted((a, b) => ORDER.indexOf(a.torch) - ORDER.indexOf(b.torch))[0]?.torch
+  const own = builds.flatMap(({ gpu: { vendor, index }, torch }) =>
+    vendor === 'nvidia' && index !== null && torch === best && torch !== 'cpu' ? [String(index)] : [],
+  )
+  return own.length > 1 ? own.map(of) : [of('auto')]
 }
 
 function memoryOf({ name, vramMiB }: Gpu): Finding[] {

@@ -86,6 +86,10 @@ const NVIDIA_SMI: Partial<Record<NodeJS.Platform, string[]>> = {
   linux: ['nvidia-smi', '/usr/bin/nvidia-smi', '/usr/lib/wsl/lib/nvidia-smi'],
 }
 
+/** The NVIDIA cards alone, quickly. */
+export const nvidiaCards = async (look: Look, tool: Tool = toolIn(look.env)): Promise<Gpu[]> =>
+  (await askNvidia(tool, look.platform)).gpus ?? []
+
 async function askNvidia(
   tool: Tool,
   platform: NodeJS.Platform,

@@ -4,6 +4,7 @@ import { AppError } from '../../core/contract/errors.ts'
 import type { Reach, Router } from '../../core/contract/procedure.ts'
 import type { Artifacts } from '../services/artifacts.ts'
 import type { Catalogue } from '../services/catalogue.ts'
+import type { CustomNodes } from '../services/custom-nodes.ts'
 import type { Diagnostics } from '../services/diagnostics.ts'
 import type { Dispatcher } from '../services/dispatcher.ts'
 import type { Downloads } from '../services/downloads.ts'
@@ -46,6 +47,7 @@ export interface Services {
   readonly fleet: Fleet
   readonly localEngine: LocalEngine
   readonly installations: Installations
+  readonly customNodes: CustomNodes
   readonly diagnostics: Diagnostics
   readonly nodePacks: NodePacks
   readonly models: Models
@@ -79,6 +81,7 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     report,
     fleet,
     localEngine,
+    customNodes,
     models,
     network,
     downloads,
@@ -139,12 +142,12 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'workflow.panel.read': ({ name, base64 }) => readPanelsFile(name, bytesOf(base64)),
     'workflow.needs': async ({ id, workerId }) => {
       const { inspection, prompt } = await library.load(id, workerId)
-      return completeNeeds(inspection, prompt, services)
+      return completeNeeds(inspection, prompt, { fleet, nodePacks: customNodes })
     },
     'workflow.inspect': async ({ name, base64, worker, definitions }) => {
       const known = await definitionsFor(worker, definitions)
       const { prompt, ...inspection } = await importer.look('inspect', name, bytesOf(base64), known)
-      return completeNeeds(await serverFiles.judge(inspection), prompt, services)
+      return completeNeeds(await serverFiles.judge(inspection), prompt, { fleet, nodePacks: customNodes })
     },
     'workflow.convert': async ({ name, base64, worker, definitions }) =>
       importer.look('convert', name, bytesOf(base64), await definitionsFor(worker, definitions)),
@@ -305,6 +308,28 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'catalogue.find': (asked) => services.catalogue.find(asked),
     'catalogue.plan': (ask) => services.catalogue.plan(ask),
     'catalogue.get': (ask) => services.catalogue.get(ask),
+
+    'nodes.list': ({ engine }) => customNodes.list(engine),
+    'nodes.search': (asked) => customNodes.search(asked),
+    'nodes.find': ({ classTypes }) => customNodes.find(classTypes),
+    'nodes.missing': ({ engine }) => customNodes.missing(engine),
+    'nodes.plan': (given) => customNodes.plan(given, asker),
+    'nodes.planSnapshot': ({ base64, ...given }) =>
+      customNodes.planSnapshot({ ...given, bytes: bytesOf(base64) }, asker),
+    'nodes.snapshot': async ({ engine }) => {
+      const { name, text } = await customNodes.snapshot(engine)
+      return { name, mediaType: 'application/json', base64: Buffer.from(text).toString('base64') }
+    },
+    'nodes.begin': ({ engine, plan, consent }) => customNodes.begin(engine, plan, consent),
+    'nodes.cancel': async ({ engine }) => changed(Number(await customNodes.cancel(engine))),
+    'nodes.changes': () => ({ rows: customNodes.views() }),
+    'nodes.rollback': async ({ engine }) => {
+      await customNodes.rollBack(engine)
+      return changed(1)
+    },
+    'nodes.bisect': ({ engine, check }) => customNodes.bisect(engine, check),
+    'nodes.bisects': () => ({ rows: customNodes.bisects() }),
+    'nodes.cancelBisect': async ({ engine }) => changed(Number(await customNodes.cancelBisect(engine))),
 
     'worker.list': () => ({ rows: fleet.view().map((view) => ({ ...view, quiet: services.quiet.of(view.id) })) }),
     'worker.test': (address) => fleet.test(address),

@@ -76,6 +76,8 @@ interface Flight {
   progress: JobProgress
   preview: Preview | null
   began: boolean
+  /** When its worker last told anything of it. */
+  heardAt: number
   toldAt: number
   tellLater: (() => void) | null
 }
@@ -317,6 +319,7 @@ export class Dispatcher implements Service {
       progress: { ...progress, preview: 0 },
       preview: null,
       began: false,
+      heardAt: this.#deps.clock.now(),
       toldAt: 0,
       tellLater: null,
     }
@@ -393,7 +396,8 @@ export class Dispatcher implements Service {
   }
 
   #step(flight: Flight, step: JobStep): Ending | null {
-    const { queue } = this.#deps
+    const { queue, clock } = this.#deps
+    flight.heardAt = clock.now()
     switch (step.is) {
       case 'submitted':
         this.#point('posted')
@@ -422,6 +426,13 @@ export class Dispatcher implements Service {
         return step
     }
   }
+  /** Prompts that run, and when each last told anything. */
+  running(): { workerId: string; jobId: string; heardAt: number }[] {
+    return [...this.#flights.values()].flatMap(({ began, phase, worker, job, heardAt }) =>
+      began && phase === 'on-server' ? [{ workerId: worker.id, jobId: job.id, heardAt }] : [],
+    )
+  }
+
   #begin(flight: Flight) {
     if (flight.began) return
     flight.began = true
@@ -523,6 +534,7 @@ export class Dispatcher implements Service {
         const kept = await artifacts.keep(made)
         if (queue.finish(promptId, { seconds: ending.seconds, artifacts: kept.length })) {
           this.events.emit('kept', job, kept)
+          for (const output of ending.outputs) if (output.is === 'file') await worker.discard?.(promptId, output.file)
         }
         return
       } catch (cause) {

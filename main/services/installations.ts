@@ -174,13 +174,6 @@ export class Installations implements Service {
     }
   }
 
-  /** An installed engine runs what its pointer says from now on; of others nothing changed. */
-  async follow(name: string): Promise<void> {
-    if (this.#deps.localEngine.view(name).kind !== 'installed') return
-    await this.#takeOver(name)
-    this.events.emit('changed', name)
-  }
-
   generations(name: string): Promise<Generation[]> {
     return listGenerations(this.#home(name))
   }

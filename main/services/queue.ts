@@ -282,6 +282,10 @@ export class Queue {
   openAttempt(promptId: string): OpenAttempt | undefined {
     return this.openAttempts().find((attempt) => attempt.promptId === promptId)
   }
+  /** An attempt of ours that is over, however it ended. */
+  hasEnded(promptId: string): boolean {
+    return this.#sql.ended.get(promptId) === 1
+  }
   /** Running jobs a person wants ended. */
   wanted(): Map<string, Wanted> {
     return new Map(this.#sql.wanted.all().map(({ seq, wanted }) => [`j${seq}`, wanted]))
@@ -951,6 +955,7 @@ function statements(db: Database) {
         attempts.started_at AS attempt_started, submitted_at, began_at
       FROM attempts INDEXED BY one_attempt_at_a_time JOIN jobs ON seq = job WHERE ended IS NULL
       ORDER BY attempts.started_at, seq`),
+    ended: pluck<[string], number>(`SELECT ended IS NOT NULL FROM attempts WHERE prompt_id = ?`),
     wanted: get<[], { seq: number; wanted: Wanted }>(
       `SELECT seq, wanted FROM jobs WHERE state = 'running' AND wanted IS NOT NULL`,
     ),

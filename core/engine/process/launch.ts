@@ -11,6 +11,8 @@ export interface Wish {
   readonly settings: EngineSettings
   readonly card: EngineCard
   readonly port: number
+  /** Where it saves; null: where it does by itself. */
+  readonly outputDir: string | null
   /** A file of its own for this process. */
   readonly database: string
   /** The flags this ComfyUI has; see flagsIn. null: unknown. */
@@ -38,7 +40,7 @@ export const flagsIn = (source: string): Set<string> =>
 
 /** How to start one process of an engine. Pure. */
 export function launchOf(wish: Wish): Launch {
-  const { kind, dir, python, settings, card, port, database, known, platform, env } = wish
+  const { kind, dir, python, settings, card, port, outputDir, database, known, platform, env } = wish
   const path = platform === 'win32' ? nodePath.win32 : nodePath.posix
   const flags = [...settings.flags, ...card.flags]
   refuseOurFlags(flags)
@@ -48,6 +50,7 @@ export function launchOf(wish: Wish): Launch {
   const args = [...(kind === 'portable' || kind === 'installed' ? ['-s'] : []), path.join(dir, 'main.py')]
   args.push('--listen', '127.0.0.1', '--port', String(port), '--disable-auto-launch')
   if (settings.baseDir !== null && !given('--base-directory')) args.push('--base-directory', settings.baseDir)
+  if (outputDir !== null && !given('--output-directory')) args.push('--output-directory', outputDir)
   // two of one folder would wait for each other's database
   if (known?.has('--database-url') && !given('--database-url'))
     args.push('--database-url', `sqlite:///${path.sep === '\\' ? database.replaceAll('\\', '/') : database}`)

@@ -12,7 +12,7 @@ import { diagnose } from './diagnose.ts'
 import type { LineLog } from './line-log.ts'
 import { freePort, isFree, listenersOn } from './ports.ts'
 import { plain, StartupStory } from './startup.ts'
-import { endTree, identify, MARK, type ProcessId, type ProcessSystem, systemOf, treeOf } from './tree.ts'
+import { endTree, identify, MARK, type ProcessId, type ProcessSystem, systemOf, type Target, treeOf } from './tree.ts'
 
 /** How a process is started: arguments as they are, no shell. */
 export interface Launch {
@@ -32,6 +32,8 @@ export interface Pace {
   /** No answer for so long while it has nothing to do; and while it works, since loading a model may block it. */
   hungIdleMs: number
   hungBusyMs: number
+  /** No answer for so long is told. */
+  tellSilentMs: number
   firstPauseMs: number
   longestPauseMs: number
   /** So many crashes in a row, none of them after it had answered for so long, and it is not started again. */
@@ -54,6 +56,8 @@ export interface SupervisorOptions {
   /** Epoch ms. */
   readonly now: () => number
   readonly pace?: Partial<Pace>
+  /** What the person says instead of `hungIdleMs` and `hungBusyMs`; null: nothing. */
+  readonly hungAfterMs?: () => number | null
   readonly system?: ProcessSystem
 }
 
@@ -64,6 +68,7 @@ const PACE: Pace = {
   answerWithinMs: 5_000,
   hungIdleMs: 60_000,
   hungBusyMs: 15 * 60_000,
+  tellSilentMs: 30_000,
   firstPauseMs: 1_000,
   longestPauseMs: 60_000,
   crashes: 5,
@@ -92,6 +97,7 @@ export class Supervisor {
   #state: EngineState = { is: 'stopped' }
   #facts: StartupFacts = { customNodes: [] }
   #life: Life | null = null
+  #target: Target | null = null
   #restarts = 0
   /** Kept from start to start, so that its address stays. */
   #port: number | null = null
@@ -117,6 +123,14 @@ export class Supervisor {
   /** The port it has, or had last. */
   get port() {
     return this.#port
+  }
+
+  /** How long its processes have worked since they began, ms; null: nobody says, or none runs. */
+  async workedMs(): Promise<number | null> {
+    const { worked } = this.#system
+    if (!this.#target || !worked) return null
+    const members = treeOf(await this.#system.list(this.#target.mark), this.#target.root, process.pid)
+    return members.length === 0 ? null : worked(members.map(({ pid }) => pid))
   }
 
   /**
@@ -237,6 +251,7 @@ export class Supervisor {
       const { pid } = child
       if (pid !== undefined) {
         root = await identify(pid, this.#system)
+        this.#target = { root, mark }
         await writeStarted(stateDir, id, { boot, mark, root })
       }
       while (!going.aborted) {
@@ -255,6 +270,7 @@ export class Supervisor {
         because = await this.#watch(port, going)
       }
     } finally {
+      this.#target = null
       // its children outlive it otherwise; a stop asks first
       const ask = stopping.aborted || because === null
       const left = await endTree({ root, mark }, { askMs: ask ? this.#pace.stopMs : 0, system: this.#system })
@@ -327,7 +343,7 @@ export class Supervisor {
 
   /** Ends when the process does (null), or when it has been silent too long. */
   async #watch(port: number, going: AbortSignal): Promise<AppError | null> {
-    const { watchEveryMs, hungBusyMs, hungIdleMs } = this.#pace
+    const { watchEveryMs, hungBusyMs, hungIdleMs, tellSilentMs } = this.#pace
     let busy = false
     let answeredAt = performance.now()
     for (;;) {
@@ -336,14 +352,22 @@ export class Supervisor {
       const reply = await this.#ask(port, 'prompt', going)
       if (reply !== undefined) {
         answeredAt = performance.now()
+        this.#silentSince(null)
         const info = isJsonObject(reply) && isJsonObject(reply.exec_info) ? reply.exec_info : {}
         busy = Number(info.queue_remaining ?? 0) > 0
         continue
       }
       const silentMs = performance.now() - answeredAt
-      if (silentMs > (busy ? hungBusyMs : hungIdleMs))
+      if (silentMs > tellSilentMs) this.#silentSince(Math.round(this.#options.now() - silentMs))
+      if (silentMs > (this.#options.hungAfterMs?.() ?? (busy ? hungBusyMs : hungIdleMs)))
         return new AppError('engine.hung', { seconds: Math.round(silentMs / 1000) })
     }
+  }
+
+  #silentSince(at: number | null) {
+    const state = this.#state
+    if (state.is === 'ready' && (state.silentSince === null) !== (at === null))
+      this.#setState({ ...state, silentSince: at })
   }
 
   /** undefined: no answer, or none that is JSON. */

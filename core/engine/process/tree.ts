@@ -27,6 +27,8 @@ export interface ProcessSystem {
   list(mark: string): Promise<ProcessRow[]>
   /** `interrupt` and `terminate` may be refused or not exist here; `kill` is final. */
   end(pids: readonly number[], how: 'interrupt' | 'terminate' | 'kill'): Promise<void>
+  /** How long these have worked, together, ms; absent where the system does not say. */
+  worked?(pids: readonly number[]): Promise<number>
   /** Changes with every start of the machine; process ids of another boot mean nothing. */
   boot(): Promise<string>
 }
@@ -148,6 +150,10 @@ function linux(): ProcessSystem {
       return rows.filter((row) => row !== null)
     },
     end: signalAll,
+    async worked(pids) {
+      const stats = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')))
+      return stats.reduce((sum, stat) => sum + workedIn(stat), 0)
+    },
     boot: async () => (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
   }
 }
@@ -169,6 +175,13 @@ export function readStat(pid: number, stat: string): Omit<ProcessRow, 'marked'> 
   const [state, ppid] = fields
   if (state === 'Z' || state === 'X' || state === undefined) return null
   return { pid, ppid: Number(ppid), startedAt: Number(fields[19]) }
+}
+
+/** User and system time of proc(5), ms; 0: it is gone. Pure. */
+export function workedIn(stat: string): number {
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const ticks = Number(fields[11]) + Number(fields[12])
+  return Number.isFinite(ticks) ? ticks * 10 : 0 // USER_HZ is 100 on every Linux that Node runs on
 }
 
 /** macOS and the BSDs. `-E` shows the environment of the user's own processes. */

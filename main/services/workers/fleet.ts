@@ -170,10 +170,10 @@ export class Fleet implements Service {
   }
 
   /**
-   * A worker for a ComfyUI of ours; its engine tells it how the process is.
+   * A worker for a ComfyUI of ours; its engine tells it how the process is. `discards`: its output folder is ours.
    * @throws AppError 'engine.name-taken'
    */
-  addLocal(id: string, outputDir?: () => string): LocalWorker {
+  addLocal(id: string, outputDir?: () => string, discards = false): LocalWorker {
     const { database, clock, newId, secrets, pace } = this.#deps
     if (this.#workers.has(id)) throw new AppError('engine.name-taken', { name: id })
     const keep = `INSERT INTO workers (id, kind, created_at) VALUES (?, 'local', ?) ON CONFLICT DO NOTHING`
@@ -188,6 +188,7 @@ export class Fleet implements Service {
       accountKey,
       pace,
       outputDir,
+      discards,
       enabled: row.enabled === 1,
     })
     this.#adopt(worker)

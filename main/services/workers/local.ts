@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import type { FileReference } from '../../../core/contract/comfyui.ts'
 import type { EngineState } from '../../../core/contract/engine.ts'
@@ -15,6 +16,8 @@ export type LocalWorkerOptions = Omit<ComfyWorkerOptions, 'kind' | 'address'> & 
   startWithinMs?: number
   /** Its output folder. */
   outputDir?: () => string
+  /** That folder is ours: what was kept elsewhere need not stay there. */
+  discards?: boolean
 }
 
 /** One process of ours that answers. Another start is another session: it remembers nothing of the one before. */
@@ -129,6 +132,12 @@ export class LocalWorker implements Worker {
     if (dir === undefined || type !== 'output') return null
     const file = path.resolve(dir, subfolder, filename)
     return file.startsWith(path.resolve(dir) + path.sep) ? file : null
+  }
+
+  /** A file of ours that was kept; one whose name is not the attempt's alone may be somebody's. */
+  async discard(promptId: string, file: FileReference) {
+    const there = this.#options.discards && file.filename.startsWith(promptId) ? this.pathOf(file) : null
+    if (there !== null) await rm(there, { force: true }).catch(() => {}) // looked for again at its next start
   }
 
   async close() {

@@ -47,5 +47,7 @@ export interface Worker {
   fetch(file: FileReference, signal?: AbortSignal): AsyncIterable<Uint8Array>
   /** Where an output file lies on this machine, if it does: it may be linked instead of copied. */
   pathOf?(file: FileReference): string | null
+  /** An output that is kept elsewhere now need not stay there. */
+  discard?(promptId: string, file: FileReference): Promise<void>
   close(): Promise<void>
 }

@@ -12,6 +12,7 @@ function launch(more: Partial<Wish> = {}) {
     settings,
     card: settings.cards[0]!,
     port: 8190,
+    outputDir: null,
     database: '/data/engines/local/local.db',
     known: new Set(['--database-url', '--disable-all-custom-nodes']),
     platform: 'linux',
