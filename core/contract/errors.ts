@@ -451,6 +451,10 @@ export const errors = {
     message: 'There are several ComfyUIs on this machine: {candidates}.',
     remedy: 'Say which one with --engine NAME.',
   },
+  'nodes.not-allowed': {
+    message: '{item} is not among the custom nodes that may be added here.',
+    remedy: 'Whoever keeps this machine can allow it on the Custom nodes page, under "Which may be added".',
+  },
   'nodes.bad-snapshot': {
     message: '{name} is no snapshot of ComfyUI-Manager: {reason}',
     remedy: 'Choose a file from its snapshots folder.',
