@@ -513,8 +513,18 @@ export const app = {
   'model.find': query(z.object({ asked: z.string().max(4000) }), z.object({ model: Model.nullable() })),
   /** Looks through all folders; resolves when it has. */
   'model.scan': command(nothing, ModelState),
-  /** Begins to hash what is not hashed yet, or these; `model.progress` tells how it goes. */
-  'model.hash': command(z.object({ ids: z.array(ModelId).max(10_000).optional() }), nothing),
+  /**
+   * Hashes what is not hashed yet, or these; `likely`: only those of which there may be a copy, going by their size.
+   * `model.progress` tells how it goes; with `wait` it resolves when it is done.
+   */
+  'model.hash': command(
+    z.object({
+      ids: z.array(ModelId).max(10_000).optional(),
+      likely: z.boolean().default(false),
+      wait: z.boolean().default(false),
+    }),
+    nothing,
+  ),
   'model.control': command(
     z.object({ what: ModelProgress.shape.what, how: z.enum(['pause', 'resume', 'stop']) }),
     changed,

@@ -285,8 +285,9 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'model.state': () => models.state(),
     'model.find': ({ asked }) => ({ model: models.find(asked) }),
     'model.scan': () => models.scan(),
-    'model.hash': ({ ids }) => {
-      models.beginHashing(ids)
+    'model.hash': async ({ wait, ...wish }) => {
+      if (wait) await models.hash(wish)
+      else models.beginHashing(wish)
       return {}
     },
     'model.control': ({ what, how }) => changed(models.control(what, how) ? 1 : 0),

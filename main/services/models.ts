@@ -575,11 +575,17 @@ export class Models implements Service {
     })
     signal.throwIfAborted()
     const now = clock.now()
+    for (const one of kept.values()) {
+      const latest = this.#kept.get(one.real) // hashed while we looked
+      if (latest && sameMark(latest, one)) one.sha256 ??= latest.sha256
+    }
     database.transaction(() => {
       database.prepare(`UPDATE model_files SET places = '[]' WHERE places <> '[]'`).run()
       for (const one of kept.values()) this.#write(one, now)
       database.prepare('DELETE FROM model_files WHERE places = ? AND seen_at < ?').run('[]', now - FORGET_AFTER_MS)
     })()
+    // a disk that is away keeps what is known of its files
+    for (const [real, one] of this.#kept) if (!kept.has(real)) kept.set(real, { ...one, places: [] })
     this.#kept = kept
     this.#faults = faults
     this.#scannedAt = now
@@ -587,13 +593,13 @@ export class Models implements Service {
   }
 
   /** Hashes what is not yet; all of it, or those asked for. Resolves when it is done, paused or not. */
-  async hash(ids?: readonly string[]): Promise<void> {
+  async hash({ ids, likely = false }: HashWish = {}): Promise<void> {
     if (this.#jobs.has('hash')) throw new AppError('model.busy')
     const wanted = ids ? ids.map((id) => this.#must(id).kept) : this.#entries.map(({ kept }) => kept)
     // where a copy is likely, it is worth knowing first
     const sizes = Map.groupBy(wanted, ({ sizeBytes }) => sizeBytes)
     const open = wanted
-      .filter(({ sha256 }) => sha256 === null)
+      .filter(({ sha256, sizeBytes }) => sha256 === null && (!likely || sizes.get(sizeBytes)!.length > 1))
       .toSorted((a, b) => sizes.get(b.sizeBytes)!.length - sizes.get(a.sizeBytes)!.length || a.sizeBytes - b.sizeBytes)
     if (open.length === 0) return
     const bytes = open.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
@@ -609,9 +615,9 @@ export class Models implements Service {
     })
   }
   /** The same, without waiting for it. */
-  beginHashing(ids?: readonly string[]) {
+  beginHashing(wish: HashWish) {
     if (this.#jobs.has('hash')) return
-    this.hash(ids).catch((cause: unknown) => this.#deps.log?.('models.not-hashed', { reason: String(cause) }))
+    this.hash(wish).catch((cause: unknown) => this.#deps.log?.('models.not-hashed', { reason: String(cause) }))
   }
   /** Work of one sort stands still, goes on, or ends. */
   control(what: ModelProgress['what'], how: 'pause' | 'resume' | 'stop'): boolean {
@@ -647,6 +653,8 @@ export class Models implements Service {
     return sha256
   }
   #hashed(one: Kept, sha256: string) {
+    const now = this.#kept.get(one.real)
+    if (now && sameMark(now, one)) now.sha256 = sha256
     one.sha256 = sha256
     const { database } = this.#deps
     database.prepare('UPDATE model_files SET sha256 = ? WHERE real = ?').run(sha256, one.real)
@@ -1003,7 +1011,7 @@ export class Models implements Service {
   }
 
   #readKept() {
-    const rows = this.#deps.database.prepare<[], Row>(`SELECT * FROM model_files WHERE places <> '[]'`).all()
+    const rows = this.#deps.database.prepare<[], Row>('SELECT * FROM model_files').all()
     for (const row of rows) {
       const { beside, besideNames, ...facts } = parseJson(row.facts) as unknown as ModelFacts &
         Pick<Kept, 'beside' | 'besideNames'>
@@ -1201,6 +1209,11 @@ export class Models implements Service {
   }
 }
 
+/** `likely`: only those of which there may be a copy, going by their size. */
+export interface HashWish {
+  readonly ids?: readonly string[]
+  readonly likely?: boolean
+}
 interface News {
   of(files: number, bytes: number): void
   at(file: string): void
