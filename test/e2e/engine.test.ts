@@ -1,6 +1,10 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
 import { expect, test } from 'vitest'
 import { app } from '../../core/contract/app.ts'
+import { writeLock } from '../../core/engine/install/lock.ts'
 import { comfyFolder } from '../kit/comfy-folder.ts'
+import { installedComfy } from '../kit/installed-comfy.ts'
 import { barriers, go, openScreens } from './kit.ts'
 
 test('a ComfyUI of this machine is watched, searched, stopped and started; what fails says why and offers a remedy', async () => {
@@ -97,3 +101,65 @@ test('what an installation would fetch is shown before it is begun', async () =>
   await expect.poll(() => plan.count()).toBe(0)
   expect((await client.call('engine.installs', {})).rows).toEqual([])
 })
+
+test('an installed ComfyUI: its versions, back with a press, a check-up that mends, models of another, diagnostics; what removes asks first', async () => {
+  const { dataDir, current } = await installedComfy()
+  await writeLock(current)
+  const other = comfyFolder()
+  mkdirSync(path.join(other.dir, 'models', 'checkpoints'), { recursive: true })
+  writeFileSync(path.join(other.dir, 'models', 'checkpoints', 'sd15.safetensors'), Buffer.alloc(4096))
+  const { page, client } = await openScreens({}, { dataDir })
+  await go(page, '/engine')
+  const card = page.getByRole('listitem', { name: 'local' })
+  await card.getByText('ComfyUI 0.33.0').first().waitFor()
+
+  await card.getByRole('button', { name: 'Versions' }).click()
+  const versions = card.getByRole('region', { name: 'Versions' })
+  await versions.getByRole('row', { name: /0\.33\.0 .*Runs now/ }).waitFor()
+  expect(await barriers(page)).toEqual([])
+  await versions
+    .getByRole('row', { name: /0\.32\.0/ })
+    .getByRole('button', { name: 'Go back to this' })
+    .click()
+  await page.getByRole('dialog').getByRole('button', { name: 'Go back to this' }).click()
+  await versions.getByRole('row', { name: /0\.32\.0 .*Runs now/ }).waitFor()
+  await versions
+    .getByRole('row', { name: /0\.33\.0/ })
+    .getByRole('button', { name: 'Go back to this' })
+    .press('Enter')
+  await page.getByRole('dialog').getByRole('button', { name: 'Go back to this' }).press('Enter')
+  await versions.getByRole('row', { name: /0\.33\.0 .*Runs now/ }).waitFor()
+
+  await card.getByRole('button', { name: 'Check-up' }).click()
+  const doctor = card.getByRole('region', { name: 'Check-up' })
+  await doctor.getByText('All 1 packages are as they were installed.').waitFor()
+  writeFileSync(path.join(current, 'venv/lib/python3.12/site-packages/tinydep/__init__.py'), '')
+  await doctor.getByRole('button', { name: 'Check again' }).click()
+  await doctor.getByText('The package tinydep 1.5.0 is damaged: tinydep/__init__.py').waitFor()
+  expect(await barriers(page)).toEqual([])
+  const saving = page.waitForEvent('download')
+  await doctor.getByRole('button', { name: 'Save diagnostics' }).click()
+  expect((await saving).suggestedFilename()).toMatch(/^nightshift-local-.*\.zip$/)
+  await doctor.getByRole('button', { name: 'Mend' }).click()
+  await page.getByRole('dialog').getByRole('button', { name: 'Mend' }).click()
+  // there is nothing here that it could be installed from, so it fails, and what ran runs on
+  const repair = page.getByRole('region', { name: 'Repairing local' })
+  await repair.getByRole('alert').waitFor({ timeout: 30_000 })
+  await repair.getByRole('button', { name: 'Go on' }).waitFor()
+  await repair.getByRole('button', { name: 'Log' }).click()
+  await repair.getByRole('log').waitFor()
+  expect(await barriers(page)).toEqual([])
+
+  await client.call('engine.shareModels', { name: 'local', dir: other.dir, use: true })
+  await card.getByRole('button', { name: 'Models of another' }).click()
+  const models = card.getByRole('region', { name: 'Models of another' })
+  await models.getByText(other.dir).waitFor()
+  await models.getByRole('button', { name: 'No longer use' }).click()
+  await expect.poll(async () => (await client.call('engine.list', {})).rows[0]?.settings.modelsOf).toEqual([])
+
+  await card.getByRole('button', { name: 'Actions for local' }).click()
+  await page.getByRole('menuitem', { name: 'Remove' }).click()
+  await page.getByRole('dialog').getByText('Models, pictures, workflows and custom nodes stay').waitFor()
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click()
+  await card.waitFor()
+}, 60_000)
