@@ -19,17 +19,23 @@ const CONNECT_MS = 10_000
 /** Speaks to the internet by a route, trusting what the system trusts. */
 export function dispatcherBy(route: Route): Dispatcher {
   const ca = trusted(route.certificates)
+  const proxies = [route.https, route.http].flatMap((address) => (address === null ? [] : [new URL(address)]))
+  const socks = proxies.find(({ protocol }) => protocol === 'socks5:')
   const proxied = {
     connect: { timeout: CONNECT_MS, ca },
     connectTimeout: CONNECT_MS,
     requestTls: { ca },
-    proxyTls: { ca },
+    // undici takes it for a wish to speak TLS with a SOCKS proxy, and its user as it is written
+    ...(socks ? userOf(socks) : { proxyTls: { ca } }),
     httpProxy: route.http ?? '',
     httpsProxy: route.https ?? '',
     noProxy: [...ALWAYS_DIRECT, ...route.bypass].join(','),
   }
   return new EnvHttpProxyAgent(proxied)
 }
+
+const userOf = ({ username, password }: URL) =>
+  username === '' ? {} : { username: decodeURIComponent(username), password: decodeURIComponent(password) }
 
 export const trusted = (more: readonly string[] = []): string[] => [
   ...new Set([...rootCertificates, ...getCACertificates('system'), ...getCACertificates('extra'), ...more]),
