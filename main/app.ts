@@ -403,6 +403,7 @@ function tellAll({
   const engines = throttledEach((name) => events.tell('engine.changed', { name }), TELL_EVERY_MS)
   const installs = throttledEach((name) => events.tell('install.changed', { name }), TELL_EVERY_MS)
   const nodes = throttledEach((engine) => events.tell('nodes.changed', { engine }), TELL_EVERY_MS)
+  const nodesGo = throttledEach((engine) => events.tell('nodes.progress', { engine }), TELL_EVERY_MS)
   const logs = throttledEach((process) => events.tell('engine.logged', { process }), TELL_LOGS_EVERY_MS)
 
   const looked = () => awake.look()
@@ -436,6 +437,7 @@ function tellAll({
   localEngine.events.on('logged', logs.push)
   installations.events.on('changed', installs.push)
   customNodes.events.on('changed', nodes.push)
+  customNodes.events.on('progress', nodesGo.push)
   settings.events.on('changed', (all) => {
     looked()
     events.tell('settings.changed', all)
@@ -462,7 +464,18 @@ function tellAll({
   return {
     async start() {},
     async stop() {
-      for (const each of [tellQueue, tellJobs, tellDownloads, tellMirrors, tellModels, engines, installs, nodes, logs])
+      for (const each of [
+        tellQueue,
+        tellJobs,
+        tellDownloads,
+        tellMirrors,
+        tellModels,
+        engines,
+        installs,
+        nodes,
+        nodesGo,
+        logs,
+      ])
         each.stop()
     },
   }

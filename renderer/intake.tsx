@@ -11,12 +11,15 @@ import { say } from './parts/overlays.tsx'
 export interface Taker {
   table?: (file: File) => void
   media?: (files: File[]) => void
+  /** What ComfyUI-Manager wrote of custom nodes. */
+  snapshot?: (file: File) => void
   /** The page itself shows where files can fall. */
   quiet?: boolean
 }
 let taker: Taker | null = null
 /** A table dropped where no batch was open; the batch page takes it when it comes. */
 let waitingTable: File | null = null
+let waitingSnapshot: File | null = null
 
 export function useTaker(next: Taker) {
   useEffect(() => {
@@ -24,6 +27,10 @@ export function useTaker(next: Taker) {
     if (waitingTable && next.table) {
       next.table(waitingTable)
       waitingTable = null
+    }
+    if (waitingSnapshot && next.snapshot) {
+      next.snapshot(waitingSnapshot)
+      waitingSnapshot = null
     }
     return () => {
       if (taker === next) taker = null
@@ -51,7 +58,14 @@ type Words = ImportWords & { noWorkflowYet: string }
 async function takeFiles(files: readonly File[], addresses: readonly string[], router: AnyRouter, words: Words) {
   const tables = files.filter(({ name }) => isTable(name))
   const media = taker?.media ? files.filter(({ name }) => isMedia(name)) : []
-  const workflows = files.filter((file) => !tables.includes(file) && !media.includes(file))
+  const others = files.filter((file) => !tables.includes(file) && !media.includes(file))
+  const snapshot = others.length === 1 && (await isManagerSnapshot(others[0]!)) ? others[0]! : null
+  const workflows = others.filter((file) => file !== snapshot)
+  if (snapshot && taker?.snapshot) taker.snapshot(snapshot)
+  else if (snapshot) {
+    waitingSnapshot = snapshot
+    await router.navigate({ to: '/custom-nodes', search: {} })
+  }
   const [table] = tables
   if (table) {
     const workflow = lastWorkflow()
@@ -62,11 +76,19 @@ async function takeFiles(files: readonly File[], addresses: readonly string[], r
     } else say({ title: words.noWorkflowYet }, 'bad')
   }
   if (media.length > 0) taker?.media?.(media)
+  if (snapshot && workflows.length === 0) return
   await importAll(
     workflows.length > 0 || addresses.length === 0 ? together(workflows, addresses) : addresses.map(incomingAddress),
     router,
     words,
   )
+}
+
+const SNAPSHOT_LIMIT_BYTES = 4 * 1024 * 1024
+/** A list of custom nodes is told from a workflow by its own words. */
+async function isManagerSnapshot(file: File): Promise<boolean> {
+  if (!/\.(json|ya?ml)$/i.test(file.name) || file.size > SNAPSHOT_LIMIT_BYTES) return false
+  return /(^|[\s{,])["']?(git|cnr)_custom_nodes["']?\s*:/.test(await file.text())
 }
 
 /** A picture dragged out of another page comes as a file and as an address; the file may have lost its workflow. */

@@ -28,6 +28,12 @@ export interface GallerySearch {
   compare?: string
 }
 
+export interface CustomNodesSearch {
+  view?: 'installed' | 'find' | 'missing'
+  find?: string
+  engine?: string
+}
+
 const text = (value: unknown) => (typeof value === 'string' && value !== '' ? value : undefined)
 const states = ['waiting', 'running', 'done', 'failed', 'cancelled', 'parked']
 const kinds = ['image', 'video', 'audio', 'text', '3d', 'other']
@@ -101,6 +107,16 @@ const engine = createRoute({
   path: '/engine',
   component: lazyRouteComponent(() => import('./pages/engine.tsx'), 'EnginePage'),
 })
+const customNodes = createRoute({
+  getParentRoute: () => root,
+  path: '/custom-nodes',
+  component: lazyRouteComponent(() => import('./pages/custom-nodes.tsx'), 'CustomNodesPage'),
+  validateSearch: (raw: Record<string, unknown>): CustomNodesSearch => ({
+    view: (['installed', 'find', 'missing'] as const).find((view) => view === raw.view),
+    find: text(raw.find),
+    engine: text(raw.engine),
+  }),
+})
 const settings = createRoute({
   getParentRoute: () => root,
   path: '/settings',
@@ -108,7 +124,19 @@ const settings = createRoute({
 })
 
 export const router = createRouter({
-  routeTree: root.addChildren([start, workflow, form, panelEditor, batch, queue, gallery, workers, engine, settings]),
+  routeTree: root.addChildren([
+    start,
+    workflow,
+    form,
+    panelEditor,
+    batch,
+    queue,
+    gallery,
+    workers,
+    engine,
+    customNodes,
+    settings,
+  ]),
   history: createHashHistory(),
   defaultPreload: 'intent',
   scrollRestoration: false,

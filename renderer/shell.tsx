@@ -1,6 +1,7 @@
 import { Link, Outlet, useNavigate, useRouterState } from '@tanstack/react-router'
 import {
   Activity,
+  Blocks,
   Cpu,
   Images,
   LayoutList,
@@ -168,6 +169,7 @@ function Rail() {
           alert={dead > 0 ? t('nav.deadWorkers', { count: dead }) : undefined}
         />
         <Stop to="/engine" icon={Cpu} label={t('nav.engine')} />
+        <Stop to="/custom-nodes" icon={Blocks} label={t('nav.nodes')} />
         <Stop to="/settings" icon={SettingsIcon} label={t('nav.settings')} />
       </ul>
       <div className="mt-auto flex flex-col gap-2">
@@ -201,7 +203,17 @@ function Stop({
   here,
   exact,
 }: {
-  to: '/' | '/workflow/$id' | '/form/$id' | '/batch/$id' | '/queue' | '/gallery' | '/workers' | '/engine' | '/settings'
+  to:
+    | '/'
+    | '/workflow/$id'
+    | '/form/$id'
+    | '/batch/$id'
+    | '/queue'
+    | '/gallery'
+    | '/workers'
+    | '/engine'
+    | '/custom-nodes'
+    | '/settings'
   id?: string
   icon: LucideIcon
   label: string

@@ -592,6 +592,8 @@ export const app = {
   'engine.changed': event(z.object({ name: EngineName })),
   'install.changed': event(z.object({ name: EngineName })),
   'nodes.changed': event(z.object({ engine: EngineName })),
+  /** How a change or a search goes. */
+  'nodes.progress': event(z.object({ engine: EngineName })),
   /** At most twice a second. */
   'engine.logged': event(z.object({ process: z.string() })),
   /** At most ten a second; no ids: many. */

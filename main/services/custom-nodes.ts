@@ -89,17 +89,19 @@ export interface Asker {
 }
 
 const MOST_WORKFLOWS = 200
+const SCAN_LASTS_MS = 2_000
 const MOST_MATCHED = 20
 const SNAPSHOT_LIMIT_BYTES = 4 * 1024 * 1024
 
 /** Adds to, takes from, and looks after the custom nodes of the ComfyUIs of this machine. */
 export class CustomNodes implements Service {
-  readonly events = new EventEmitter<{ changed: [engine: string] }>()
+  readonly events = new EventEmitter<{ changed: [engine: string]; progress: [engine: string] }>()
   readonly #deps: Deps
   readonly #views = new Map<string, NodeChangeView>()
   readonly #bisects = new Map<string, BisectView>()
   readonly #running = new Map<string, Running>()
   readonly #changes = new Map<string, readonly NodeChange[]>()
+  readonly #scans = new Map<string, { at: number; ready: boolean; nodes: Promise<CustomNode[]> }>()
 
   constructor(deps: Deps) {
     this.#deps = deps
@@ -301,6 +303,7 @@ export class CustomNodes implements Service {
       await this.#deps.installations.alone(name, async () => undoNodes(this.#site(engine), await this.#tools(engine)))
     await forgetPlan(this.#site(this.#engine(name)))
     this.#views.delete(name)
+    this.#scans.delete(name)
     this.events.emit('changed', name)
   }
 
@@ -342,7 +345,7 @@ export class CustomNodes implements Service {
     if (await this.#stop(name, 'bisect')) return true
     await forgetBisect(this.#site(this.#engine(name)))
     const was = this.#bisects.delete(name)
-    if (was) this.events.emit('changed', name)
+    if (was) this.events.emit('progress', name)
     return was
   }
 
@@ -358,7 +361,7 @@ export class CustomNodes implements Service {
 
   #showBisect(view: BisectView) {
     this.#bisects.set(view.engine, view)
-    this.events.emit('changed', view.engine)
+    this.events.emit('progress', view.engine)
   }
 
   #plan(name: string, changes: readonly NodeChange[]): NodeChangeView {
@@ -417,6 +420,7 @@ export class CustomNodes implements Service {
       })
       .finally(() => {
         this.#running.delete(name)
+        this.#scans.delete(name)
         this.events.emit('changed', name)
       })
   }
@@ -436,7 +440,7 @@ export class CustomNodes implements Service {
       log: nodesLog({ home: this.#home(name) }),
     }
     this.#views.set(name, { ...before, ...news })
-    this.events.emit('changed', name)
+    this.events.emit('progress', name)
   }
 
   #onStep(name: string, step: NodeStep) {
@@ -471,7 +475,17 @@ export class CustomNodes implements Service {
     return { name, kind, dir, python, settings, home: this.#home(name) }
   }
 
-  async #scan(engine: EngineView): Promise<CustomNode[]> {
+  /** Many ask at once; what was just seen is seen again. */
+  #scan(engine: EngineView): Promise<CustomNode[]> {
+    const ready = engine.processes.some(({ state }) => state.is === 'ready')
+    const before = this.#scans.get(engine.name)
+    if (before && before.ready === ready && performance.now() - before.at < SCAN_LASTS_MS) return before.nodes
+    const nodes = this.#scanNow(engine)
+    this.#scans.set(engine.name, { at: performance.now(), ready, nodes })
+    nodes.catch(() => this.#scans.delete(engine.name))
+    return nodes
+  }
+  async #scanNow(engine: EngineView): Promise<CustomNode[]> {
     const ready = engine.processes.find(({ state }) => state.is === 'ready')
     const url = ready?.state.is === 'ready' ? ready.state.url : null
     const loads = (ready ?? engine.processes[0])?.facts.customNodes ?? []

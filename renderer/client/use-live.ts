@@ -19,7 +19,17 @@ const staleAfter: { [E in EventName<App>]: Name[] } = {
   'settings.changed': ['settings.get', 'app.info'],
   'engine.changed': ['engine.list', 'worker.list', 'nodes.list'],
   'install.changed': ['engine.installs', 'engine.generations', 'engine.installLog', 'engine.speedUps', 'engine.list'],
-  'nodes.changed': ['nodes.list', 'nodes.changes', 'nodes.bisects', 'nodes.missing', 'nodes.search', 'workflow.needs'],
+  'nodes.changed': [
+    'nodes.list',
+    'nodes.changes',
+    'nodes.bisects',
+    'nodes.missing',
+    'nodes.search',
+    'workflow.needs',
+    'engine.list',
+    'engine.generations',
+  ],
+  'nodes.progress': ['nodes.changes', 'nodes.bisects'],
   'engine.logged': ['engine.log'],
   'awake.changed': [],
 }

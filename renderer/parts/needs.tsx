@@ -1,8 +1,9 @@
-import { Check, CircleCheck, Coins, ExternalLink, TriangleAlert, X } from 'lucide-react'
+import { Check, CircleCheck, Coins, TriangleAlert, X } from 'lucide-react'
 import type { ReactNode } from 'react'
 import type { Inspection, ModelNeed, NodeLists, NodePack, VramNeed, Workflow } from '../../core/contract/workflow.ts'
 import { useAsk } from '../client/client.ts'
 import { sayFailure, saySentence, useWords } from '../i18n.ts'
+import { Outward } from './outward.tsx'
 
 const HINTS = new Set(['comfyui-too-old', 'definitions-cached'])
 
@@ -253,21 +254,5 @@ function Pack({ pack: { id, title, url, why, version } }: { pack: NodePack }) {
       {version !== undefined && <span className="num text-faint break-all">{version}</span>}
       <span className="badge">{t(`packWhy.${why}`)}</span>
     </li>
-  )
-}
-
-/** A page of somebody else, in the person's own browser. */
-function Outward({ url, children }: { url: string; children: ReactNode }) {
-  return (
-    <a
-      href={url}
-      target="_blank"
-      rel="noreferrer"
-      title={url}
-      className="inline-flex items-center gap-1 text-accent break-all hover:underline"
-    >
-      {children}
-      <ExternalLink size={11} className="shrink-0" aria-hidden />
-    </a>
   )
 }
