@@ -160,6 +160,7 @@ async function joined(shared: Shared, options: DownloadOptions): Promise<Downloa
     else shared.stop(signal?.reason)
   }
   signal?.addEventListener('abort', leave)
+  if (signal?.aborted) leave() // while its folder was looked at
   try {
     return await Promise.race([shared.done, left.promise])
   } finally {

@@ -66,7 +66,7 @@ export function placesOf(kind: MirrorKind, { kinds, mirrors }: Kinds): MirrorPla
 }
 
 /** The host a pattern leads to. */
-export const hostIn = (pattern: string) => URL.parse(pattern.replace(/\{\w+\}/g, 'x'))?.host ?? pattern
+export const hostIn = (pattern: string) => URL.parse(pattern.split('{', 1)[0]!)?.host ?? pattern
 
 /** The kinds an address may be of; the one that says most of its path first. */
 export function kindsOf(address: URL, { kinds }: Pick<Mirrors, 'kinds'>): MirrorKind[] {

@@ -83,7 +83,7 @@ export class Source {
   suspect = false
   #place: Place | null = null
   #locating: Promise<unknown> | null = null
-  #renewed = false
+  readonly #proven = new WeakSet<Place>()
 
   constructor(given: FileSource, index: number) {
     this.given = given
@@ -106,7 +106,6 @@ export class Source {
   /** Bytes of use. */
   gave() {
     this.failures = 0
-    this.#renewed = false
   }
 
   failed(cause: SourceError, now: number, retryMs = BACKOFF_MS) {
@@ -159,13 +158,13 @@ export class Source {
           (status, answer) => {
             this.roundTripMs = 0.7 * this.roundTripMs + 0.3 * (performance.now() - asked)
             if (isRedirect(status, answer)) return null
-            if ([400, 401, 403].includes(status) && place.elsewhere && !this.#renewed) {
-              // its link expired, or was for somebody else: found out anew, once
-              this.#renewed = true
-              this.#place = null
+            if ([400, 401, 403].includes(status) && this.#proven.has(place)) {
+              // a link that was good expired: the way to it is found anew
+              if (this.#place === place) this.#place = null
               throw new SourceError('rest', `HTTP ${status}`, { status, restMs: 0 })
             }
             this.#place = place
+            if (status < 300 && place.elsewhere) this.#proven.add(place)
             found()
             receiver.answered(status, answer)
             return receiver

@@ -287,7 +287,7 @@ export class Transfer {
     for (const source of free) {
       const begun = this.have.runs[0]?.source
       if (!this.#byHash && begun !== undefined && (begun !== source.index || source.whole)) {
-        void this.#startAnew()
+        if (this.#segments.size === 0 && this.#writes.size === 0) void this.#startAnew()
         return null
       }
       if (!this.#task.share.tryOpen(source.host)) continue

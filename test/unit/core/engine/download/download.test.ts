@@ -1,0 +1,263 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { Agent } from 'undici'
+import { expect, onTestFinished, test } from 'vitest'
+import {
+  type DownloadNews,
+  type DownloadOptions,
+  download,
+  type FileSource,
+  type FileWanted,
+} from '../../../../../core/engine/download/download.ts'
+import { Limits } from '../../../../../core/engine/download/limits.ts'
+import { type Behaviour, MirrorFarm } from '../../../../kit/mirror-farm.ts'
+import { tempDir } from '../../../../kit/temp-dir.ts'
+
+const MIB = 1 << 20
+const bytes = randomBytes(6 * MIB + 12_345)
+const other = randomBytes(bytes.length)
+const sha256 = createHash('sha256').update(bytes).digest('hex')
+const good: Behaviour = { body: bytes }
+
+async function farmOf(paths: Record<string, Behaviour>) {
+  const farm = await new MirrorFarm().start()
+  onTestFinished(() => farm.stop())
+  const sources = Object.entries(paths).map(
+    ([name, behaviour]): FileSource => ({ id: name, address: farm.put(`/${name}/model.bin`, behaviour) }),
+  )
+  return { farm, sources }
+}
+function dispatcher() {
+  const made = new Agent()
+  onTestFinished(() => made.destroy())
+  return made
+}
+const to = () => path.join(tempDir(), 'models', 'model.bin')
+const get = (
+  wanted: Partial<FileWanted> & { sources: readonly FileSource[] },
+  options: Partial<DownloadOptions> = {},
+) => {
+  const file = wanted.to ?? to()
+  const whole = { sizeBytes: bytes.length, sha256, to: file, ...wanted }
+  return download(whole, { dispatcher: dispatcher(), stallMs: 400, retryMs: 20, ...options }).then((got) => ({
+    ...got,
+    file,
+    /** What lies in its folder. */
+    left: readdirSync(path.dirname(file)),
+    same: readFileSync(file).equals(bytes),
+  }))
+}
+const isRight = ({ same, left }: { same: boolean; left: string[] }) =>
+  expect({ same, left }).toEqual({ same: true, left: ['model.bin'] })
+
+test('a file comes whole over several connections, and its hash is right', async () => {
+  const { farm, sources } = await farmOf({ one: { ...good, bytesPerSecond: 8 * MIB } })
+  const got = await get({ sources })
+  isRight(got)
+  expect(got).toMatchObject({ sha256, sizeBytes: bytes.length, switched: [] })
+  expect(got.fetchedBytes).toBeLessThan(1.1 * bytes.length)
+  expect(farm.open.get('/one/model.bin')!.most).toBeGreaterThan(2)
+})
+
+test.each<[string, Behaviour]>([
+  ['ignores ranges', { ...good, ranges: 'ignored' }],
+  ['ignores ranges and says no length', { ...good, ranges: 'ignored', chunked: true }],
+  ['packs what it sends', { ...good, ranges: 'ignored', packed: true, chunked: true }],
+  ['sends less than was asked for', { ...good, ranges: 'short' }],
+  ['says no length', { ...good, chunked: true }],
+  ['has a weak mark', { ...good, etag: 'W/"1"' }],
+  ['has no mark', { ...good, etag: null }],
+  ['calls it a page', { ...good, type: 'text/html; charset=utf-8' }],
+  ['refuses HEAD', { ...good, refusesHead: true }],
+  ['breaks off after a while', { ...good, cutAfter: 1_500_000 }],
+  ['breaks off every answer at first', { ...good, cutAfter: 1000, cuts: 2 }],
+  ['is busy at first', { ...good, status: 503, times: 2, retryAfter: '0' }],
+  ['takes two connections only', { ...good, connections: 2, bytesPerSecond: 16 * MIB }],
+  ['cannot find it at first', { ...good, status: 404, times: 1 }],
+])('from a host that %s, it comes whole', async (_, behaviour) => {
+  const { farm, sources } = await farmOf({ one: behaviour })
+  isRight(await get({ sources }))
+  expect(farm.asked.every(({ method }) => method === 'GET')).toBe(true)
+})
+
+test.each<[string, Behaviour, { sha256: string | null; sizeBytes: number | null }]>([
+  ['its hash', good, { sha256, sizeBytes: null }],
+  ['its size', good, { sha256: null, sizeBytes: bytes.length }],
+  ['nothing', good, { sha256: null, sizeBytes: null }],
+  ['nothing, and the host ignores ranges', { ...good, ranges: 'ignored' }, { sha256: null, sizeBytes: null }],
+  [
+    'nothing, and the host says no length',
+    { ...good, ranges: 'ignored', chunked: true },
+    { sha256: null, sizeBytes: null },
+  ],
+  ['its hash, and the host says no length', { ...good, ranges: 'ignored', chunked: true }, { sha256, sizeBytes: null }],
+])('of a file of which %s is known, all of it comes', async (_, behaviour, known) => {
+  const { sources } = await farmOf({ one: behaviour })
+  const got = await get({ sources, ...known })
+  isRight(got)
+  expect(got).toMatchObject({ sha256, sizeBytes: bytes.length })
+})
+
+test.each<[string, Behaviour]>([
+  ['refuses', { ...good, status: 403 }],
+  ['is gone', { ...good, status: 404 }],
+  ['sends a page', { body: Buffer.from('<html>Log in</html>'), type: 'text/html', ranges: 'ignored' }],
+  ['sends an error as JSON', { body: Buffer.from('{"Code":404}'), type: 'application/json', ranges: 'ignored' }],
+  ['has a file of another size', { body: other.subarray(1) }],
+  ['has another file of that size', { body: other }],
+  ['has another file of that size, and ignores ranges', { body: other, ranges: 'ignored' }],
+  ['sends other bytes than were asked for', { ...good, ranges: 'wrong-start' }],
+  ['says another size with each part', { ...good, ranges: 'wrong-total' }],
+  ['does not say which bytes it sends', { ...good, ranges: 'unlabelled' }],
+  ['refuses the range (416)', { ...good, ranges: 'refused' }],
+  ['refuses the range (416) without a word', { ...good, ranges: 'refused-bare' }],
+  ['stalls', { ...good, stallAfter: 200_000 }],
+  ['stalls after a while', { ...good, stallsFrom: 3 * MIB }],
+  ['resets', { ...good, cutAfter: 0 }],
+  ['flips a byte', { ...good, flipAt: 4_000_000 }],
+  ['changes its file meanwhile', { ...good, changes: { after: 3, body: other, etag: '"2"' } }],
+])('beside one that %s, another host gives it whole, in either order', async (_, behaviour) => {
+  const { sources } = await farmOf({
+    bad: { ...behaviour, bytesPerSecond: 60 * MIB },
+    good: { ...good, bytesPerSecond: 60 * MIB },
+  })
+  isRight(await get({ sources }))
+  isRight(await get({ sources: sources.toReversed() }))
+})
+
+test('a liar is named, and no more of it is used than has to be', async () => {
+  const lies = { ...good, flipAt: 5 * MIB, bytesPerSecond: 20 * MIB }
+  const honest = { ...good, bytesPerSecond: 20 * MIB }
+  const { sources } = await farmOf({ liar: lies, honest, fair: honest })
+  const got = await get({ sources })
+  isRight(got)
+  expect(got.fetchedBytes).toBeLessThan(2.2 * bytes.length)
+  for (const { id, reason } of got.perSource) if (id !== 'liar') expect(reason).toBe(null)
+})
+
+test('one that has something else from the start is found before it gave more than a sample', async () => {
+  const { farm, sources } = await farmOf({ first: good, liar: { body: other }, second: good })
+  const got = await get({ sources })
+  isRight(got)
+  expect(farm.sentBytes('/liar/model.bin')).toBeLessThan(MIB)
+  expect(got.switched).toMatchObject([{ from: 'liar', reason: 'it has another file' }])
+})
+
+test('when no host has the right file, nothing is put under its name', async () => {
+  const { sources } = await farmOf({ one: { body: other } })
+  const file = to()
+  await expect(get({ sources, to: file })).rejects.toMatchObject({ code: 'download.damaged' })
+  expect(readdirSync(path.dirname(file))).toEqual([])
+})
+
+test('a token goes to its own host, is dropped where that redirects, and a link that expired is asked for anew', async () => {
+  const farm = await new MirrorFarm().start()
+  onTestFinished(() => farm.stop())
+  farm.put('/cdn', { ...good, bytesPerSecond: 30 * MIB })
+  const address = farm.put('/hub', { body: bytes, redirect: { to: '/cdn', elsewhere: true, most: 2 } })
+  const got = await get({ sources: [{ id: 'hub', address, headers: { authorization: 'Bearer secret' } }] })
+  isRight(got)
+  const at = (where: string) => farm.asked.filter((each) => each.path === where)
+  expect(at('/hub').every(({ headers }) => headers.authorization === 'Bearer secret')).toBe(true)
+  expect(at('/cdn').some(({ headers }) => headers.authorization !== undefined)).toBe(false)
+  expect(at('/cdn').some(({ status }) => status === 403)).toBe(true)
+  expect(at('/hub').length).toBeGreaterThan(1)
+  expect(at('/hub').length).toBeLessThan(at('/cdn').length)
+})
+
+test('a mirror that sends everybody to the place itself is passed over', async () => {
+  const { farm, sources } = await farmOf({ origin: { ...good, bytesPerSecond: 20 * MIB } })
+  farm.put('/mirror', { body: bytes, redirect: { to: '/origin/model.bin' } })
+  const mirror = { id: 'mirror', address: farm.url('/mirror', true) }
+  farm.put('/mirror', { body: bytes, redirect: { to: '/origin/model.bin', elsewhere: false } })
+  const got = await get({ sources: [mirror, ...sources] })
+  isRight(got)
+  expect(got.switched).toMatchObject([{ from: 'mirror', to: 'origin' }])
+})
+
+test('a refusal says who refuses and why', async () => {
+  const { sources } = await farmOf({ one: { ...good, status: 401 } })
+  await expect(get({ sources })).rejects.toMatchObject({
+    code: 'download.refused',
+    facts: { file: 'model.bin', status: 401 },
+  })
+})
+
+test('what was stopped goes on where it was; what is there already is not fetched', async () => {
+  const { farm, sources } = await farmOf({ one: { ...good, bytesPerSecond: 2 * MIB } })
+  const file = to()
+  const stopping = new AbortController()
+  const onNews = ({ doneBytes }: DownloadNews) => {
+    if (doneBytes > 2 * MIB) stopping.abort(new Error('paused'))
+  }
+  await expect(get({ sources, to: file }, { signal: stopping.signal, onNews })).rejects.toThrow('paused')
+  expect(existsSync(file)).toBe(false)
+  expect(readdirSync(path.dirname(file)).sort()).toEqual(['model.bin.part', 'model.bin.part.json'])
+  const got = await get({ sources, to: file })
+  isRight(got)
+  expect(got.fetchedBytes).toBeLessThan(bytes.length - 2 * MIB)
+  const asked = farm.asked.length
+  expect(await get({ sources, to: file })).toMatchObject({ fetchedBytes: 0, sha256 })
+  expect(farm.asked.length).toBe(asked)
+})
+
+test('a byte that changed on disk in between is fetched again, with little around it', async () => {
+  const { sources: given } = await farmOf({ one: { ...good, bytesPerSecond: 12 * MIB } })
+  const sources = given.map((source) => ({ ...source, connections: 1 }))
+  const file = to()
+  const stopping = new AbortController()
+  const onNews = ({ hashedBytes }: DownloadNews) => {
+    if (hashedBytes > 3 * MIB) stopping.abort(new Error('paused'))
+  }
+  await expect(get({ sources, to: file }, { signal: stopping.signal, onNews })).rejects.toThrow('paused')
+  const part = readFileSync(`${file}.part`)
+  part[1_500_000]! ^= 0xff
+  writeFileSync(`${file}.part`, part)
+  const got = await get({ sources, to: file })
+  isRight(got)
+  expect(got.fetchedBytes).toBeLessThan(bytes.length - MIB)
+})
+
+test('whoever asks for the same file waits for the same fetch, and one who leaves does not end it', async () => {
+  const { farm, sources } = await farmOf({ one: { ...good, bytesPerSecond: 4 * MIB } })
+  const file = to()
+  const leaving = new AbortController()
+  const left = get({ sources, to: file }, { signal: leaving.signal })
+  const stayed = [get({ sources, to: file }), get({ sources, to: file })]
+  leaving.abort(new Error('left'))
+  await expect(left).rejects.toThrow('left')
+  for (const got of await Promise.all(stayed)) isRight(got)
+  expect(farm.sentBytes()).toBeLessThan(1.1 * bytes.length)
+})
+
+test('a file of another content under that name stays', async () => {
+  const { sources } = await farmOf({ one: good })
+  const file = path.join(tempDir(), 'model.bin')
+  writeFileSync(file, 'mine')
+  await expect(get({ sources, to: file })).rejects.toMatchObject({ code: 'download.exists' })
+  expect(readFileSync(file, 'utf8')).toBe('mine')
+})
+
+test('limits hold, and take effect while it runs', async () => {
+  const { farm, sources } = await farmOf({ one: { ...good, bytesPerSecond: 4 * MIB } })
+  const limits = new Limits({ bytesPerSecond: 2 * MIB, connectionsPerHost: 3 })
+  const began = performance.now()
+  let loosened = 0
+  const onNews = ({ doneBytes }: DownloadNews) => {
+    if (loosened > 0 || doneBytes < 2 * MIB) return
+    loosened = performance.now()
+    limits.change({ bytesPerSecond: null })
+  }
+  isRight(await get({ sources }, { limits, onNews }))
+  expect(loosened - began).toBeGreaterThan(500)
+  expect(performance.now() - loosened).toBeLessThan(2000)
+  expect(farm.open.get('/one/model.bin')!.most).toBe(3)
+})
+
+test('a disk with too little room is told before the first byte', async () => {
+  const { farm, sources } = await farmOf({ one: good })
+  const asked = get({ sources, sizeBytes: 2 ** 50 })
+  await expect(asked).rejects.toMatchObject({ code: 'download.no-space', facts: { file: 'model.bin' } })
+  expect(farm.asked).toEqual([])
+})
