@@ -49,6 +49,7 @@ const OPTIONS = {
   'stop-at': text,
   'dry-run': flag,
   'allow-paid': flag,
+  'trust-models': flag,
   'allow-loss': flag,
   'api-key-file': text,
   'api-key': text,
@@ -88,7 +89,12 @@ export const run: Command = async (context, args) => {
     if (paid.length > 0 && !plan.allowPaid) throw new AppError('prompt.paid', { classTypes: paid.join(', ') })
 
     const continueKey = values.new ? null : keyOf(workflow.bytes, asked)
-    const { batchId, jobs, faults, warnings, continued } = await submit(context, app.client, { ...plan, continueKey })
+    const { batchId, jobs, faults, warnings, continued } = await submit(
+      context,
+      app.client,
+      { ...plan, continueKey },
+      values['trust-models'],
+    )
     const follower = new Follower(batchId, terminal)
     if (continued) {
       await follower.skipEnded(app.client)
@@ -394,10 +400,14 @@ async function readTable(
 }
 
 /** Tells the faults also where they leave nothing to queue. */
-async function submit(context: Context, client: Client, plan: BatchPlanInput) {
+async function submit(context: Context, client: Client, plan: BatchPlanInput, trustModels: boolean) {
   try {
     return await client.call('batch.submit', plan)
   } catch (cause) {
+    if (trustModels && cause instanceof FailureError && cause.failure.code === 'model.unsafe') {
+      await client.call('model.trust', { ids: cause.failure.facts.ids as string[] })
+      return client.call('batch.submit', plan)
+    }
     if (cause instanceof FailureError && cause.failure.code === 'batch.empty') {
       tellFaults(context, (await client.call('batch.preview', plan)).faults)
     }

@@ -67,22 +67,33 @@ export class Terminal {
     this.#drawnAt = now
     const { done, total, partial, perMinute, secondsLeft } = progress
     const { run } = this.speech.words
-    const filled = total === 0 ? 0 : Math.floor((BAR_WIDTH * (done + partial)) / total)
-    const bar = `[${'#'.repeat(filled)}${'-'.repeat(BAR_WIDTH - filled)}]`
     const text = fill(run.bar, {
       done,
       total,
       rate: perMinute > 0 ? fill(run.perMinute, { count: perMinute.toFixed(perMinute < 10 ? 1 : 0) }) : '',
       left: secondsLeft === null ? '' : fill(run.left, { time: sayTime(secondsLeft) }),
     })
-    this.#clear()
-    this.#bar = `${bar} ${text}`.trimEnd().slice(0, (this.#err.columns ?? 80) - 1)
-    this.#err.write(this.#bar)
+    this.#draw(total === 0 ? 0 : (done + partial) / total, text)
+  }
+  /** The same for other work; `share` from 0 to 1. */
+  bar(share: number, text: string) {
+    if (!this.#err.isTTY) return
+    const now = performance.now()
+    if (now - this.#drawnAt < DRAW_EVERY_MS) return
+    this.#drawnAt = now
+    this.#draw(share, text)
   }
   endProgress() {
     this.#clear()
   }
 
+  #draw(share: number, text: string) {
+    const filled = Math.floor(BAR_WIDTH * Math.min(1, Math.max(0, share)))
+    const bar = `[${'#'.repeat(filled)}${'-'.repeat(BAR_WIDTH - filled)}]`
+    this.#clear()
+    this.#bar = `${bar} ${text}`.trimEnd().slice(0, (this.#err.columns ?? 80) - 1)
+    this.#err.write(this.#bar)
+  }
   #write(stream: NodeJS.WritableStream, text: string) {
     const bar = this.#bar
     this.#clear()
