@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import type { EngineView } from '../../core/contract/engine.ts'
+import { type EngineView, InstallChoices } from '../../core/contract/engine.ts'
 import { type Look, thisMachine } from '../../core/engine/installs.ts'
 import type { Client } from '../../main/api/client.ts'
 import { systemClock } from '../../main/services/clock.ts'
@@ -142,6 +142,74 @@ test('pictures are the server’s own files under another name; stripped ones ar
   await app.ended(stripped.batchId)
   expect(filesBelow(app.outputDir).filter((ino) => filesBelow(path.join(dir, 'output')).includes(ino))).toHaveLength(2)
 })
+
+/** As an installation leaves it: generations beside a folder for what stays. */
+function installed(dataDir: string) {
+  const home = path.join(dataDir, 'engines', 'local')
+  const generation = path.join(home, 'generations', 'g1')
+  comfyFolder({ dir: path.join(generation, 'ComfyUI') })
+  mkdirSync(path.join(generation, 'venv', 'bin'), { recursive: true })
+  const python = path.join(generation, 'venv', 'bin', 'python')
+  writeFileSync(python, `#!/bin/sh\nshift\nexec '${process.execPath}' "$@"\n`, { mode: 0o755 }) // -s is Python's
+  writeFileSync(path.join(home, 'current'), '{"current":"g1","previous":null}')
+  const choices = InstallChoices.parse({ cpu: true })
+  const journal = { purpose: 'install', choices, createdAt: 1, done: ['trial', 'switch'] }
+  writeFileSync(path.join(generation, 'journal.json'), JSON.stringify(journal))
+  return { output: path.join(home, 'base', 'output', 'nightshift') }
+}
+
+test.skipIf(!onLinux)(
+  'what an installed one saves is linked among the pictures and gone from its own folder, also what a crash left there',
+  async () => {
+    const dataDir = tempDir()
+    const { output } = installed(dataDir)
+    const app = await startApp({ dataDir })
+    await app.client.call('engine.start', { name: 'local' })
+    const { batchId } = await app.submit({ workers: ['local'], repeat: 3 })
+    await app.ended(batchId)
+    const { rows } = await app.client.call('artifact.page', { batchId, limit: 10 })
+    expect(rows).toHaveLength(3)
+    await eventually(() => readdirSync(output).length === 0)
+    const pictures = readdirSync(app.outputDir, { recursive: true, encoding: 'utf8' }).filter((name) =>
+      name.endsWith('.png'),
+    )
+    expect(pictures).toHaveLength(3)
+    const { pid } = readyOf(await viewOf(app.client))
+    expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toContain(`--output-directory\0${path.dirname(output)}\0`)
+
+    // a crash between the keeping and the clearing away, and files that are a person's
+    const { tries } = await app.client.call('job.get', { id: rows[0]!.jobId })
+    const left = path.join(output, `${tries[0]!.promptId}_00001_.png`)
+    for (const file of [left, path.join(output, 'mine.png')]) writeFileSync(file, '')
+    await app.stop()
+    const again = await startApp({ dataDir })
+    await again.client.call('engine.start', { name: 'local' })
+    expect(readdirSync(output)).toEqual(['mine.png'])
+    expect((await again.client.call('artifact.page', { batchId, limit: 10 })).rows).toHaveLength(3)
+  },
+)
+
+test.skipIf(!onLinux)(
+  'a ComfyUI that stands still in the middle of a batch is started again; no job fails of it, none is made twice',
+  async () => {
+    const app = await startApp()
+    await app.client.call('engine.adopt', comfyFolder())
+    const { pid } = readyOf(await app.client.call('engine.start', { name: 'local' }))
+    const colours = Array.from({ length: 20 }, (_, index) => index)
+    const { batchId } = await app.submit({ workers: ['local'], axes: [{ parameter: '1.color', values: colours }] })
+    await eventually(async () => (await app.client.call('batch.get', { id: batchId })).counts.done >= 5, 30_000)
+    process.kill(pid, 'SIGSTOP')
+    await app.client.call('engine.restart', { name: 'local', process: 'local' })
+    await app.ended(batchId)
+    expect((await app.client.call('batch.get', { id: batchId })).counts).toMatchObject({
+      done: 20,
+      failed: 0,
+      parked: 0,
+    })
+    expect((await app.client.call('artifact.page', { batchId, limit: 1 })).total).toBe(20)
+    expect(alive(pid)).toBe(false)
+  },
+)
 
 test('jobs wait while the engine is stopped, and begin when it is started', async () => {
   const app = await startApp()

@@ -6,18 +6,28 @@ import { tempDir } from './temp-dir.ts'
 const rehearsal = pathToFileURL(path.resolve(import.meta.dirname, '../../core/engine/rehearsal/server.ts')).href
 
 /** A folder laid out as a ComfyUI's, whose program is the rehearsal; Node is its Python. */
-export function comfyFolder({ stepMs = 0 } = {}) {
-  const dir = path.join(tempDir(), 'ComfyUI 夜')
+export function comfyFolder({ stepMs = 0, dir = path.join(tempDir(), 'ComfyUI 夜') } = {}) {
   mkdirSync(path.join(dir, 'comfy'), { recursive: true })
   writeFileSync(path.join(dir, 'nodes.py'), '')
   writeFileSync(path.join(dir, 'comfyui_version.py'), '__version__ = "0.33.0"\n')
-  writeFileSync(path.join(dir, 'comfy', 'cli_args.py'), 'parser.add_argument("--port", type=int)\n')
+  writeFileSync(
+    path.join(dir, 'comfy', 'cli_args.py'),
+    'parser.add_argument("--port", type=int)\nparser.add_argument("--output-directory")\n',
+  )
   writeFileSync(
     path.join(dir, 'main.py'),
     `const port = Number(process.argv[process.argv.indexOf('--port') + 1])
      if (process.argv.includes('--fails')) {
        console.error("Traceback (most recent call last):\\nModuleNotFoundError: No module named 'torch'")
        process.exit(1)
+     }
+     const saves = process.argv.indexOf('--output-directory')
+     if (saves > 0) {
+       const { mkdirSync, rmSync, symlinkSync } = process.getBuiltinModule('node:fs')
+       const output = ${JSON.stringify(path.join(dir, 'output'))}
+       mkdirSync(process.argv[saves + 1], { recursive: true })
+       rmSync(output, { recursive: true, force: true })
+       symlinkSync(process.argv[saves + 1], output)
      }
      console.error('Device: cuda:0 NVIDIA GeForce RTX 4090 : cudaMallocAsync')
      process.on('SIGINT', () => process.exit(0))

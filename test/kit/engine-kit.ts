@@ -14,6 +14,7 @@ export const quick: Partial<Pace> = {
   watchEveryMs: 30,
   answerWithinMs: 200,
   hungIdleMs: 300,
+  tellSilentMs: 60_000,
   firstPauseMs: 20,
   longestPauseMs: 50,
   stopMs: 4_000,
@@ -22,15 +23,22 @@ export const quick: Partial<Pace> = {
 /** A supervisor of a program that behaves as its flags say. */
 export function supervise(
   flags: readonly string[] = [],
-  { port = null as number | null, pace = {} as Partial<Pace>, command = process.execPath, dir = tempDir() } = {},
+  {
+    port = null as number | null,
+    pace = {} as Partial<Pace>,
+    command = process.execPath,
+    dir = tempDir(),
+    hungAfterMs = undefined as (() => number | null) | undefined,
+  } = {},
 ) {
   const starts = path.join(dir, 'starts')
+  const asked = path.join(dir, 'asked')
   const log = new LineLog(path.join(dir, 'engine.log'), { now: Date.now })
   const supervisor = new Supervisor({
     id: 'local',
     launch: (at) => ({
       command,
-      args: [fakeComfy, '--port', String(at), '--starts', starts, ...flags],
+      args: [fakeComfy, '--port', String(at), '--starts', starts, '--asked', asked, ...flags],
       cwd: dir,
       env: process.env,
     }),
@@ -40,6 +48,7 @@ export function supervise(
     newId: randomUUID,
     now: Date.now,
     pace: { ...quick, ...pace },
+    hungAfterMs,
   })
   const states: EngineState[] = []
   supervisor.events.on('state', (state) => states.push(state))
@@ -52,6 +61,8 @@ export function supervise(
     log,
     supervisor,
     states,
+    /** How often the program was asked how it is, over all its lives. */
+    asked: () => (existsSync(asked) ? readFileSync(asked, 'utf8').length : 0),
     /** Every process started so far, in order. */
     started: () => (existsSync(starts) ? readFileSync(starts, 'utf8').trim().split('\n').map(Number) : []),
   }

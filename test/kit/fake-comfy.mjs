@@ -53,6 +53,7 @@ else {
       const system = { comfyui_version: '0.33.0', argv: process.argv.slice(1), pid: process.pid }
       return reply({ system, devices: [] })
     }
+    if (request.url === '/prompt' && given('--asked')) appendFileSync(given('--asked'), '.')
     if (request.url === '/prompt' && ++prompts) return reply({ exec_info: { queue_remaining: has('--busy') ? 1 : 0 } })
     if (request.url === '/hang') {
       const timer = setInterval(() => {

@@ -22,6 +22,7 @@ export const aView = (id: string, more: Partial<WorkerView> = {}): WorkerView =>
   enabled: true,
   capacity: 2,
   inFlight: 0,
+  quiet: null,
   health: { is: 'ready', comfyuiVersion: '0.33.0', devices: [], queueLength: 0, latencyMs: 1 },
   ...more,
 })

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { Gpu, HardwareReport } from '../../../../core/contract/engine.ts'
-import { atLeast, findingSentences, torchFor, verdictOf } from '../../../../core/domain/machine.ts'
+import { atLeast, cardsFor, findingSentences, torchFor, verdictOf } from '../../../../core/domain/machine.ts'
 
 const card = (
   name: string,
@@ -148,4 +148,42 @@ test('both languages have every sentence', () => {
     if (language === 'en') expect(words).toMatchObject(findingSentences)
     else expect(Object.keys(words)).toEqual(expect.arrayContaining(Object.keys(findingSentences)))
   }
+})
+
+test.each<[string, Gpu[], string[]]>([
+  ['none', [], ['auto']],
+  ['one', [card('NVIDIA GeForce RTX 4090', '580.65.06', 8.9)], ['auto']],
+  [
+    'two alike',
+    [
+      card('NVIDIA GeForce RTX 4090', '580.65.06', 8.9),
+      { ...card('NVIDIA GeForce RTX 3090', '580.65.06', 8.6), index: 1 },
+    ],
+    ['0', '1'],
+  ],
+  [
+    'two of which one PyTorch drives only one',
+    [
+      card('NVIDIA GeForce GTX 1080', '580.65.06', 6.1),
+      { ...card('NVIDIA GeForce RTX 4090', '580.65.06', 8.9), index: 1 },
+    ],
+    ['auto'],
+  ],
+  [
+    'two beside one that is too old',
+    [
+      card('NVIDIA GeForce GT 710', '580.65.06', 3.5),
+      { ...card('NVIDIA GeForce RTX 4090', '580.65.06', 8.9), index: 1 },
+      { ...card('NVIDIA GeForce RTX 4080', '580.65.06', 8.9), index: 2 },
+    ],
+    ['1', '2'],
+  ],
+  [
+    'one beside the processor’s own',
+    [card('NVIDIA GeForce RTX 4090', '580.65.06', 8.9), { ...card('Intel UHD 770', null, null, 'intel'), index: null }],
+    ['auto'],
+  ],
+])('with %s, a process for each card that one PyTorch drives', (_what, gpus, expected) => {
+  expect(cardsFor(gpus, 'linux', 'x64', false).map((each) => each.card)).toEqual(expected)
+  expect(cardsFor(gpus, 'linux', 'x64', true).map((each) => each.card)).toEqual(['cpu'])
 })

@@ -161,6 +161,33 @@ test('one that stops answering while it has nothing to do is ended and started a
   expect(alive(pid)).toBe(false)
 })
 
+test.skipIf(process.platform === 'win32').each([
+  ['with nothing to do', []],
+  ['while a prompt runs', ['--busy']],
+])(
+  'one that stands still %s says so, and is ended and started again after as long as the person said',
+  async (_when, flags) => {
+    let hungAfterMs: number | null = 60_000
+    const kit = supervise(flags, { pace: { tellSilentMs: 50, hungIdleMs: 60_000 }, hungAfterMs: () => hungAfterMs })
+    await kit.supervisor.start()
+    const { pid } = ready(kit)
+    await eventually(() => kit.asked() > 0) // it was seen to be busy, or not
+    process.kill(pid, 'SIGSTOP')
+    const silent = await eventually(() =>
+      kit.states.find((state) => state.is === 'ready' && state.silentSince !== null),
+    )
+    expect(silent).toMatchObject({ is: 'ready', pid })
+    process.kill(pid, 'SIGCONT')
+    await eventually(() => kit.supervisor.state.is === 'ready' && kit.supervisor.state.silentSince === null)
+    expect(kit.started()).toEqual([pid])
+    process.kill(pid, 'SIGSTOP')
+    hungAfterMs = 100
+    await readyAnew(kit, pid)
+    expect(kit.states.find(({ is }) => is === 'pausing')).toMatchObject({ because: { code: 'engine.hung' } })
+    expect(alive(pid)).toBe(false)
+  },
+)
+
 test('one that is silent while it works is given time', async () => {
   const kit = supervise(['--busy'], { pace: { hungIdleMs: 100, hungBusyMs: 60_000 } })
   await kit.supervisor.start()
