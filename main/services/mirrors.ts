@@ -245,9 +245,10 @@ export class MirrorList {
     const base = given.address.trim()
     const rest = standsInFor.includes('/') ? '{rest}' : '{path}'
     const pattern = base.includes('{') ? base : `${base.replace(/\/+$/, '')}${given.prefix ? '/{url}' : rest}`
-    const sample = facts && addressesFor(new URL(`${facts.official}/a/b/c/d`), [{ standsInFor, pattern }])[0]
-    if (!facts || !sample || !/^https?:$/.test(sample.protocol) || sample.username !== '' || sample.host === '')
-      throw new AppError('mirror.bad-address', { address: base.replace(/\/\/[^/@]*@/, '//***@') })
+    const asked = URL.parse(`${facts?.official}/a/b/c/d`)
+    const [sample] = asked ? addressesFor(asked, [{ standsInFor, pattern }]) : []
+    const usable = sample && sample.href !== asked?.href && /^https?:$/.test(sample.protocol) && sample.username === ''
+    if (!usable) throw new AppError('mirror.bad-address', { address: base.replace(/\/\/[^/@]*@/, '//***@') })
     const { own } = this.#files()
     const mirror: Mirror = {
       standsInFor,

@@ -16,7 +16,7 @@ import {
 } from '../../core/contract/mirror.ts'
 import { reasonOf } from '../../core/engine/comfy/client.ts'
 import { bytesWithin } from '../../core/engine/download/follow.ts'
-import { baseAt, placesOf } from '../../core/engine/download/mirrors.ts'
+import { baseAt, hostIn, placesOf } from '../../core/engine/download/mirrors.ts'
 import {
   DIRECT,
   dispatcherBy,
@@ -164,7 +164,7 @@ export class Network implements Service {
   route(): Route {
     const { settings, env, secrets } = this.#deps
     const { proxy, proxyAddress: address, bypass, certificates } = settings.get().network
-    const direct = this.mirrors.all().mirrors.flatMap((mirror) => (mirror.direct ? hostOfPattern(mirror.pattern) : []))
+    const direct = this.mirrors.all().mirrors.flatMap((mirror) => (mirror.direct ? [hostIn(mirror.pattern)] : []))
     const trustedToo = certificates === '' ? [] : [readCertificates(certificates)]
     const base = proxy === 'none' ? DIRECT : proxy === 'system' ? (routeInEnv(env) ?? this.#system ?? DIRECT) : null
     const given = base ?? manualRoute(address, secrets.get(PROXY_USER))
@@ -432,10 +432,6 @@ const GIT_MANNERS = {
   GIT_HTTP_LOW_SPEED_TIME: '30',
 }
 
-const hostOfPattern = (pattern: string) => {
-  const host = URL.parse(pattern.replace(/\{\w+\}/g, 'x'))?.hostname
-  return host ? [host] : []
-}
 const withoutUser = (address: string | null) => address?.replace(/\/\/[^/@]*@/, '//') ?? null
 
 function manualAddress(given: string): string {
