@@ -22,10 +22,18 @@ export type Command = (context: Context, args: string[]) => Promise<number>
 
 export const EXIT = { ok: 0, someFailed: 1, usage: 2, refused: 3, environment: 4, interrupted: 130 } as const
 
+/** A change of custom nodes that would break what works, or that nobody agreed to. */
+const NODES_REFUSED =
+  /^nodes\.(clash|needs-consent|not-allowed|locked-changed|broken|classes-gone|changed-files|unsafe|withdrawn)$/
+const NODES_USAGE =
+  /^nodes\.(unknown|unknown-item|ambiguous|which-engine|bad-snapshot|bad-name|already|not-a-node|no-source|no-undo)$/
+
 /** Whose fault a failure is, as an exit code. */
 export function exitCodeOf({ code }: Pick<Failure, 'code'>): number {
   if (code === 'app.interrupted') return EXIT.interrupted
-  if (['convert.would-lose', 'prompt.paid', 'model.unsafe'].includes(code)) return EXIT.refused
+  if (['convert.would-lose', 'prompt.paid', 'model.unsafe', 'snapshot.secrets'].includes(code)) return EXIT.refused
+  if (NODES_REFUSED.test(code)) return EXIT.refused
+  if (NODES_USAGE.test(code)) return EXIT.usage
   if (['app.usage', 'app.bad-request', 'app.too-large', 'app.not-found', 'app.unknown-procedure'].includes(code))
     return EXIT.usage
   if (['worker.bad-address', 'worker.duplicate', 'convert.no-definitions'].includes(code)) return EXIT.usage

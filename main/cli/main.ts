@@ -15,6 +15,7 @@ const commands: Record<string, () => Promise<Command>> = {
   queue: async () => (await import('./queue.ts')).queue,
   workers: async () => (await import('./workers.ts')).workers,
   engine: async () => (await import('./engine.ts')).engine,
+  nodes: async () => (await import('./nodes.ts')).nodes,
   models: async () => (await import('./models.ts')).models,
   snapshot: async () => (await import('./snapshot.ts')).snapshot,
   help: async () => help,
