@@ -129,9 +129,10 @@ export type DownloadTotals = z.infer<typeof DownloadTotals>
 export const DownloadSettings = z.object({
   /** Bytes a second; null: as fast as it goes. */
   bytesPerSecond: z.int().min(1024).nullable().default(null),
+  bytesPerSecondPerHost: z.int().min(1024).nullable().default(null),
   connections: z.int().min(1).max(128).default(32),
   connectionsPerHost: z.int().min(1).max(32).default(16),
-  /** By host, stricter than for all. */
+  /** By host, in place of what holds for every host. */
   hosts: z
     .record(
       z.string().max(253),

@@ -403,18 +403,34 @@ export class Downloads implements Service {
   }
 
   #limit(now: number) {
-    const { bytesPerSecond, connections, connectionsPerHost, hosts, fullSpeedFrom, fullSpeedTo } =
-      this.#deps.settings.get().downloads
+    const {
+      bytesPerSecond,
+      bytesPerSecondPerHost,
+      connections,
+      connectionsPerHost,
+      hosts,
+      fullSpeedFrom,
+      fullSpeedTo,
+    } = this.#deps.settings.get().downloads
     const full =
       fullSpeedFrom !== null && fullSpeedTo !== null && isOpen(planWindow(fullSpeedFrom, fullSpeedTo, now), now)
-    this.#limits.change({
-      bytesPerSecond: full ? null : bytesPerSecond,
+    const rate = (limit: number | null) => (full ? null : limit)
+    const set = {
+      bytesPerSecond: rate(bytesPerSecond),
+      bytesPerSecondPerHost: rate(bytesPerSecondPerHost),
       connections,
       connectionsPerHost,
       hosts: Object.fromEntries(
-        Object.entries(hosts).map(([host, limit]) => [host, full ? { ...limit, bytesPerSecond: null } : limit]),
+        Object.entries(hosts).map(([host, limit]) => [
+          host,
+          {
+            ...(limit.bytesPerSecond !== null && { bytesPerSecond: rate(limit.bytesPerSecond) }),
+            ...(limit.connections !== undefined && { connections: limit.connections }),
+          },
+        ]),
       ),
-    })
+    }
+    if (writeJson(set) !== writeJson(this.#limits.current)) this.#limits.change(set)
   }
 
   /** What was put before others runs instead of the last of them. */
