@@ -115,33 +115,24 @@ export function EngineVersions({
           update.mutate({ name, ref: ref.trim() || null, ...(chosen && { speedUps: chosen }) })
         }}
       >
-        <div className="flex flex-wrap items-end gap-2">
-          <div className="min-w-56 flex-1">
-            <Field label={t('engine.versions.to')} help={t('engine.versions.toNote')}>
-              {(ids) => (
-                <input
-                  {...ids}
-                  value={ref}
-                  spellCheck={false}
-                  autoComplete="off"
-                  placeholder={t('engine.versions.newest')}
-                  onChange={({ target }) => setRef(target.value)}
-                  className="field font-mono"
-                />
-              )}
-            </Field>
-          </div>
-          <Button
-            className="mb-5"
-            look="primary"
-            type="submit"
-            icon={ArrowUpCircle}
-            busy={update.isPending}
-            disabled={running}
-          >
-            {t('engine.versions.update')}
-          </Button>
-        </div>
+        <Field label={t('engine.versions.to')} help={t('engine.versions.toNote')}>
+          {(ids) => (
+            <div className="flex gap-2">
+              <input
+                {...ids}
+                value={ref}
+                spellCheck={false}
+                autoComplete="off"
+                placeholder={t('engine.versions.newest')}
+                onChange={({ target }) => setRef(target.value)}
+                className="field min-w-0 flex-1 font-mono"
+              />
+              <Button look="primary" type="submit" icon={ArrowUpCircle} busy={update.isPending} disabled={running}>
+                {t('engine.versions.update')}
+              </Button>
+            </div>
+          )}
+        </Field>
         {offers.data && <SpeedUps offers={offers.data.rows} chosen={speedUps} onChange={setChosen} />}
       </form>
       {(installs.data?.rows.length ?? 0) > 0 && (

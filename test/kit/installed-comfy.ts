@@ -1,5 +1,6 @@
 import { chmodSync, cpSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { EngineName, InstallChoices, installSteps } from '../../core/contract/engine.ts'
 import { Journal, writeJournal, writePointer } from '../../core/engine/install/generations.ts'
 import { comfyFolder } from './comfy-folder.ts'
@@ -17,6 +18,15 @@ export async function installedComfy({ dataDir = tempDir(), journal = {} as Part
   const name = EngineName.parse('local')
   const home = path.join(dataDir, 'engines', name)
   const { dir: source } = comfyFolder()
+  const nothing = path.join(dataDir, 'nothing')
+  mkdirSync(nothing, { recursive: true })
+  const nowhere = {
+    cpu: true,
+    python: 'system',
+    findLinks: nothing,
+    index: pathToFileURL(nothing).href,
+    mirrors: 'none',
+  }
   const generations = ['20261101120000-aaaa', '20261121090000-bbbb']
   for (const [at, id] of generations.entries()) {
     const dir = path.join(home, 'generations', id)
@@ -36,7 +46,7 @@ export async function installedComfy({ dataDir = tempDir(), journal = {} as Part
       dir,
       Journal.parse({
         purpose: at === 0 ? 'install' : 'update',
-        choices: InstallChoices.parse({ cpu: true, source, mirrors: 'none' }),
+        choices: InstallChoices.parse({ ...nowhere, source }),
         createdAt: Date.UTC(2026, 10, 1 + 20 * at),
         done: installSteps,
         python: process.execPath,

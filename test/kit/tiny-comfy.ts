@@ -58,7 +58,7 @@ export function zipOf(files: Record<string, string>): Buffer {
 }
 
 /** A wheel of one module. */
-function wheel(dir: string, name: string, version: string, { code = '', requires = [] as string[] } = {}) {
+export function wheel(dir: string, name: string, version: string, { code = '', requires = [] as string[] } = {}) {
   const info = `${name}-${version}.dist-info`
   const metadata = [
     'Metadata-Version: 2.1',
@@ -83,21 +83,21 @@ const git = (dir: string, ...args: string[]) =>
 
 /**
  * A repository that is installed and started as ComfyUI is, and paints one picture, with the wheels it needs. Its second
- * commit is version 0.2.0, its third does not start.
+ * commit is version 0.2.0, its third does not start. `begins`: what its program does first.
  */
-export async function tinyComfy() {
+export async function tinyComfy(begins = '') {
   const root = tempDir()
   const source = path.join(root, 'ComfyUI 源')
   const wheels = path.join(root, 'wheels')
   mkdirSync(path.join(source, 'comfy'), { recursive: true })
   mkdirSync(wheels)
-  const png = await sharp({ create: { width: 64, height: 64, channels: 3, background: '#369' } })
-    .png()
-    .toBuffer()
   const write = (name: string, text: string) => writeFileSync(path.join(source, name), text)
-  write('main.py', SERVER.replace('PNG', png.toString('base64')))
+  write('main.py', begins + (await tinyServer()))
   write('nodes.py', '')
-  write('comfy/cli_args.py', ['--port', '--base-directory'].map((flag) => `parser.add_argument("${flag}")`).join('\n'))
+  write(
+    'comfy/cli_args.py',
+    ['--port', '--base-directory', '--use-sage-attention'].map((flag) => `parser.add_argument("${flag}")`).join('\n'),
+  )
   write('requirements.txt', 'torch\ntinydep>=1\n')
   write('comfyui_version.py', '__version__ = "0.1.0"\n')
   git(source, 'init', '-q', '-b', 'master')
@@ -118,13 +118,43 @@ export async function tinyComfy() {
   return { root, source, wheels, commits }
 }
 
-const SERVER = `import base64, json, os, sys
+/** Python that answers as ComfyUI does, with its custom nodes, and paints one picture. */
+export async function tinyServer(): Promise<string> {
+  const png = await sharp({ create: { width: 64, height: 64, channels: 3, background: '#369' } })
+    .png()
+    .toBuffer()
+  return SERVER.replace('PNG', png.toString('base64'))
+}
+
+const SERVER = `import base64, importlib.util, json, os, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import torch, tinydep
 from comfyui_version import __version__
 port = int(sys.argv[sys.argv.index("--port") + 1])
 png = base64.b64decode("PNG")
 prompts = {}
+infos = {"EmptyImage": "nodes", "SaveImage": "nodes"}
+def load(folder, name):
+    path = os.path.join(folder, name)
+    module = os.path.splitext(name)[0] if os.path.isfile(path) else name
+    file = path if os.path.isfile(path) else os.path.join(path, "__init__.py")
+    try:
+        spec = importlib.util.spec_from_file_location(path.replace(".", "_x_"), file)
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        for each in loaded.NODE_CLASS_MAPPINGS:
+            infos[each] = "custom_nodes." + module
+        return True
+    except Exception as error:
+        print(f"Cannot import {path} module for custom nodes: {error}", file=sys.stderr)
+        return False
+if "--base-directory" in sys.argv:
+    folder = os.path.join(sys.argv[sys.argv.index("--base-directory") + 1], "custom_nodes")
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    loads = [(name, load(folder, name)) for name in names if not name.endswith(".disabled") and name != "__pycache__"]
+    print("Import times for custom nodes:", file=sys.stderr)
+    for name, good in loads:
+        print(f"   0.0 seconds{'' if good else ' (IMPORT FAILED)'}: {os.path.join(folder, name)}", file=sys.stderr, flush=True)
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def log_message(self, *args):
@@ -140,6 +170,9 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.split("?")[0].removeprefix("/api")
         if path.startswith("/system_stats"):
             self.answer({"system": {"comfyui_version": __version__, "os": "posix", "ram_total": 1, "ram_free": 1, "python_version": "3", "pytorch_version": "2", "embedded_python": False, "argv": sys.argv}, "devices": []})
+        elif path.startswith("/object_info"):
+            info = {"input": {"required": {}}, "output": [], "output_is_list": [], "output_name": [], "description": "", "category": "tiny", "output_node": False}
+            self.answer({name: {**info, "name": name, "display_name": name, "python_module": module} for name, module in infos.items()})
         elif path.startswith("/history/"):
             id = path.split("/")[-1]
             self.answer({id: prompts[id]} if id in prompts else {})

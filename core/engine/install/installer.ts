@@ -375,7 +375,9 @@ class Installation {
   async #check() {
     const { journal, recipe } = this.#job
     if (journal.torch === null) return
-    const said = parseJson(await runCommand(this.#python, ['-c', CHECK], this.#command))
+    const ask = () => runCommand(this.#python, ['-c', CHECK], this.#command)
+    // libraries of more than a gigabyte may not load in a moment of little memory
+    const said = parseJson(await ask().catch(ask))
     if (!isJsonObject(said)) throw new AppError('app.internal', { reason: 'PyTorch says nothing' })
     const { torch } = recipe.plan
     if (/^cu|^rocm/.test(torch) && said.cuda !== true)

@@ -23,7 +23,8 @@ export function uvEnvironment(
     UV_NATIVE_TLS: '1', // its name before
     UV_LINK_MODE: 'hardlink',
     UV_CONCURRENT_DOWNLOADS: '6', // mirrors refuse more
-    UV_HTTP_TIMEOUT: '60',
+    UV_HTTP_TIMEOUT: '30', // without a byte; then another source is tried
+    UV_HTTP_RETRIES: '1',
     GIT_TERMINAL_PROMPT: '0',
     GCM_INTERACTIVE: 'never',
     GIT_LFS_SKIP_SMUDGE: '1',
@@ -46,6 +47,8 @@ const NOT_INHERITED =
 const RESPECTED: Record<string, string> = {
   UV_PYTHON_DOWNLOADS: 'UV_PYTHON_DOWNLOADS',
   UV_INSECURE_HOST: 'UV_INSECURE_HOST',
+  UV_HTTP_TIMEOUT: 'UV_HTTP_TIMEOUT',
+  UV_HTTP_RETRIES: 'UV_HTTP_RETRIES',
   PIP_EXTRA_INDEX_URL: 'UV_EXTRA_INDEX_URL',
   UV_EXTRA_INDEX_URL: 'UV_EXTRA_INDEX_URL',
   UV_INDEX: 'UV_INDEX',
@@ -277,7 +280,7 @@ export class UvStory {
 /** Another source may have it; else it would fail there too. */
 export const mayBeTheSource = (cause: unknown): boolean =>
   cause instanceof CommandFailed &&
-  /error sending request|timed out|connection (?:reset|refused|closed)|dns error|\btls\b|unexpected eof|decoding response|too many requests|bad gateway|40[1347]|5\d\d |not found in the package registry|there (?:is|are) no versions? of|failed to (?:fetch|download|unzip)|could not connect|hash mismatch|could not resolve host|unable to access/i.test(
+  /error sending request|timed out|connection (?:reset|refused|closed)|dns error|\btls\b|unexpected eof|decoding response|too many requests|bad gateway|40[1347]|5\d\d |invalid package format|read from zip|extract archive|not found in the package registry|there (?:is|are) no versions? of|failed to (?:fetch|download|unzip)|could not connect|hash mismatch|could not resolve host|unable to access/i.test(
     cause.lines.join('\n'),
   )
 
