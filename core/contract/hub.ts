@@ -129,7 +129,16 @@ export const GetAsk = z.object({
   choices: z
     .record(
       z.string(),
-      z.object({ folder: z.string().optional(), ref: FileRef.optional(), take: z.boolean().optional() }),
+      z.object({
+        folder: z
+          .string()
+          .regex(/^[\w.-]+([/\\][\w .-]+)*$/)
+          .optional(),
+        ref: FileRef.optional(),
+        /** Where it is to be had, as the person knows. */
+        link: z.string().max(4000).optional(),
+        take: z.boolean().optional(),
+      }),
     )
     .default({}),
 })

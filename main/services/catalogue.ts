@@ -242,7 +242,7 @@ export class Catalogue {
     const hash = need.sources
       .map((source) => source.hash?.toLowerCase())
       .find((each) => /^[\da-f]{64}$/.test(each ?? ''))
-    const found: Candidate[] = []
+    const found = await this.#given(item, baseOf(need.file), { ask, tell, signal })
     for (const source of need.sources)
       found.push(...(await this.#said(source.url, hash, baseOf(need.file), tell, signal)))
     for (const { file, sure } of lists.find(need, wantedWith))
@@ -305,7 +305,7 @@ export class Catalogue {
         }),
       )
     const [folder, file] = /^([\w-]+)\/(.+)$/.exec(name)?.slice(1) ?? ['', name]
-    const found: Candidate[] = []
+    const found = await this.#given(item, baseOf(name), { ask, tell, signal })
     const named = lists.all.filter((each) => each.name.toLowerCase() === baseOf(file!).toLowerCase())
     for (const each of named)
       found.push({ ...(await this.#asked(asHubFile(each), tell, signal)), sure: 'catalogue', from: each.from })
@@ -429,6 +429,18 @@ export class Catalogue {
 
   // ── asking hubs ──
 
+  /** What the person says it is at. @throws AppError 'hub.nothing-meant' */
+  async #given(
+    item: string,
+    name: string,
+    { ask, tell, signal }: Pick<Asked, 'ask' | 'tell' | 'signal'>,
+  ): Promise<Candidate[]> {
+    const link = ask.choices[item]?.link?.trim()
+    if (!link) return []
+    const found = await this.#said(link, undefined, name, tell, signal)
+    return found.map((candidate) => ({ ...candidate, from: 'link' }))
+  }
+
   /** What a person or an author said a file is at: one address may be a page with several. */
   async #said(
     url: string,
@@ -443,10 +455,7 @@ export class Catalogue {
       return [{ ...plainFile(meant.ref.url), sha256: hash ?? null, sure: 'author', from: 'workflow' }]
     try {
       const files = await filesMeant(this.#deps.network, meant, signal)
-      const mine =
-        meant.is === 'file' && files.length === 1
-          ? files
-          : files.filter((file) => file.name.toLowerCase() === name.toLowerCase())
+      const mine = files.length === 1 ? files : files.filter((file) => file.name.toLowerCase() === name.toLowerCase())
       return mine.map((file) => ({ ...file, sure: 'author', from: 'workflow' }))
     } catch (cause) {
       signal?.throwIfAborted()

@@ -1,8 +1,10 @@
-import { Check, CircleCheck, Coins, TriangleAlert, X } from 'lucide-react'
+import { Check, CircleCheck, Coins, Download, TriangleAlert, X } from 'lucide-react'
 import type { ReactNode } from 'react'
 import type { Inspection, ModelNeed, NodeLists, NodePack, VramNeed, Workflow } from '../../core/contract/workflow.ts'
 import { useAsk } from '../client/client.ts'
 import { sayFailure, saySentence, useWords } from '../i18n.ts'
+import { Button } from './basics.tsx'
+import { askToGet } from './get-plan.tsx'
 import { Outward } from './outward.tsx'
 
 const HINTS = new Set(['comfyui-too-old', 'definitions-cached'])
@@ -37,7 +39,7 @@ export function Needs({ workflow: { id, inspection } }: { workflow: Workflow }) 
           <CircleCheck size={16} className="text-good" aria-hidden /> {t('workflow.noNeeds')}
         </p>
       )}
-      {models.length > 0 && <Models models={models} />}
+      {models.length > 0 && <Models models={models} onGet={() => askToGet({ items: [], workflowId: id })} />}
       {models.length > 0 && vram && <Vram vram={vram} />}
       {customNodes.length > 0 && <CustomNodes customNodes={customNodes} lists={nodeLists} waiting={asked.isLoading} />}
     </div>
@@ -76,9 +78,10 @@ function Paid({ paid }: { paid: readonly string[] }) {
   )
 }
 
-function Models({ models }: { models: readonly ModelNeed[] }) {
+function Models({ models, onGet }: { models: readonly ModelNeed[]; onGet: () => void }) {
   const { t, format } = useWords()
   const rows = new Map(models.map((need) => [`${need.folder}/${need.file}`, need]))
+  const lacks = models.some((need) => need.present !== true && !need.workers.some(({ present }) => present))
   const workers = [...new Set(models.flatMap((need) => need.workers.map(({ worker }) => worker)))]
   return (
     <Section
@@ -86,6 +89,11 @@ function Models({ models }: { models: readonly ModelNeed[] }) {
       title={
         <>
           {t('workflow.models')} <span className="badge">{rows.size}</span>
+          {lacks && (
+            <Button size="sm" icon={Download} className="ml-auto" onClick={onGet}>
+              {t('get.needed')}
+            </Button>
+          )}
         </>
       }
     >
