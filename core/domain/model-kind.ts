@@ -83,7 +83,7 @@ function byOtherTensors(table: TensorTable, some: (pattern: RegExp) => boolean):
     return { kind: 'vae-approx', base: null }
   if (isDecoder) return { kind: 'vae', base: baseOfVae(table, some) }
   if (some(/^(params(_ema)?\.)?(model\.0\.weight|model\.1\.sub\.\d|conv_first\.|body\.0\.rdb1|conv_body\.)/))
-    return { kind: 'upscaler', base: null }
+    return { kind: shape('model.0.weight').length === 2 ? null : 'upscaler', base: null }
   if (has('params_ema') || some(/^(layers\.0\.residual_group|body\.0\.weight$|trunk_net|feats\.0)/))
     return { kind: 'upscaler', base: null }
   if (some(/^ultralytics\.|^image_encoder\.blocks\.0\./)) return { kind: 'detector', base: null }

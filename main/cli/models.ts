@@ -11,7 +11,7 @@ import { sayTime } from './terminal.ts'
 const flag = { type: 'boolean', default: false } as const
 const OPTIONS = {
   hash: flag,
-  add: { type: 'string', multiple: true, default: [] },
+  add: { type: 'string', multiple: true, default: [] as string[] },
   move: flag,
   copy: flag,
   link: flag,
@@ -21,7 +21,18 @@ const OPTIONS = {
   merge: flag,
   undo: flag,
 } as const
-type Options = ReturnType<typeof parseOptions<typeof OPTIONS>>['values']
+interface Options {
+  hash: boolean
+  add: string[]
+  move: boolean
+  copy: boolean
+  link: boolean
+  folder?: string
+  engine?: string
+  name?: string
+  merge: boolean
+  undo: boolean
+}
 /** Gives whether all is well. */
 type Action = (context: Context, client: Client, args: string[], options: Options) => Promise<boolean>
 

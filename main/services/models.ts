@@ -26,6 +26,7 @@ import type {
   ModelRoot,
   ModelState,
 } from '../../core/contract/model.ts'
+import type { ModelNeeded } from '../../core/contract/snapshot.ts'
 import { sayModelFault } from '../../core/domain/model-faults.ts'
 import { baseOfCivitai, belongsIn, folderOfKind, kindOfFolder } from '../../core/domain/model-kind.ts'
 import { matchFile, modelFilesIn } from '../../core/domain/workflow/models.ts'
@@ -219,7 +220,8 @@ export class Models implements Service {
   folderFor(engine: string | null, folder: string): string | null {
     const wanted = canonicalFolder(folder)
     const mine = this.#roots.filter((root) => (engine === null ? true : root.engine === engine))
-    const sorted = mine.toSorted((a, b) => Number(b.engine !== null) - Number(a.engine !== null))
+    const rank = ({ engine: name, kind }: Root) => (name !== null ? 0 : kind === 'added' ? 1 : 2)
+    const sorted = mine.toSorted((a, b) => rank(a) - rank(b))
     for (const root of sorted) {
       const found = root.folders.filter((each) => each.folder === wanted)
       const best = found.find(({ isDefault }) => isDefault) ?? found[0]
@@ -266,6 +268,20 @@ export class Models implements Service {
     found.sort(orders[sort])
     const rows = found.slice(offset, offset + limit).map(({ model }) => model)
     return { rows, total: found.length, bytes: found.reduce((sum, { model }) => sum + model.sizeBytes, 0) }
+  }
+
+  /** What workflows and pictures name of those this engine loads, hashed first where they were not. */
+  async usedBy(engine: string): Promise<ModelNeeded[]> {
+    const mine = new Set(this.#roots.filter((root) => root.engine === engine).map(({ id }) => id))
+    const used = () =>
+      this.#entries.filter(({ model }) => !isUnused(model) && model.places.some(({ root }) => mine.has(root)))
+    const unhashed = used().filter(({ model }) => model.sha256 === null)
+    if (unhashed.length > 0) await this.hash({ ids: unhashed.map(({ model }) => model.id) })
+    return used().flatMap(({ model }) =>
+      model.places.flatMap(({ root, folder, name }) =>
+        mine.has(root) && model.sha256 !== null ? [{ folder, name, size: model.sizeBytes, sha256: model.sha256 }] : [],
+      ),
+    )
   }
 
   /** A file that came to its final place just now, with the hash it was checked by. */
