@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type ServerResponse } from 'node:http'
@@ -9,9 +10,10 @@ import { dispatcherFor } from '../../core/engine/download/fetch-file.ts'
 import { Mirrors } from '../../core/engine/download/mirrors.ts'
 import { flagsFor, Journal } from '../../core/engine/install/generations.ts'
 import { carryOut } from '../../core/engine/install/installer.ts'
-import { planInstall } from '../../core/engine/install/plan.ts'
+import { planInstall, type Volume } from '../../core/engine/install/plan.ts'
 import { bytesSource } from '../../core/engine/metadata/source.ts'
 import { readZip } from '../../core/engine/metadata/zip.ts'
+import { tempDir } from '../kit/temp-dir.ts'
 import { pythonHere, tinyComfy, uvHere, wheel } from '../kit/tiny-comfy.ts'
 
 const uv = uvHere()
@@ -51,9 +53,19 @@ type Comfy = Awaited<ReturnType<typeof tinyComfy>>
 async function install(
   comfy: Comfy,
   more: Partial<InstallChoices>,
-  { steps, indexes }: { steps?: readonly InstallStepId[]; indexes?: readonly string[] } = {},
+  {
+    steps,
+    indexes,
+    dataDir = path.join(comfy.root, `data-${randomUUID().slice(0, 4)}`),
+    ...others
+  }: {
+    steps?: readonly InstallStepId[]
+    indexes?: readonly string[]
+    dataDir?: string
+    temp?: string
+    volumeOf?: (dir: string) => Promise<Volume>
+  } = {},
 ) {
-  const dataDir = path.join(comfy.root, `data-${randomUUID().slice(0, 4)}`)
   const choices = InstallChoices.parse({
     source: comfy.source,
     ref: comfy.commits[0]!,
@@ -96,7 +108,9 @@ async function install(
       UV_PYTHON_DOWNLOADS: 'never',
       UV_HTTP_TIMEOUT: '2',
       UV_HTTP_RETRIES: '0',
+      ...(others.temp && { TMPDIR: others.temp }),
     },
+    ...(others.volumeOf && { volumeOf: others.volumeOf }),
     platform: process.platform,
     arch: process.arch,
     pythons: [],
@@ -191,9 +205,39 @@ describe.skipIf(why !== null)(`steps of an installation with the real uv${why ==
   )
 })
 
+/** A real volume of 40 MB where we may make one; else what statfs would say of it. */
+function smallVolume(dir: string): { volumeOf?: (dir: string) => Promise<Volume> } {
+  mkdirSync(dir, { recursive: true })
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=40m', 'tmpfs', dir]).status === 0
+  if (mounted) onTestFinished(() => void spawnSync('umount', ['-l', dir]))
+  if (mounted) return {}
+  const small = { id: 'small', freeBytes: 40_000_000 }
+  const large = { id: 'large', freeBytes: 500 * 2 ** 30 }
+  return { volumeOf: async (at) => (at === dir || at.startsWith(dir + path.sep) ? small : large) }
+}
+
+test.each(['target', 'cache', 'temp'] as const)(
+  'a small volume for the %s: refused before the first byte, and it is the one named',
+  async (role) => {
+    const root = tempDir()
+    const comfy = { root, source: path.join(root, 'source'), wheels: root, commits: ['x'] }
+    const [dataDir, temp] = [path.join(root, 'data'), path.join(root, 'temp')]
+    mkdirSync(temp)
+    const dir = { target: path.join(dataDir, 'engines'), cache: path.join(dataDir, 'cache'), temp }[role]
+    const index = await indexOf(root, null)
+    const asked = install(comfy, {}, { dataDir, temp, indexes: [`${index.url}/simple`], ...smallVolume(dir) })
+    await expect(asked).rejects.toMatchObject({
+      code: 'install.no-space',
+      facts: { role, dir: expect.stringContaining(dir), freeGiB: 0 },
+    })
+    expect(index.asked()).toBe(0)
+    expect(existsSync(path.join(dataDir, 'engines', '.tools'))).toBe(false)
+  },
+)
+
 /** A Python index of a folder of wheels, with a fault of its files. */
 async function indexOf(wheels: string, fault: '403' | 'stalls' | 'resets' | 'a wrong size' | 'a wrong hash' | null) {
-  let sent = 0
+  let [sent, asked] = [0, 0]
   const file = (reply: ServerResponse, name: string) => {
     const bytes = readFileSync(path.join(wheels, name))
     if (fault === '403') return reply.writeHead(403).end()
@@ -206,6 +250,7 @@ async function indexOf(wheels: string, fault: '403' | 'stalls' | 'resets' | 'a w
     return reply.writeHead(200, { 'content-length': other.length }).end(other)
   }
   const server = createServer((request, reply) => {
+    asked++
     const url = new URL(request.url ?? '/', 'http://x')
     const [, kind, name = ''] = url.pathname.split('/').map(decodeURIComponent)
     if (kind === 'files' && name.endsWith('.metadata')) {
@@ -231,5 +276,9 @@ async function indexOf(wheels: string, fault: '403' | 'stalls' | 'resets' | 'a w
     server.closeAllConnections()
     server.close()
   })
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, sentBytes: () => sent }
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    sentBytes: () => sent,
+    asked: () => asked,
+  }
 }

@@ -188,3 +188,25 @@ test.each<[string, ReturnType<typeof place>[], string | null]>([
       expect.objectContaining({ code: 'install.no-space', facts: expect.objectContaining({ role: refused }) }),
     )
 })
+
+test('speed-ups are offered with the plan; one that is wanted has its step, its PyTorch, and its file from mirrors too', () => {
+  const recipe = plan({
+    report: { platform: 'win32' },
+    choices: { speedUps: ['sage-attention'] },
+    timeZone: 'Asia/Shanghai',
+  })
+  expect(recipe.plan.speedUps.map(({ id, why }) => [id, why === null])).toEqual([
+    ['sage-attention', true],
+    ['triton', true],
+    ['flash-attention', false],
+  ])
+  expect(recipe.torchSpec).toBe('torch<2.14')
+  expect(stepOf(recipe, 'speed-ups').downloadBytes).toBeGreaterThan(0)
+  const addresses = recipe.addressesIn('sage-attention-windows', 'v1/a%2Bb.whl')
+  expect(addresses.at(-1)).toBe(`${mirrors.sources['sage-attention-windows']}/v1/a%2Bb.whl`)
+  expect(addresses.length).toBeGreaterThan(1)
+  expect(plan().plan.steps.map(({ id }) => id)).not.toContain('speed-ups')
+  expect(plan({ report: { gpus: [] } }).plan.speedUps.map(({ why }) => why?.code)).toEqual(
+    Array(3).fill('speed-up.needs-nvidia'),
+  )
+})
