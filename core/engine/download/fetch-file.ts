@@ -1,17 +1,13 @@
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { getCACertificates, rootCertificates } from 'node:tls'
 import { Agent, type Dispatcher, EnvHttpProxyAgent, request } from 'undici'
 import { AppError } from '../../contract/errors.ts'
 import { reasonOf } from '../comfy/client.ts'
-import { hashFile } from '../hash-file.ts'
-import { follow } from './follow.ts'
+import { type DownloadNews, download, type Switched } from './download.ts'
+import { bytesWithin, follow } from './follow.ts'
 
-export interface Switched {
-  readonly from: string
-  readonly to: string
-  readonly reason: string
-}
+export type { Switched }
 export interface FileRequest {
   /** The same file, in the order to try them. */
   readonly addresses: readonly string[]
@@ -45,104 +41,66 @@ export function dispatcherFor(proxy: string | null, env: NodeJS.ProcessEnv): Dis
 }
 
 /**
- * A file, whole and checked, under its name at last; what was fetched before is continued where the hash is known. Gives
- * which addresses failed.
+ * A file that an installation needs, in place of what has its name: as `download`, with the failures of an installation.
  * @throws AppError 'install.unreachable'
  */
 export async function fetchFile(
   asked: FileRequest,
-): Promise<{ url: string; fetchedBytes: number; switched: Switched[] }> {
-  const { addresses, to, sha256, signal } = asked
-  const part = `${to}.part`
-  await mkdir(path.dirname(to), { recursive: true })
-  const failed: { from: string; reason: string }[] = []
-  let fetchedBytes = 0
-  for (const address of addresses) {
-    signal?.throwIfAborted()
-    try {
-      if (sha256 === undefined) await rm(part, { force: true })
-      await continueFrom(address, part, asked, (bytes) => {
-        fetchedBytes += bytes
-      })
-      const actual = await hashFile(part)
-      if (sha256 !== undefined && actual !== sha256) {
-        await rm(part, { force: true })
-        throw new Error('it sent something else')
-      }
-      await rename(part, to)
-      return {
-        url: address,
-        fetchedBytes,
-        switched: failed.map(({ from, reason }) => ({ from, to: hostOf(address), reason })),
-      }
-    } catch (cause) {
-      signal?.throwIfAborted()
-      failed.push({ from: hostOf(address), reason: reasonOf(cause) })
-    }
+): Promise<{ url: string; fetchedBytes: number; switched: readonly Switched[] }> {
+  const { addresses, to, sha256 = null, sizeBytes = null, limitBytes, onBytes, dispatcher, signal, stallMs } = asked
+  await rm(to, { force: true })
+  const sources = addresses.map((address) => ({ id: hostOf(address), address }))
+  const options = {
+    dispatcher,
+    ...(signal && { signal }),
+    ...(stallMs !== undefined && { stallMs, retryMs: stallMs / 20 }),
+    waitForSpace: false,
+    onNews: ({ doneBytes, sizeBytes }: DownloadNews) => onBytes?.(doneBytes, sizeBytes),
   }
-  const reason = failed.map((each) => `${each.from}: ${each.reason}`).join('; ')
-  throw new AppError('install.unreachable', { what: path.basename(to), reason })
+  try {
+    const { perSource, ...got } = await download({ to, sources, sizeBytes, sha256, limitBytes }, options)
+    const most = perSource.reduce(
+      (best, { fetchedBytes }, at) => (fetchedBytes > perSource[best]!.fetchedBytes ? at : best),
+      0,
+    )
+    return { ...got, url: addresses[most]! }
+  } catch (cause) {
+    signal?.throwIfAborted()
+    if (!(cause instanceof AppError) || !FAILED.includes(cause.code)) throw cause
+    const reason = String(cause.facts.reason ?? cause.message)
+    throw new AppError('install.unreachable', { what: path.basename(to), reason }, { cause })
+  }
 }
 
-async function continueFrom(address: string, part: string, asked: FileRequest, count: (bytes: number) => void) {
-  const { sizeBytes, limitBytes, dispatcher, signal, stallMs = 20_000, onBytes } = asked
-  const before = await stat(part).then(
-    ({ size }) => size,
-    () => 0,
-  )
-  if (sizeBytes !== undefined && before === sizeBytes) return
-  const headers = { 'accept-encoding': 'identity', ...(before > 0 && { range: `bytes=${before}-` }) }
-  const reply = await follow(address, { dispatcher, signal, headers, headersTimeout: stallMs, bodyTimeout: stallMs })
-  const { statusCode, body } = reply
-  const refuse = (reason: string) => {
-    body.on('error', () => {}).destroy()
-    return new Error(reason)
-  }
-  if (statusCode !== 200 && statusCode !== 206) throw refuse(`HTTP ${statusCode}`)
-  const [, from, total] = /^bytes (\d+)-\d+\/(\d+)/.exec(String(reply.headers['content-range'] ?? '')) ?? []
-  if (statusCode === 206 && Number(from) !== before) throw refuse('it continued elsewhere')
-  const length = Number(reply.headers['content-length'] ?? Number.NaN)
-  const whole = statusCode === 206 ? Number(total) : length
-  if (sizeBytes !== undefined && !Number.isNaN(whole) && whole !== sizeBytes) throw refuse('its size is wrong')
-  if (whole > limitBytes) throw refuse('it is too large')
-  const file = await open(part, statusCode === 206 ? 'a' : 'w')
-  try {
-    let done = statusCode === 206 ? before : 0
-    for await (const chunk of body as AsyncIterable<Uint8Array>) {
-      done += chunk.length
-      if (done > (sizeBytes ?? limitBytes)) throw refuse('it sent more than there is')
-      await file.write(chunk)
-      count(chunk.length)
-      onBytes?.(done, Number.isNaN(whole) ? null : whole)
-    }
-    if (!Number.isNaN(whole) && done < whole) throw new Error('it ended early')
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-}
+const FAILED = ['download.unreachable', 'download.refused', 'download.damaged']
+
+/** The longest pages of a Python index are some MiB. */
+const TEXT_LIMIT_BYTES = 32 * 1024 * 1024
 
 /** The text of a page, from the first address that has one `isRight` takes. */
 export async function fetchText(
   asked: Pick<FileRequest, 'addresses' | 'dispatcher' | 'signal' | 'stallMs'> & {
     what: string
     accept?: string
+    limitBytes?: number
     isRight: (text: string) => boolean
   },
 ): Promise<{ url: string; type: string; text: string; switched: Switched[] }> {
   const { addresses, dispatcher, signal, stallMs = 15_000, what, accept = '*/*', isRight } = asked
+  const { limitBytes = TEXT_LIMIT_BYTES } = asked
   const failed: { from: string; reason: string }[] = []
   for (const address of addresses) {
     signal?.throwIfAborted()
     try {
       const within = AbortSignal.any([AbortSignal.timeout(stallMs * 2), ...(signal ? [signal] : [])])
       const options = { dispatcher, signal: within, headers: { accept }, headersTimeout: stallMs, bodyTimeout: stallMs }
-      const { statusCode, headers, body, url } = await follow(address, options)
+      const reply = await follow(address, options)
+      const { statusCode, headers, body, url } = reply
       if (statusCode !== 200) {
         body.on('error', () => {}).destroy()
         throw new Error(`HTTP ${statusCode}`)
       }
-      const text = await body.text()
+      const text = (await bytesWithin(reply, limitBytes)).toString('utf8')
       if (!isRight(text)) throw new Error('it sent something else')
       const switched = failed.map(({ from, reason }) => ({ from, to: hostOf(address), reason }))
       return { url, type: String(headers['content-type'] ?? ''), text, switched }

@@ -86,6 +86,8 @@ interface Segment {
   chunksFrom: number
   chunkBytes: number
   pendingBytes: number
+  /** That nobody had before. */
+  usefulBytes: number
   /** Where the answer ends: beyond `to` where others took the rest of it. */
   answerTo: number
   unpacker: Gunzip | null
@@ -275,7 +277,7 @@ export class Transfer {
   #nextSegment(): Segment | null {
     const now = this.#now()
     const left = this.#sources.filter(({ is, suspect }) => (is === 'new' || is === 'in') && !suspect)
-    const ranged = left.filter(({ whole }) => !whole)
+    const ranged = left.filter(({ whole, failures }) => !whole && failures < 2)
     const wanted = ranged.length > 0 ? ranged : left
     const asked = this.#shared && ranged.length > 0 ? this.#several(wanted) : this.#one(wanted, now)
     const free = asked
@@ -304,15 +306,16 @@ export class Transfer {
   }
 
   #several(sources: readonly Source[]): Source[] {
-    const usable = sources.filter(({ failures }) => failures < TRIES)
+    // one that failed for good is tried again as long as others go on
+    const usable = sources.filter(({ failures }) => failures < TRIES || this.#segments.size > 0)
     const quiet = usable.filter((source) => this.#isQuiet(source)).length
-    return (usable.length > 0 ? usable : [...sources]).slice(0, SOURCES_AT_ONCE + quiet)
+    return usable.slice(0, SOURCES_AT_ONCE + quiet)
   }
 
   /** Best first; the next where it rests or is quiet. What is not known by hash is not begun by one and continued by another. */
   #one(sources: readonly Source[], now: number): Source[] {
     const able = sources.find((source) => source.againAt <= now && source.failures < TRIES && !this.#isQuiet(source))
-    if (this.#byHash) return able ? [able] : sources.filter(({ againAt }) => againAt <= now).slice(0, 1)
+    if (this.#byHash) return able ? [able] : []
     const begun = sources.find(({ index }) => this.have.runs.some(({ source }) => source === index))
     const current = begun && begun.failures < 2 && !begun.whole ? begun : able
     const busy = [...this.#segments].find(({ source }) => source !== current)
@@ -328,8 +331,10 @@ export class Transfer {
 
   #claim(source: Source): (Span & { kind: Segment['kind'] }) | null {
     const { sizeBytes } = this
-    if (source.whole)
-      return this.#segments.size === 0 ? { kind: 'whole', from: 0, to: sizeBytes ?? Number.POSITIVE_INFINITY } : null
+    if (source.whole) {
+      if (this.#segments.size > 0 || (sizeBytes !== null && this.#claimed.covers(0, sizeBytes))) return null
+      return { kind: 'whole', from: 0, to: sizeBytes ?? Number.POSITIVE_INFINITY }
+    }
     if (source.is === 'new') {
       if (this.#shared) return source.active === 0 ? { kind: 'sample', ...this.#sampleSpan } : null
       source.is = 'in'
@@ -434,6 +439,7 @@ export class Transfer {
       chunksFrom: from,
       chunkBytes: 0,
       pendingBytes: 0,
+      usefulBytes: 0,
       answerTo: to,
       unpacker: null,
       over: false,
@@ -494,10 +500,10 @@ export class Transfer {
     this.fill()
   }
 
-  #failed({ source, bytes, held }: Segment, failure: SourceError) {
+  #failed({ source, usefulBytes }: Segment, failure: SourceError) {
     const { verdict, status } = failure
     // a connection that gave much before it broke is opened again at once
-    const again = verdict === 'rest' && failure.restMs === null && bytes >= SMALLEST_SPLIT_BYTES && !held
+    const again = verdict === 'rest' && failure.restMs === null && usefulBytes >= SMALLEST_SPLIT_BYTES
     source.failed(
       again ? new SourceError('rest', failure.message, { status, restMs: 0 }) : failure,
       this.#now(),
@@ -731,7 +737,10 @@ export class Transfer {
       const whole = gap.to - gap.from === size
       const bytes = whole ? chunks : [Buffer.concat(chunks).subarray(gap.from - from, gap.to - from)]
       this.#claimed.add(gap.from, gap.to, source.index)
-      if (segment) segment.pendingBytes += gap.to - gap.from
+      if (segment) {
+        segment.pendingBytes += gap.to - gap.from
+        segment.usefulBytes += gap.to - gap.from
+      }
       const write = this.#writeAll(bytes, gap)
         .then((kept) => {
           this.have.add(gap.from, gap.to, source.index)

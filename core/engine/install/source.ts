@@ -60,7 +60,7 @@ export async function getSource(wanted: SourceWanted): Promise<SourceGot> {
 const git = async (args: readonly string[], options: CommandOptions) =>
   (await runCommand('git', ['-c', 'core.longpaths=true', '-c', 'advice.detachedHead=false', ...args], options)).trim()
 
-async function fromFolder({ ref, command }: SourceWanted, dir: string, part: string): Promise<Switched[]> {
+async function fromFolder({ ref, command }: SourceWanted, dir: string, part: string): Promise<readonly Switched[]> {
   const repository = await stat(path.join(dir, '.git')).catch(() => null)
   const clean =
     repository && (ref !== null || (await git(['status', '--porcelain', '-uno'], { ...command, cwd: dir })) === '')
@@ -82,7 +82,7 @@ async function fromFolder({ ref, command }: SourceWanted, dir: string, part: str
   return []
 }
 
-async function fromGit(wanted: SourceWanted, part: string): Promise<Switched[]> {
+async function fromGit(wanted: SourceWanted, part: string): Promise<readonly Switched[]> {
   const { addresses, command, dispatcher, like } = wanted
   const { signal } = command
   const hasGit = await git(['--version'], command).then(

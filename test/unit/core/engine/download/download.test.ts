@@ -97,6 +97,7 @@ test.each<[string, Behaviour, { sha256: string | null; sizeBytes: number | null 
   const got = await get({ sources, ...known })
   isRight(got)
   expect(got).toMatchObject({ sha256, sizeBytes: bytes.length })
+  expect(got.fetchedBytes).toBeLessThan(1.1 * bytes.length)
 })
 
 test.each<[string, Behaviour]>([
@@ -117,6 +118,7 @@ test.each<[string, Behaviour]>([
   ['resets', { ...good, cutAfter: 0 }],
   ['flips a byte', { ...good, flipAt: 4_000_000 }],
   ['changes its file meanwhile', { ...good, changes: { after: 3, body: other, etag: '"2"' } }],
+  ['breaks off halfway, and ignores ranges', { ...good, ranges: 'ignored', cutAfter: 3 * MIB }],
 ])('beside one that %s, another host gives it whole, in either order', async (_, behaviour) => {
   const { sources } = await farmOf({
     bad: { ...behaviour, bytesPerSecond: 60 * MIB },
@@ -174,6 +176,13 @@ test('a mirror that sends everybody to the place itself is passed over', async (
   const got = await get({ sources: [mirror, ...sources] })
   isRight(got)
   expect(got.switched).toMatchObject([{ from: 'mirror', to: 'origin' }])
+})
+
+test.each([sha256, null])('a host that always breaks off at the same place is given up (hash %s)', async (hash) => {
+  const { farm, sources } = await farmOf({ one: { ...good, ranges: 'ignored', cutAfter: 3 * MIB } })
+  const asked = get({ sources, sha256: hash, sizeBytes: null }, { retryMs: 5 })
+  await expect(asked).rejects.toMatchObject({ code: 'download.unreachable' })
+  expect(farm.asked.length).toBeLessThan(40)
 })
 
 test('a refusal says who refuses and why', async () => {
