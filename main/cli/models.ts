@@ -5,8 +5,9 @@ import type { Json } from '../../core/contract/json.ts'
 import type { ImportHow, MergeResult, Model, ModelProgress } from '../../core/contract/model.ts'
 import type { Client } from '../api/client.ts'
 import { type Command, type Context, EXIT, onlyArgument, parseOptions, usageError } from './context.ts'
+import { findModels, getModels } from './get-models.ts'
 import { reachApp } from './reach.ts'
-import { sayTime } from './terminal.ts'
+import { sayBytes, sayTime } from './terminal.ts'
 
 const flag = { type: 'boolean', default: false } as const
 const OPTIONS = {
@@ -20,6 +21,8 @@ const OPTIONS = {
   name: { type: 'string' },
   merge: flag,
   undo: flag,
+  workflow: { type: 'string' },
+  'dry-run': flag,
 } as const
 interface Options {
   hash: boolean
@@ -32,6 +35,8 @@ interface Options {
   name?: string
   merge: boolean
   undo: boolean
+  workflow?: string
+  'dry-run': boolean
 }
 /** Gives whether all is well. */
 type Action = (context: Context, client: Client, args: string[], options: Options) => Promise<boolean>
@@ -61,6 +66,8 @@ export const models: Command = async (context, args) => {
 }
 
 const actions: Record<string, Action> = {
+  find: (context, client, words) => findModels(context, client, words),
+  get: (context, client, items, options) => getModels(context, client, items, options),
   async scan(context, client, _args, { add, hash }) {
     const { terminal, cwd } = context
     const { models: said } = terminal.speech.words
@@ -239,12 +246,4 @@ function draw({ terminal }: Context, [first]: readonly ModelProgress[]) {
   const rate = bytesPerSecond === null ? '' : `${sayBytes(bytesPerSecond)}/s`
   const left = etaSeconds === null ? '' : sayTime(etaSeconds)
   terminal.bar(share, fill(said.bar, { what: said.what[what], done: doneFiles, files, rate, left, file }))
-}
-
-export function sayBytes(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
-  let size = bytes
-  let unit = 0
-  for (; size >= 1024 && unit < units.length - 1; unit++) size /= 1024
-  return `${unit === 0 || size >= 100 ? Math.round(size) : size.toFixed(1)} ${units[unit]}`
 }
