@@ -428,7 +428,10 @@ class Change {
       }
       this.#tools.point?.('nodes.packages')
       const { builds } = this.#consent
-      await installResolved(resolver, { packages: plan.packages, taken }, builds, onLine).catch((cause: unknown) => {
+      await installResolved(resolver, { packages: plan.packages, taken }, builds, {
+        limitMs: limitsOf(this.#tools).installMs,
+        onLine,
+      }).catch((cause: unknown) => {
         if (!(cause instanceof CommandFailed)) throw cause
         throw new AppError('nodes.resolve-failed', { reason: cause.message }, { cause })
       })
@@ -551,8 +554,14 @@ class Change {
   }
 
   #judge({ failure, broken, classes }: Trial, before: NodeClasses | null) {
-    if (failure) throw new FailureError(failure)
     const changed = new Map(this.#kept.plan.nodes.map(({ folder, change }) => [folder, change]))
+    if (failure) {
+      const named = String(failure.facts.folder ?? '')
+      const folder = changed.has(named) ? named : changed.size === 1 ? [...changed.keys()][0]! : null
+      // it started before, so it is this one
+      if (before && folder !== null) throw new AppError('nodes.broken', { folder, reason: failure.message })
+      throw new FailureError(failure)
+    }
     for (const [folder, reason] of broken)
       if (changed.has(folder)) throw new AppError('nodes.broken', { folder, reason: reason || '–' })
     if (!before || !classes) return

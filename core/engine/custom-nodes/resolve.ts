@@ -83,13 +83,16 @@ export async function resolve(resolver: Resolver, demands: Demands): Promise<Res
 class Limit {
   readonly signal: AbortSignal
   readonly #seconds: number
-  building: string | null = null
+  #building: string | null = null
   constructor({ limitMs, command }: Resolver) {
     this.#seconds = Math.round(limitMs / 1000)
     this.signal = AbortSignal.any([AbortSignal.timeout(limitMs), ...(command.signal ? [command.signal] : [])])
   }
+  hear(line: string) {
+    this.#building = /^\s*Building (\S+)/.exec(line)?.[1] ?? this.#building
+  }
   failure() {
-    return new AppError('nodes.too-long', { what: this.building ?? 'uv', seconds: this.#seconds })
+    return new AppError('nodes.too-long', { what: this.#building ?? 'uv', seconds: this.#seconds })
   }
 }
 
@@ -161,9 +164,24 @@ async function resolveWithin(resolver: Resolver, demands: Demands, limit: Limit)
         found: changed.to ?? '-',
       })
   }
-  const builds = told.flatMap((line) => /^\s*Built (\S+?)(?:==| @ |\s|$)/.exec(line)?.[1] ?? [])
+  const builds = demands.mayBuild ? await builtAmong(resolver, packages) : []
   const locked = locks.map(({ package: name, version }) => ({ package: name, version }))
-  return { packages, locked, clashes, builds: [...new Set(builds)], leftOut, taken }
+  return { packages, locked, clashes, builds, leftOut, taken }
+}
+
+/** Those that nobody has built for this system. */
+async function builtAmong(resolver: Resolver, packages: readonly PackageChange[]): Promise<string[]> {
+  const builds: string[] = []
+  for (;;) {
+    const others = packages.filter((each) => each.to !== null && !builds.includes(each.package))
+    if (others.length === 0) return builds
+    const ready = others.flatMap((each) => ['--only-binary', each.package])
+    const { ok, lines } = await pip(resolver, ['--dry-run', ...ready], true)
+    const text = lines.join('\n')
+    const found = ok ? undefined : others.find((each) => mentions(text, each.package))
+    if (found === undefined) return builds
+    builds.push(found.package)
+  }
 }
 
 /** Of packages that bring the same module only one may be there. Pure. */
@@ -237,9 +255,7 @@ async function dryRun(resolver: Resolver, wanted: readonly Wanted[], mayBuild: b
     'wanted.txt',
     wanted.map(({ spec }) => spec),
   )
-  return pip(resolver, ['--dry-run'], mayBuild, (line) => {
-    limit.building = /^\s*Building (\S+)/.exec(line)?.[1] ?? limit.building
-  })
+  return pip(resolver, ['--dry-run'], mayBuild, (line) => limit.hear(line))
 }
 
 /**
@@ -250,8 +266,9 @@ export async function installResolved(
   resolver: Resolver,
   { packages, taken }: Pick<Resolved, 'packages' | 'taken'>,
   mayBuild: boolean,
-  onLine?: (line: string) => void,
+  { limitMs, onLine }: { limitMs: number; onLine?: (line: string) => void },
 ) {
+  const limit = new Limit({ ...resolver, limitMs })
   const pins = packages
     .filter(({ to }) => to !== null && !/:\/\//.test(to))
     .map((each) => `${each.package}==${each.to}`)
@@ -261,8 +278,18 @@ export async function installResolved(
     taken.map(({ spec }) => spec),
   )
   await write(resolver, 'planned.txt', pins)
-  const run = await pip(resolver, ['-c', 'planned.txt'], mayBuild, onLine)
-  if (!run.ok) throw new CommandFailed('uv', reasonIn(run.lines), run.lines)
+  const timed = { ...resolver, command: { ...resolver.command, signal: limit.signal } }
+  try {
+    const run = await pip(timed, ['-c', 'planned.txt'], mayBuild, (line) => {
+      limit.hear(line)
+      onLine?.(line)
+    })
+    if (!run.ok) throw new CommandFailed('uv', reasonIn(run.lines), run.lines)
+  } catch (cause) {
+    resolver.command.signal?.throwIfAborted()
+    if (limit.signal.aborted) throw limit.failure()
+    throw cause
+  }
 }
 
 /** All of it in one go, so that uv sees what must hold together. */
@@ -286,7 +313,7 @@ async function pip(
     'never.txt',
   ]
   const building = mayBuild
-    ? ['xformers', 'flash-attn', 'torch', 'triton'].flatMap((name) => ['--no-build-package', name]) // hours, and a compiler
+    ? ['xformers', 'flash-attn', 'torch', 'triton'].flatMap((name) => ['--only-binary', name]) // hours, and a compiler
     : ['--no-build']
   const from = (index: string) => (index === '' ? ['--no-index'] : ['--default-index', index])
   const attempt = async (index: string) => {
@@ -389,8 +416,11 @@ function clashOf(line: Wanted, said: readonly string[], owners: readonly Owner[]
   )
   const named = [...owners, ...others].filter((owner) => mentions(reason, owner.package))
   const of = (name: string | null) => named.filter((owner) => owner.package === name)
-  // who wants another of the same package, else of any that is in the way
-  const against = (of(line.package).length > 0 ? of(line.package) : named).map(({ who, wants }) => ({ who, wants }))
+  // those whose very words uv repeats, else who wants something of the same package, else of any that is in the way
+  const bare = (text: string) => text.replace(/\s/g, '')
+  const quoted = named.filter(({ wants }) => /[<>=!~]/.test(wants) && bare(reason).includes(bare(wants)))
+  const chosen = quoted.length > 0 ? quoted : of(line.package).length > 0 ? of(line.package) : named
+  const against = chosen.map(({ who, wants }) => ({ who, wants }))
   const build =
     /no usable wheels|building from source is disabled|Building source distributions|Failed to build|build backend|Failed to (?:prepare|parse) /i
   const because = build.test(said.join('\n'))

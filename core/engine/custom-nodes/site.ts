@@ -53,8 +53,10 @@ export interface NodesTools {
 }
 
 export interface NodesLimits {
-  /** All of a plan's resolving; what has to be built counts too. */
+  /** All of a plan's resolving, with what has to be built to know what it needs. */
   readonly resolveMs: number
+  /** Installing packages, with what has to be built. */
+  readonly installMs: number
   /** Each install script. */
   readonly scriptMs: number
   /** One custom node: files, and bytes unpacked. */
@@ -63,6 +65,7 @@ export interface NodesLimits {
 }
 export const limitsOf = ({ limits }: Pick<NodesTools, 'limits'>): NodesLimits => ({
   resolveMs: 10 * 60_000,
+  installMs: 2 * 60 * 60_000,
   scriptMs: 20 * 60_000,
   files: 50_000,
   bytes: 2 * 2 ** 30,

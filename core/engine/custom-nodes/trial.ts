@@ -102,6 +102,7 @@ export async function tryNodes({
         settings,
         card,
         port,
+        outputDir: null,
         database: path.join(dir, 'trial.db'),
         known,
         platform,
