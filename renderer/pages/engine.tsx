@@ -509,6 +509,7 @@ function Process({
           {t('engine.log')}
         </Button>
       </div>
+      {state.is === 'ready' && state.silentSince !== null && <NoAnswer since={state.silentSince} />}
       {state.is === 'starting' && <Phases phase={state.phase} since={state.since} />}
       {state.is === 'pausing' && <Pausing because={state.because} restartAt={state.restartAt} />}
       {state.is === 'failed' && (
@@ -542,6 +543,18 @@ function Process({
         </p>
       )}
     </li>
+  )
+}
+
+/** It runs and does not answer: it is started again after as long as its settings say. */
+function NoAnswer({ since }: { since: number }) {
+  const { t, format } = useWords()
+  const now = useNow()
+  return (
+    <p className="tone-warn num flex gap-2 rounded-md px-3 py-2" role="status">
+      <TriangleAlert size={15} className="mt-0.5 shrink-0" aria-hidden />
+      {t('engine.silent', { time: format.duration(Math.max(0, (now - since) / 1000)) })}
+    </p>
   )
 }
 

@@ -1,12 +1,27 @@
-import { CircleAlert, CircleCheck, Ellipsis, Moon, Plus, Power, PowerOff, Server, Trash2, Zap } from 'lucide-react'
+import {
+  Boxes,
+  CircleAlert,
+  Ellipsis,
+  Moon,
+  Plus,
+  Power,
+  PowerOff,
+  RotateCcw,
+  Server,
+  Trash2,
+  TriangleAlert,
+  X,
+} from 'lucide-react'
 import { useState } from 'react'
 import type { WorkerHealth, WorkerView } from '../../core/contract/worker.ts'
-import { call, failureOf, refresh, useAsk, useDo } from '../client/client.ts'
+import { refresh, useAsk, useDo } from '../client/client.ts'
 import { sayFailure, useWords } from '../i18n.ts'
+import { AddWorker } from '../parts/add-worker.tsx'
 import { Button, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
-import { Field } from '../parts/forms.tsx'
-import { Menu, Modal, say, sayFault } from '../parts/overlays.tsx'
+import { Menu, say, sayFault } from '../parts/overlays.tsx'
+import { Share } from '../parts/share.tsx'
 import { useNow } from '../parts/use-now.ts'
+import { WorkerContents } from '../parts/worker-contents.tsx'
 
 /** The places that make pictures, and how they are. */
 export function WorkersPage() {
@@ -47,6 +62,7 @@ export function WorkersPage() {
               )}
             </>
           )}
+          <Share />
         </div>
       </div>
       {adding && <AddWorker onClose={() => setAdding(false)} />}
@@ -56,7 +72,8 @@ export function WorkersPage() {
 
 function WorkerCard({ worker }: { worker: WorkerView }) {
   const { t, format } = useWords()
-  const { id, kind, url, enabled, capacity, inFlight, health, hasHeader } = worker
+  const { id, kind, url, enabled, capacity, inFlight, health, hasHeader, quiet } = worker
+  const [open, setOpen] = useState(false)
   const rehearsal = kind === 'rehearsal'
   const enable = useDo('worker.enable', { onError: sayFault, onSuccess: () => refresh('worker.list') })
   const add = useDo('worker.add', { onError: sayFault, onSuccess: () => refresh('worker.list') })
@@ -85,9 +102,10 @@ function WorkerCard({ worker }: { worker: WorkerView }) {
             <Health health={health} />
           </div>
           <p className="truncate text-xs text-faint">
-            {rehearsal ? t('workers.rehearsalNote') : kind === 'local' ? t('workers.localNote') : url}
+            {rehearsal ? t('workers.rehearsalNote') : kind === 'local' ? t('workers.localNote') : whereOf(url ?? '', t)}
             {hasHeader && ` · ${t('workers.withHeader')}`}
           </p>
+          {kind === 'remote' && <p className="text-xs text-faint">{t('workers.notOurs')}</p>}
         </div>
         <Menu
           trigger={<IconButton size="sm" icon={Ellipsis} label={t('workers.actions', { name: id })} />}
@@ -137,7 +155,68 @@ function WorkerCard({ worker }: { worker: WorkerView }) {
         </ul>
       )}
       {health.is === 'unreachable' && <Unreachable health={health} retries={kind !== 'local'} />}
+      {quiet && <Silent worker={worker} quiet={quiet} />}
+      {!rehearsal && enabled && (
+        <div className="mt-3 border-t border-line pt-2.5">
+          <Button size="sm" look="quiet" icon={Boxes} aria-expanded={open} onClick={() => setOpen(!open)}>
+            {t('workers.contents')}
+          </Button>
+          {open && (
+            <div className="mt-2.5">
+              <WorkerContents id={id} />
+            </div>
+          )}
+        </div>
+      )}
     </li>
+  )
+}
+
+/** Where it is, in words: an ssh address says more than a person wants to read. */
+function whereOf(url: string, t: ReturnType<typeof useWords>['t']): string {
+  const read = URL.parse(url)
+  if (read?.protocol === 'ssh:') {
+    const who = read.username ? `${decodeURIComponent(read.username)}@${read.host}` : read.host
+    return t('workers.overSsh', { host: who, port: read.searchParams.get('comfyui') ?? '' })
+  }
+  const [, shared] = /^\/gpu\/([^/]+)\/$/.exec(read?.pathname ?? '') ?? []
+  return shared === undefined ? url : t('workers.sharedBy', { host: read!.host, name: decodeURIComponent(shared) })
+}
+
+/** A prompt runs there and tells nothing any more; whether it hangs is the person's to say. */
+function Silent({ worker: { id, kind }, quiet }: { worker: WorkerView; quiet: NonNullable<WorkerView['quiet']> }) {
+  const { t, format } = useWords()
+  const now = useNow()
+  const engines = useAsk('engine.list', {}, { enabled: kind === 'local' })
+  const engine = engines.data?.rows.find(({ processes }) => processes.some((process) => process.id === id))
+  const again = () => refresh('worker.list', 'engine.list', 'job.page')
+  const cancel = useDo('job.cancel', { onError: sayFault, onSettled: again })
+  const restart = useDo('engine.restart', { onError: sayFault, onSettled: again })
+  const time = format.duration(Math.max(0, (now - quiet.since) / 1000))
+  const seen = quiet.idle === null ? 'unseen' : quiet.idle ? 'idle' : 'works'
+  return (
+    <div className="tone-warn mt-3 flex gap-2.5 rounded-md p-3" role="status">
+      <TriangleAlert size={16} className="mt-0.5 shrink-0" aria-hidden />
+      <div className="min-w-0">
+        <p className="num font-medium">{t('workers.quiet', { job: quiet.jobId, time })}</p>
+        <p>{t(`workers.quietSeen.${seen}`)}</p>
+        <div className="mt-2 flex flex-wrap gap-2">
+          <Button size="sm" icon={X} busy={cancel.isPending} onClick={() => cancel.mutate({ ids: [quiet.jobId] })}>
+            {t('workers.quietCancel')}
+          </Button>
+          {engine && (
+            <Button
+              size="sm"
+              icon={RotateCcw}
+              busy={restart.isPending}
+              onClick={() => restart.mutate({ name: engine.name, process: id })}
+            >
+              {t('workers.quietRestart')}
+            </Button>
+          )}
+        </div>
+      </div>
+    </div>
   )
 }
 
@@ -174,128 +253,5 @@ function Unreachable({ health, retries }: { health: Extract<WorkerHealth, { is: 
         )}
       </div>
     </div>
-  )
-}
-
-function AddWorker({ onClose }: { onClose: () => void }) {
-  const { t, format } = useWords()
-  const [url, setUrl] = useState('')
-  const [name, setName] = useState('')
-  const [header, setHeader] = useState('')
-  const [test, setTest] = useState<
-    { is: 'not-yet' } | { is: 'testing' } | { is: 'heard'; health: WorkerHealth } | { is: 'failed'; cause: unknown }
-  >({
-    is: 'not-yet',
-  })
-  const add = useDo('worker.add', {
-    onError: sayFault,
-    onSuccess() {
-      void refresh('worker.list')
-      onClose()
-    },
-  })
-  const address = { url: url.trim(), ...(name.trim() && { name: name.trim() }), header: header.trim() || null }
-  const nameFault = name.trim() && !/^[^\s,]{1,60}$/u.test(name.trim()) ? t('workers.badName') : null
-  const headerFault = header.trim() && !/^[\w-]+:\s*\S.*$/.test(header.trim()) ? t('workers.badHeader') : null
-  const ready = address.url !== '' && !nameFault && !headerFault
-  async function tryOut() {
-    setTest({ is: 'testing' })
-    try {
-      setTest({ is: 'heard', health: await call('worker.test', address) })
-    } catch (cause) {
-      setTest({ is: 'failed', cause: failureOf(cause) })
-    }
-  }
-  return (
-    <Modal
-      open
-      onClose={onClose}
-      title={t('workers.add')}
-      note={t('workers.addNote')}
-      footer={
-        <>
-          <Button
-            icon={Zap}
-            disabled={!ready}
-            busy={test.is === 'testing'}
-            onClick={() => void tryOut()}
-            className="mr-auto"
-          >
-            {t('workers.test')}
-          </Button>
-          <Button onClick={onClose}>{t('common.cancel')}</Button>
-          <Button look="primary" type="submit" form="add-worker" disabled={!ready} busy={add.isPending}>
-            {t('workers.addThis')}
-          </Button>
-        </>
-      }
-    >
-      <form
-        id="add-worker"
-        className="flex flex-col gap-3.5"
-        onSubmit={(event) => {
-          event.preventDefault()
-          if (ready) add.mutate(address)
-        }}
-      >
-        <Field label={t('workers.address')} help={t('workers.addressNote')}>
-          {(ids) => (
-            <input
-              {...ids}
-              value={url}
-              required
-              placeholder="http://192.168.1.20:8188"
-              autoComplete="off"
-              spellCheck={false}
-              onChange={({ target }) => {
-                setUrl(target.value)
-                setTest({ is: 'not-yet' })
-              }}
-              className="field"
-            />
-          )}
-        </Field>
-        <Field label={t('workers.name')} help={t('workers.nameNote')} fault={nameFault}>
-          {(ids) => (
-            <input
-              {...ids}
-              value={name}
-              autoComplete="off"
-              onChange={({ target }) => setName(target.value)}
-              className="field"
-            />
-          )}
-        </Field>
-        <Field label={t('workers.header')} help={t('workers.headerNote')} fault={headerFault}>
-          {(ids) => (
-            <input
-              {...ids}
-              type="password"
-              value={header}
-              placeholder="Authorization: Bearer …"
-              autoComplete="off"
-              onChange={({ target }) => setHeader(target.value)}
-              className="field"
-            />
-          )}
-        </Field>
-        <div aria-live="polite">
-          {test.is === 'heard' &&
-            (test.health.is === 'ready' ? (
-              <p className="tone-good flex items-center gap-2 rounded-md px-3 py-2">
-                <CircleCheck size={16} className="shrink-0" aria-hidden />
-                {t('workers.answers', {
-                  version: test.health.comfyuiVersion ?? '?',
-                  ms: format.number(Math.round(test.health.latencyMs)),
-                  devices: test.health.devices.map(({ name }) => name).join(', '),
-                })}
-              </p>
-            ) : (
-              test.health.is === 'unreachable' && <ErrorNotice compact cause={test.health.because} />
-            ))}
-          {test.is === 'failed' && <ErrorNotice compact cause={test.cause} />}
-        </div>
-      </form>
-    </Modal>
   )
 }

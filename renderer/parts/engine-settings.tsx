@@ -27,6 +27,7 @@ export function EngineSettingsForm({
   const [flags, setFlags] = useState(join(settings.flags))
   const [withCustomNodes, setWithCustomNodes] = useState(settings.withCustomNodes)
   const [autoStart, setAutoStart] = useState(settings.autoStart)
+  const [hung, setHung] = useState(settings.hungMinutes === null ? '' : String(settings.hungMinutes))
   const set = useDo('engine.set', {
     onSuccess() {
       void refresh('engine.list', 'worker.list')
@@ -68,7 +69,16 @@ export function EngineSettingsForm({
         className="flex flex-col gap-4"
         onSubmit={(event) => {
           event.preventDefault()
-          set.mutate({ name, settings: { cards, flags: split(flags), withCustomNodes, autoStart } })
+          set.mutate({
+            name,
+            settings: {
+              cards,
+              flags: split(flags),
+              withCustomNodes,
+              autoStart,
+              hungMinutes: hung === '' ? null : Number(hung),
+            },
+          })
         }}
       >
         <fieldset className="flex flex-col gap-2">
@@ -140,6 +150,19 @@ export function EngineSettingsForm({
           checked={autoStart}
           onChange={setAutoStart}
         />
+        <Field label={t('engine.hung')} help={t('engine.hungNote')}>
+          {(ids) => (
+            <input
+              {...ids}
+              type="number"
+              min={1}
+              max={1440}
+              value={hung}
+              onChange={({ target }) => setHung(target.value)}
+              className="field num w-28"
+            />
+          )}
+        </Field>
         {set.error && <ErrorNotice compact cause={set.error} />}
       </form>
     </Modal>
