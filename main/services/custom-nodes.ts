@@ -43,7 +43,7 @@ import {
 import { scanNodes } from '../../core/engine/custom-nodes/scan.ts'
 import { currentSite, type NodesSite, type NodesTools } from '../../core/engine/custom-nodes/site.ts'
 import { classesOf } from '../../core/engine/custom-nodes/trial.ts'
-import { generationDir, type Journal, readJournal, readPointer } from '../../core/engine/install/generations.ts'
+import { generationDir, type Journal, readJournal, readPointer, tidy } from '../../core/engine/install/generations.ts'
 import { readLock } from '../../core/engine/install/lock.ts'
 import { indexSetIn } from '../../core/engine/install/uv.ts'
 import type { Clock } from './clock.ts'
@@ -399,6 +399,7 @@ export class CustomNodes implements Service {
       const result = await carryOutNodes(site, tools, plan?.id ?? begun.plan, consent)
       rmSync(this.#begunFile(name), { force: true })
       log?.('nodes.ended', { engine: name, generation: result.generation })
+      if (result.generation !== null) await tidy(site.home)
       this.#show(name, { is: 'done', result })
     })
   }
