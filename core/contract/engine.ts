@@ -79,6 +79,7 @@ export const EngineChange = z.object({
   cards: EngineSettings.shape.cards.optional(),
   withCustomNodes: z.boolean().optional(),
   autoStart: z.boolean().optional(),
+  hungMinutes: EngineSettings.shape.hungMinutes.unwrap().optional(),
 })
 export type EngineChange = z.infer<typeof EngineChange>
 
