@@ -172,7 +172,7 @@ export function readLine(line: string): Read {
   if (url !== null) {
     const name = found && rest.startsWith('@') ? normal(found[1]!) : nameIn(url)
     if (!/^(?:git\+)?https:\/\/[^\s]+$/i.test(url))
-      return leave(/^(?:file:|[./\\])/i.test(url) ? 'editable' : 'not-https', name)
+      return leave(/^(?:file:|[./\\]|[a-z]:[/\\](?!\/))/i.test(url) ? 'editable' : 'not-https', name)
     return taken(name, found && rest.startsWith('@') ? `${found[1]}${found[2] ?? ''} @ ${url}` : url, url)
   }
   if (/^git@/.test(said)) return leave('not-https')
