@@ -8,6 +8,7 @@ import type { Client } from '../../main/api/client.ts'
 import { systemClock } from '../../main/services/clock.ts'
 import { LocalEngine } from '../../main/services/local-engine.ts'
 import { Fleet } from '../../main/services/workers/fleet.ts'
+import type { LocalWorker } from '../../main/services/workers/local.ts'
 import { alive } from '../kit/alive.ts'
 import { comfyFolder } from '../kit/comfy-folder.ts'
 import { quick } from '../kit/engine-kit.ts'
@@ -32,7 +33,7 @@ async function engines(look?: Look) {
   const database = testDatabase()
   const pace = { absenceMs: 200, patienceMs: 3_000 }
   const shared = { database, dataDir, clock: systemClock, newId: randomUUID }
-  const secrets = { get: () => undefined, set: () => {}, remove: () => {} }
+  const secrets = { get: () => undefined, set: () => {}, remove: () => {}, values: () => [] }
   const fleet = new Fleet({ ...shared, secrets, pace })
   const localEngine = new LocalEngine({ ...shared, fleet, pace: quick, look })
   await fleet.start()
@@ -68,6 +69,35 @@ if (realDir)
     await eventually(() => worker.health.is === 'ready')
     return worker
   })
+
+test('before what runs is replaced its workers get nothing more, and what is under way is waited for', async () => {
+  const { fleet, localEngine } = await engines()
+  await localEngine.adopt(comfyFolder({ stepMs: 60 }))
+  await localEngine.run('local')
+  const worker = fleet.get('local')!
+  await eventually(() => worker.health.is === 'ready')
+  const prompt = {
+    '1': { class_type: 'EmptyImage', inputs: { width: 64, height: 48, batch_size: 1, color: 0 } },
+    '2': { class_type: 'SaveImage', inputs: { filename_prefix: 'rest', images: ['1', 0] } },
+  }
+  const run = worker.run({ promptId: randomUUID(), jobId: 'j', prompt, pngInfo: {} }, new AbortController().signal)
+  let ended = false
+  const all = (async () => {
+    for await (const _ of run);
+    ended = true
+  })()
+  await eventually(() => (worker as LocalWorker).inFlight === 1)
+  const again = await localEngine.rest('local', new AbortController().signal)
+  await all
+  expect(ended).toBe(true)
+  expect(worker.health.is).toBe('disabled')
+  await again()
+  await eventually(() => worker.health.is === 'ready')
+
+  const stopped = new AbortController()
+  stopped.abort(new Error('no longer'))
+  await localEngine.rest('local', stopped.signal) // nothing is under way, so there is nothing to wait for
+})
 
 test('an adopted folder is run in place, is a worker, and survives a restart of ours', async () => {
   const folder = comfyFolder()
