@@ -15,6 +15,7 @@ import {
   type ListedFile,
   ListedFiles,
   rank,
+  tellsApart,
 } from '../../core/domain/workflow/sources.ts'
 import type { HubNetwork } from '../../core/engine/hubs/ask.ts'
 import { type HubHost, type Meant, readMeant, sameFile, sayRef } from '../../core/engine/hubs/link.ts'
@@ -164,7 +165,7 @@ export class Catalogue {
         files: new ListedFiles([...ownFiles(own, hosts), ...managerFiles(list, hosts)]),
       }
     }
-    return { ...this.#lists, because: from.because, from }
+    return { ...this.#lists, because: from.because && unlisted(from.because), from }
   }
 
   #ownModel(model: OwnModel, files: readonly ListedFile[]): FoundModel {
@@ -483,7 +484,10 @@ export class Catalogue {
     const { network } = this.#deps
     const { own } = await this.#listed()
     const known = hash === undefined ? { files: [], silent: [] } : await byHash(network, hash, signal)
-    const named = await byName(network, baseOf(name), own.publishers, signal)
+    // hundreds of files have such a name: who has one says nothing
+    const named = tellsApart(name)
+      ? await byName(network, baseOf(name), own.publishers, signal)
+      : { official: [], others: [], silent: [] }
     for (const { from, because } of [...known.silent, ...named.silent]) tell(from, because)
     const as =
       (sure: Candidate['sure']) =>
@@ -510,6 +514,10 @@ type Asked = {
   signal: AbortSignal | undefined
 }
 type Unsettled = Pick<GetRow, 'item' | 'name' | 'folder' | 'folderBy' | 'candidates' | 'chosen'>
+
+/** The same failure, of this list. */
+const unlisted = ({ facts }: Failure) =>
+  toFailure(new AppError('hub.unreachable', { hub: 'ComfyUI-Manager', reason: String(facts.reason ?? '') }))
 
 const baseOf = (file: string) => file.replaceAll('\\', '/').replace(/^.*\//s, '')
 const chosenOf = ({ candidates, chosen }: GetRow) => (chosen === null ? undefined : candidates[chosen])

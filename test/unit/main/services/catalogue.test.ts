@@ -1,0 +1,346 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { expect, test } from 'vitest'
+import type { DownloadView, DownloadWanted } from '../../../../core/contract/download.ts'
+import { GetAsk } from '../../../../core/contract/hub.ts'
+import type { Json } from '../../../../core/contract/json.ts'
+import type { Model } from '../../../../core/contract/model.ts'
+import type { ModelNeed } from '../../../../core/contract/workflow.ts'
+import { Catalogue } from '../../../../main/services/catalogue.ts'
+import { type Farm, hubFarm, sha256 } from '../../../kit/hub-farm.ts'
+import { tempDir } from '../../../kit/temp-dir.ts'
+
+const farm: Farm = {
+  huggingface: {
+    'Comfy-Org/z': {
+      files: [
+        { path: 'split_files/vae/z_vae.safetensors', content: 'vae bytes' },
+        { path: 'split_files/diffusion_models/z.safetensors', content: 'unet bytes' },
+      ],
+    },
+    'Comfy-Org/other': { files: [{ path: 'vae/only_here.safetensors', content: 'official bytes' }] },
+    'someone/only_named': { files: [{ path: 'only_named.safetensors', content: 'stranger' }] },
+    'makers/closed': { gated: 'auto', files: [{ path: 'closed.safetensors', content: 'gated' }] },
+  },
+  civitai: [
+    {
+      modelId: 1,
+      name: 'Painted',
+      type: 'LORA',
+      versionId: 2,
+      baseModel: 'SDXL 1.0',
+      files: [{ id: 3, name: 'painted.safetensors', content: 'lora bytes' }],
+    },
+  ],
+}
+const own = JSON.stringify({
+  publishers: ['Comfy-Org'],
+  models: [
+    {
+      title: 'Z',
+      base: 'Z',
+      licence: 'apache-2.0',
+      vramGiB: 12,
+      files: [
+        { folder: 'diffusion_models', at: 'hf:Comfy-Org/z/split_files/diffusion_models/z.safetensors' },
+        { folder: 'vae', at: 'hf:Comfy-Org/z/split_files/vae/z_vae.safetensors' },
+      ],
+    },
+  ],
+})
+const managerList: Json = {
+  models: [
+    {
+      name: 'Sharp',
+      type: 'upscale',
+      base: 'upscale',
+      save_path: 'default',
+      filename: 'sharp.pth',
+      url: 'https://files.example/sharp.pth',
+      reference: 'https://files.example',
+      size: '67.0MB',
+    },
+    {
+      name: 'x',
+      type: 'lora',
+      base: '',
+      save_path: '../../etc',
+      filename: 'evil.safetensors',
+      url: 'https://files.example/e',
+      size: '',
+    },
+  ],
+}
+
+const need = (file: string, folder: string, more: Partial<ModelNeed> = {}): ModelNeed => ({
+  file,
+  folder,
+  node: '1',
+  present: false,
+  sources: [],
+  workers: [],
+  sizeBytes: null,
+  ...more,
+})
+
+async function kit({ here = [] as Partial<Model>[], of = farm, manager = managerList as Json | undefined } = {}) {
+  const dir = tempDir()
+  const added: DownloadWanted[] = []
+  const taken: string[] = []
+  const hubs = await hubFarm(of)
+  const models = here as Model[]
+  const catalogue = new Catalogue({
+    network: hubs.network,
+    own: async () => own,
+    manager: async () => ({ list: manager, from: { fetchedAt: 1, url: null, licence: 'GPL-3.0', because: null } }),
+    shelf: {
+      folderFor: (_engine, folder) => path.join(dir, folder),
+      bySha256: (hash) => models.find((model) => model.sha256 === hash) ?? null,
+      byName: (folder, name) => models.find((model) => model.folder === folder && model.name === name) ?? null,
+      page: ({ search = '' }) => {
+        const rows = models.filter(({ name }) => name.includes(search))
+        return { rows, total: rows.length, bytes: 0 }
+      },
+      async takeIn(file) {
+        taken.push(file)
+        return null
+      },
+    },
+    downloads: {
+      add(wanted) {
+        added.push(wanted)
+        return { id: String(added.length), to: wanted.to } as DownloadView
+      },
+      open: () => added.map(({ to }, at) => ({ id: String(at + 1), to }) as DownloadView),
+    },
+    needsOf: async () => [],
+  })
+  const ask = (more: object) => GetAsk.parse(more)
+  return { catalogue, added, taken, dir, hubs, ask }
+}
+
+test('a file of a workflow goes to the folder its node says, from the place a list knows, with size and hash of its hub', async () => {
+  const { catalogue, ask, dir } = await kit()
+  const plan = await catalogue.plan(ask({ needs: [need('Z\\z_vae.safetensors', 'vae')] }))
+  expect(plan.rows).toMatchObject([
+    {
+      item: 'vae/Z\\z_vae.safetensors',
+      folder: 'vae',
+      folderBy: 'node',
+      to: path.join(dir, 'vae', 'Z', 'z_vae.safetensors'),
+      chosen: 0,
+      candidates: [{ sure: 'catalogue', from: 'own', sizeBytes: 9, sha256: sha256('vae bytes') }],
+      state: { is: 'ready' },
+    },
+  ])
+  expect(plan.totalBytes).toBe(9)
+})
+
+test('what the author names goes before the lists; with a hash that its hub confirms it is sure, with another it is not', async () => {
+  const { catalogue, ask, hubs } = await kit()
+  const url = `${hubs.base('huggingface')}/Comfy-Org/other/blob/main/vae/only_here.safetensors`
+  const sure = async (hash?: string) => {
+    const needs = [need('z_vae.safetensors', 'vae', { sources: [{ url, ...(hash && { hash }) }] })]
+    const { rows } = await catalogue.plan(ask({ needs }))
+    return rows[0]!.candidates.map((each) => [each.title, each.sure])
+  }
+  expect(await sure()).toEqual([
+    ['Comfy-Org/other', 'author'],
+    ['Comfy-Org/z', 'catalogue'],
+  ])
+  expect((await sure(sha256('official bytes')))[0]).toEqual(['Comfy-Org/other', 'hash'])
+  expect(await sure(sha256('vae bytes'))).toEqual([
+    ['Comfy-Org/z', 'hash'],
+    ['Comfy-Org/other', 'name'],
+  ])
+})
+
+test('a name that only a publisher has is taken from there; one that a stranger has is shown and not taken', async () => {
+  const { catalogue, ask, added } = await kit()
+  const needs = ['only_here.safetensors', 'only_named.safetensors', 'nobody.safetensors'].map((file) =>
+    need(file, 'vae'),
+  )
+  const { rows } = await catalogue.get(ask({ needs }))
+  expect(rows.map(({ chosen, state, candidates }) => [chosen, state.is, candidates[0]?.sure])).toEqual([
+    [0, 'queued', 'official'],
+    [null, 'asks', 'name'],
+    [null, 'unknown', undefined],
+  ])
+  expect(added.map(({ name }) => name)).toEqual(['only_here.safetensors'])
+})
+
+test('a name that says nothing is never taken for a file of that name', async () => {
+  const of: Farm = {
+    huggingface: { 'Comfy-Org/x': { files: [{ path: 'vae/diffusion_pytorch_model.safetensors', content: 'x' }] } },
+  }
+  const { catalogue, ask } = await kit({
+    of,
+    manager: {
+      models: [
+        {
+          name: 'x',
+          type: 'vae',
+          base: '',
+          save_path: 'vae',
+          filename: 'diffusion_pytorch_model.safetensors',
+          url: 'https://files.example/d.safetensors',
+          size: '',
+        },
+      ],
+    },
+  })
+  const { rows } = await catalogue.plan(ask({ needs: [need('diffusion_pytorch_model.safetensors', 'vae')] }))
+  expect(rows.map(({ chosen, state }) => [chosen, state])).toEqual([[null, { is: 'asks', what: 'file' }]])
+})
+
+test('what the person chose or linked is taken', async () => {
+  const { catalogue, ask, added, hubs } = await kit()
+  const needs = [need('only_named.safetensors', 'vae'), need('nobody.safetensors', 'loras')]
+  const first = await catalogue.plan(ask({ needs }))
+  const choices = {
+    'vae/only_named.safetensors': { ref: first.rows[0]!.candidates[0]!.ref },
+    'loras/nobody.safetensors': { link: `${hubs.base('civitai')}/models/1?modelVersionId=2` },
+  }
+  await catalogue.get(ask({ needs, choices }))
+  expect(added.map(({ name, sha256: hash }) => [name, hash])).toEqual([
+    ['only_named.safetensors', sha256('stranger')],
+    ['nobody.safetensors', sha256('lora bytes')],
+  ])
+})
+
+test('a file that is here under another name is linked, and nothing is fetched', async () => {
+  const dir = tempDir()
+  const file = path.join(dir, 'mine.safetensors')
+  writeFileSync(file, 'vae bytes')
+  const here = [
+    {
+      id: 'm',
+      name: 'mine.safetensors',
+      folder: 'vae',
+      sha256: sha256('vae bytes'),
+      sizeBytes: 9,
+      flags: [],
+      places: [{ path: file }],
+    },
+  ] as unknown as Model[]
+  const it = await kit({ here })
+  const asked = it.ask({ needs: [need('z_vae.safetensors', 'vae')] })
+  expect((await it.catalogue.plan(asked)).rows[0]!.state).toEqual({
+    is: 'elsewhere',
+    modelId: 'm',
+    at: 'vae/mine.safetensors',
+    sure: 'hash',
+  })
+  const { rows } = await it.catalogue.get(asked)
+  const to = path.join(it.dir, 'vae', 'z_vae.safetensors')
+  expect(rows[0]!.state).toEqual({ is: 'present' })
+  expect([readFileSync(to, 'utf8'), it.taken, it.added]).toEqual(['vae bytes', [to], []])
+})
+
+test('what is there, or on its way, is not fetched again', async () => {
+  const here = [{ name: 'z.safetensors', folder: 'diffusion_models' }] as Model[]
+  const { catalogue, ask, added } = await kit({ here })
+  const asked = ask({ items: ['Z'] })
+  expect((await catalogue.get(asked)).rows.map(({ state }) => state.is)).toEqual(['present', 'queued'])
+  expect((await catalogue.get(asked)).rows.map(({ state }) => state.is)).toEqual(['present', 'queued'])
+  expect(added).toHaveLength(1)
+})
+
+test('a gated file is refused before it is queued, with the page where terms are agreed to', async () => {
+  const { catalogue, ask, added, hubs } = await kit()
+  const { rows } = await catalogue.get(
+    ask({
+      items: ['hf:makers/closed/closed.safetensors'],
+      choices: { 'hf:makers/closed/closed.safetensors': { folder: 'vae' } },
+    }),
+  )
+  expect(rows[0]!.state).toMatchObject({
+    is: 'refused',
+    because: { code: 'hub.gated', facts: { page: `${hubs.base('huggingface')}/makers/closed` } },
+  })
+  expect(added).toEqual([])
+})
+
+test('an AIR, a link, a name and the name of a model are read; a page with several files asks which', async () => {
+  const { catalogue, ask, dir } = await kit()
+  const items = ['urn:air:sdxl:lora:civitai:1@2', 'sharp.pth', 'Z', 'hf:Comfy-Org/z', 'nonsense that nobody knows']
+  const { rows } = await catalogue.plan(ask({ items }))
+  expect(rows.map(({ to, state }) => [to === null ? null : path.relative(dir, to), state.is])).toEqual([
+    [path.join('loras', 'painted.safetensors'), 'ready'],
+    [path.join('upscale_models', 'sharp.pth'), 'ready'],
+    [path.join('diffusion_models', 'z.safetensors'), 'ready'],
+    [path.join('vae', 'z_vae.safetensors'), 'ready'],
+    [null, 'asks'],
+    [null, 'unknown'],
+  ])
+})
+
+test('no name of another leads out of the models folder', async () => {
+  const { catalogue, ask } = await kit()
+  const needs = ['../../escape.safetensors', 'a/../../escape.safetensors', 'C:\\escape.safetensors'].map((file) =>
+    need(file, 'vae', { sources: [{ url: 'https://files.example/x.safetensors' }] }),
+  )
+  const { rows } = await catalogue.plan(ask({ needs }))
+  expect(rows.map(({ state, to }) => [to, state.is === 'refused' && state.because.code])).toEqual(
+    needs.map(() => [null, 'model.bad-name']),
+  )
+  expect((await catalogue.plan(ask({ items: ['evil.safetensors'] }))).rows[0]!.state.is).toBe('unknown')
+})
+
+test('while no hub answers, lists and links still make a plan, and it is told who was not asked', async () => {
+  const { catalogue, ask } = await kit({
+    of: {
+      instead: (_hub, request) => {
+        request.socket.destroy()
+        return true
+      },
+    },
+  })
+  const plan = await catalogue.plan(
+    ask({ needs: [need('z_vae.safetensors', 'vae'), need('nobody.safetensors', 'vae')] }),
+  )
+  expect(plan.rows.map(({ state }) => state.is)).toEqual(['ready', 'unknown'])
+  expect(plan.unknownSizes).toBe(1)
+  expect(plan.silent.map(({ from }) => from).sort()).toEqual(['civitai', 'huggingface', 'modelscope'])
+})
+
+test('a search finds known models by their words, and asks the hubs that were named', async () => {
+  const { catalogue } = await kit()
+  const all = await catalogue.find({ search: '', hubs: [] })
+  expect(all.rows.map(({ title, vramBytes }) => [title, vramBytes])).toEqual([['Z', 12 * 1024 ** 3]])
+  const painted = await catalogue.find({ search: 'painted', hubs: ['civitai'] })
+  expect(painted.rows.map(({ from, title }) => [from, title])).toEqual([['civitai', 'Painted']])
+  const byHash = await catalogue.find({ search: sha256('lora bytes'), hubs: [] })
+  expect(byHash.rows[0]).toMatchObject({ from: 'civitai', files: [{ name: 'painted.safetensors', folder: 'loras' }] })
+})
+
+test('our own list holds what it says: known folders, references that are read, no host of a hub', async () => {
+  const text = readFileSync('resources/models.json', 'utf8')
+  const mirrors = JSON.parse(readFileSync('resources/mirrors.json', 'utf8')) as {
+    kinds: Record<string, { standsIn: string[] }>
+  }
+  for (const hub of ['huggingface', 'modelscope', 'civitai'])
+    for (const host of mirrors.kinds[hub]!.standsIn) expect(text).not.toContain(host)
+  const list = new Catalogue({ ...catalogueDeps(await hubFarm({})), own: async () => text })
+  const { rows } = await list.find({ search: '', hubs: [] })
+  expect(rows.length).toBeGreaterThan(50)
+  expect(rows.filter(({ files }) => files.length === 0)).toEqual([])
+  expect(rows.flatMap(({ files }) => files).filter(({ name }) => !/\.(safetensors|pth)$/.test(name))).toEqual([])
+})
+
+function catalogueDeps({ network }: Awaited<ReturnType<typeof hubFarm>>) {
+  const dir = tempDir()
+  return {
+    network,
+    manager: async () => ({ list: undefined, from: { fetchedAt: null, url: null, licence: '', because: null } }),
+    shelf: {
+      folderFor: () => dir,
+      bySha256: () => null,
+      byName: () => null,
+      page: () => ({ rows: [], total: 0, bytes: 0 }),
+      takeIn: async () => null,
+    },
+    downloads: { add: () => ({}) as DownloadView, open: () => [] },
+    needsOf: async () => [],
+  }
+}
