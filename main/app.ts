@@ -3,6 +3,7 @@ import { readFile, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import type { App } from '../core/contract/app.ts'
 import { AppError, toFailure } from '../core/contract/errors.ts'
+import { placesOf as nodePlacesOf } from '../core/engine/custom-nodes/site.ts'
 import { placesOf } from '../core/engine/download/mirrors.ts'
 import { sourcesOf } from '../core/engine/hubs/sources.ts'
 import type { Log } from '../core/engine/log.ts'
@@ -44,6 +45,7 @@ import { ServerFiles } from './services/server-files.ts'
 import { lifecycle, type Service } from './services/service.ts'
 import { KeptSettings } from './services/settings.ts'
 import { Share } from './services/share.ts'
+import { Snapshots } from './services/snapshots.ts'
 import { Thumbnails } from './services/thumbnails.ts'
 import { Fleet } from './services/workers/fleet.ts'
 import { version } from './version.ts'
@@ -220,6 +222,20 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     pythonIndex: () => network.mirrors.all().sources['python-index'] ?? '',
     idle: options.idle,
   })
+  const snapshots = new Snapshots({
+    dataDir,
+    clock,
+    secrets,
+    version,
+    env: process.env,
+    engines: localEngine,
+    nodesDir: (engine) => nodePlacesOf(localEngine.site(engine.name)).live,
+    modelsOf: (engine) => models.usedBy(engine.name),
+    classesOf: async ({ processes }) => {
+      const ready = processes.find(({ state }) => state.is === 'ready')
+      return ready ? Object.keys((await fleet.definitionsFor(ready.id)).definitions) : null
+    },
+  })
   const make = createMake({ inputs })
   const dispatcher = new Dispatcher({ ...shared, queue, fleet, artifacts, prepare: createPrepare(make, models) })
   dispatcher.events.on('kept', (job, kept) => models.made(job, kept))
@@ -262,6 +278,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     downloads,
     network,
     models,
+    snapshots,
     awake,
   })
   const services = {
@@ -284,6 +301,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     diagnostics,
     nodePacks,
     catalogue,
+    snapshots,
     models,
     network,
     downloads,
@@ -296,7 +314,19 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   // what is told last may come from a service that ends
   const life = lifecycle(
     options.idle
-      ? [telling, network, downloads, thumbnails, fleet, localEngine, installations, customNodes, models, importer]
+      ? [
+          telling,
+          network,
+          downloads,
+          thumbnails,
+          fleet,
+          localEngine,
+          installations,
+          customNodes,
+          models,
+          importer,
+          snapshots,
+        ]
       : [
           telling,
           network,
@@ -309,6 +339,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
           customNodes,
           models,
           importer,
+          snapshots,
           editors,
           dispatcher,
           quiet,
@@ -370,6 +401,7 @@ type Telling = {
   network: Network
   awake: Awake
   models: Models
+  snapshots: Snapshots
 }
 
 /** Passes on what the services tell, none of it more often than a page can draw. */
@@ -388,6 +420,7 @@ function tellAll({
   network,
   awake,
   models,
+  snapshots,
 }: Telling): Service {
   const changedJobs = new Map<string, Set<string> | 'many'>()
   const tellQueue = throttled(() => {
@@ -400,6 +433,8 @@ function tellAll({
     changedJobs.clear()
   }, TELL_EVERY_MS)
 
+  const snapshotsGo = throttled(() => events.tell('snapshot.changed', {}), TELL_EVERY_MS)
+  snapshots.events.on('changed', snapshotsGo.push)
   const engines = throttledEach((name) => events.tell('engine.changed', { name }), TELL_EVERY_MS)
   const installs = throttledEach((name) => events.tell('install.changed', { name }), TELL_EVERY_MS)
   const nodes = throttledEach((engine) => events.tell('nodes.changed', { engine }), TELL_EVERY_MS)
@@ -465,6 +500,7 @@ function tellAll({
     async start() {},
     async stop() {
       for (const each of [
+        snapshotsGo,
         tellQueue,
         tellJobs,
         tellDownloads,

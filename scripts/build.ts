@@ -52,6 +52,7 @@ for (const name of ['host', 'headless']) {
     'main/services/import-worker',
     'main/services/model-worker',
     'core/engine/download/hash-worker',
+    'core/engine/snapshot/snapshot-thread',
   ])
     await build(nodeBundle(name, { [path.basename(thread)]: `${thread}.ts` }, 'es', external, false))
 }

@@ -51,6 +51,7 @@ import { FoundPack, MissingClass, NodeItem } from './pack.ts'
 import { Panel } from './panel.ts'
 import { command, event, query } from './procedure.ts'
 import { Settings, SettingsChange } from './settings.ts'
+import { PushPlan, SealedManifest, SecretFound, SnapshotChange, SnapshotProgress, SnapshotView } from './snapshot.ts'
 import { WorkerAddress, WorkerContents, WorkerFound, WorkerId, WorkerView } from './worker.ts'
 import {
   Advice,
@@ -579,6 +580,64 @@ export const app = {
   /** Links what is here already and queues what can be fetched. */
   'catalogue.get': command(GetAsk, GetPlan),
 
+  /** What an engine is made of, kept; `snapshot` null: `secrets` were found that nobody consented to. */
+  'snapshot.create': command(
+    z.object({
+      engine: EngineName.optional(),
+      name: z.string().max(200).optional(),
+      consent: z.array(z.string()).optional(),
+    }),
+    z.object({
+      snapshot: SnapshotView.nullable(),
+      secrets: z.array(SecretFound),
+      left: z.array(z.object({ path: z.string(), what: z.string() })),
+      newBytes: z.number(),
+    }),
+  ),
+  'snapshot.list': query(nothing, z.object({ rows: z.array(SnapshotView), progress: SnapshotProgress.nullable() })),
+  /** By id, its beginning, or a label; so for all that follow. */
+  'snapshot.show': query(z.object({ id: z.string() }), SealedManifest),
+  'snapshot.diff': query(
+    z.object({ before: z.string(), after: z.string() }),
+    z.object({ changes: z.array(SnapshotChange) }),
+  ),
+  'snapshot.label': command(
+    z.object({ id: z.string(), label: z.string().regex(/^[\p{L}\p{N}][\p{L}\p{N}._-]{0,39}$/u), on: z.boolean() }),
+    SnapshotView,
+  ),
+  'snapshot.remove': command(z.object({ id: z.string() }), changed),
+  'snapshot.verify': command(
+    nothing,
+    z.object({
+      packs: z.int(),
+      bytes: z.number(),
+      damaged: z.array(z.object({ pack: z.string(), reason: z.string(), objects: z.array(z.string()) })),
+      broken: z.array(z.object({ id: z.string(), reason: z.string() })),
+    }),
+  ),
+  'snapshot.collect': command(
+    z.object({ graceMs: z.int().min(0).optional() }),
+    z.object({ packs: z.int(), bytes: z.number() }),
+  ),
+  /** What a push to a folder would send. */
+  'snapshot.plan': query(z.object({ id: z.string(), to: z.string() }), PushPlan, 'local'),
+  'snapshot.push': command(
+    z.object({ id: z.string(), to: z.string(), bytesPerSecond: z.int().min(1).nullable().default(null) }),
+    PushPlan,
+    'local',
+  ),
+  'snapshot.restore': command(
+    z.object({
+      id: z.string(),
+      to: z.string(),
+      python: z.string().optional(),
+      from: z.string().nullable().default(null),
+    }),
+    z.object({ dir: z.string(), python: z.string(), base: z.string() }),
+    'local',
+  ),
+  'snapshot.cancel': command(nothing, changed),
+
   'workflow.changed': event(z.object({ id: WorkflowId })),
   /** At most ten a second. */
   'queue.changed': event(QueueState.omit({ running: true })),
@@ -605,6 +664,7 @@ export const app = {
   'model.changed': event(nothing),
   /** At most five times a second. */
   'model.progress': event(z.object({ progress: z.array(ModelProgress) })),
+  'snapshot.changed': event(nothing),
   'settings.changed': event(Settings),
   /** The machine should stay awake: there is work that may run. */
   'awake.changed': event(z.object({ on: z.boolean() })),

@@ -797,6 +797,26 @@ export const errors = {
     message: 'The Python of this environment, {python}, does not answer: {reason}',
     remedy: 'Repair the engine first, then make the snapshot.',
   },
+  'snapshot.not-empty': {
+    message: '{dir} is there already, and holds something else.',
+    remedy: 'Choose a folder that does not exist yet.',
+  },
+  'snapshot.other-platform': {
+    message: 'The snapshot is of {its}; this is {mine}.',
+    remedy: 'Restore it where system, processor and Python are the same (choose that Python with --python).',
+  },
+  'snapshot.which-engine': {
+    message: 'It is not clear which ComfyUI is meant. There are: {engines}',
+    remedy: 'Name one with --engine; install or adopt one if there is none.',
+  },
+  'snapshot.busy': {
+    message: 'A snapshot is being made, pushed or restored.',
+    remedy: 'Wait until it is done, or stop it.',
+  },
+  'snapshot.secrets': {
+    message: 'Nothing was made: {count} things look like secrets, such as {kind} in {path}.',
+    remedy: 'Take them out, or consent to those that may travel with --consent ID.',
+  },
   'snapshot.changing': {
     message: '{path} is being written to all the time.',
     remedy: 'Stop what writes to it, then make the snapshot again.',

@@ -120,3 +120,12 @@ export const PushPlan = z.object({
   models: z.object({ count: z.int(), bytes: z.number() }),
 })
 export type PushPlan = z.infer<typeof PushPlan>
+
+/** What is going on; `part`: a layer, or empty. Bytes 0 of 0: not known yet. */
+export const SnapshotProgress = z.object({
+  what: z.enum(['create', 'verify', 'collect', 'push', 'restore']),
+  part: z.string(),
+  bytes: z.number(),
+  totalBytes: z.number(),
+})
+export type SnapshotProgress = z.infer<typeof SnapshotProgress>

@@ -28,6 +28,7 @@ import { ACCOUNT_KEY, type Secrets } from '../services/secrets.ts'
 import type { ServerFiles } from '../services/server-files.ts'
 import type { KeptSettings } from '../services/settings.ts'
 import type { Share } from '../services/share.ts'
+import type { Snapshots } from '../services/snapshots.ts'
 import { readTable } from '../services/tables.ts'
 import type { Fleet } from '../services/workers/fleet.ts'
 
@@ -54,6 +55,7 @@ export interface Services {
   readonly network: Network
   readonly downloads: Downloads
   readonly catalogue: Catalogue
+  readonly snapshots: Snapshots
   readonly keys: Keys
   readonly share: Share
   readonly quiet: Quiet
@@ -225,6 +227,21 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
       rows: await services.installations.log(name, generation, search),
     }),
     'engine.generations': async ({ name }) => ({ rows: await services.installations.generations(name) }),
+    'snapshot.create': (asked) => services.snapshots.create(asked),
+    'snapshot.list': async () => ({ rows: await services.snapshots.list(), progress: services.snapshots.progress }),
+    'snapshot.show': ({ id }) => services.snapshots.get(id),
+    'snapshot.diff': async ({ before, after }) => ({ changes: await services.snapshots.diff(before, after) }),
+    'snapshot.label': ({ id, label, on }) => services.snapshots.label(id, label, on),
+    'snapshot.remove': async ({ id }) => {
+      await services.snapshots.remove(id)
+      return changed(1)
+    },
+    'snapshot.verify': () => services.snapshots.verify(),
+    'snapshot.collect': (asked) => services.snapshots.collect(asked),
+    'snapshot.plan': ({ id, to }) => services.snapshots.planPush(id, to),
+    'snapshot.push': ({ id, to, bytesPerSecond }) => services.snapshots.push(id, to, bytesPerSecond),
+    'snapshot.restore': ({ id, to, ...how }) => services.snapshots.restore(id, to, how),
+    'snapshot.cancel': () => changed(services.snapshots.cancel() ? 1 : 0),
     'engine.rollback': async ({ name }) => ({ rows: await services.installations.rollback(name) }),
     'engine.diagnostics': ({ name }) => services.diagnostics.bundle(name),
     'engine.lookAtModels': async ({ dir }) => localEngine.lookAtModels(await ownFolder(dir)),

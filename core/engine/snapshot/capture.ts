@@ -12,8 +12,9 @@ export interface EnvironmentHere {
   /** Where main.py is. */
   readonly dir: string
   readonly python: string
-  /** Where custom_nodes, models and user are. */
+  /** Where models and user are. */
   readonly base: string
+  readonly nodesDir: string
 }
 export interface CaptureFacts {
   readonly name: string
@@ -72,7 +73,7 @@ export async function capture(
   options: CaptureOptions,
 ): Promise<Captured> {
   const { threads, command, signal, onNews } = options
-  const nodesDir = path.join(here.base, 'custom_nodes')
+  const { nodesDir } = here
   const python = await askPython(here.python, command)
   const comfyui = await checkoutOf(here.dir, command)
   const nodes = await nodesIn(nodesDir, command)

@@ -7,8 +7,8 @@ import { writeWhole } from '../install/generations.ts'
 import { CHUNKED_FROM } from './chunk.ts'
 import { sha256 } from './pack.ts'
 import { Pool } from './pool.ts'
+import type { Content, FileToKeep, Found } from './snapshot-thread.ts'
 import type { ObjectStore } from './store.ts'
-import type { Content, FileToKeep, Found } from './thread.ts'
 import { type Entry, type Tree, treeBytes } from './tree.ts'
 
 /** Small files of neighbouring names go to a thread together, and into one frame. */

@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { AppError } from '../../contract/errors.ts'
-import type { FromThread, Task, Tasks, ToThread } from './thread.ts'
+import type { FromThread, Task, Tasks, ToThread } from './snapshot-thread.ts'
 
 interface Waiting {
   resolve(gives: never): void
@@ -74,7 +74,7 @@ export class Pool {
 
   #start(): Thread {
     // From source the thread runs the source; bundled, its own bundle lies beside ours.
-    const entry = import.meta.url.endsWith('.ts') ? './thread.ts' : './snapshot-thread.js'
+    const entry = import.meta.url.endsWith('.ts') ? './snapshot-thread.ts' : './snapshot-thread.js'
     const worker = new Worker(new URL(entry, import.meta.url), {
       execArgv: process.env.PROF ? ['--cpu-prof', '--cpu-prof-dir=/tmp/ns/snap/prof'] : [],
     }) // not our own, such as --inspect

@@ -4,8 +4,8 @@ import { AppError } from '../../contract/errors.ts'
 import type { Manifest } from '../../contract/snapshot.ts'
 import { packFile } from './pack.ts'
 import { Pool } from './pool.ts'
+import type { To, Unpack } from './snapshot-thread.ts'
 import type { ObjectStore } from './store.ts'
-import type { To, Unpack } from './thread.ts'
 import { type Entry, readTree } from './tree.ts'
 
 /** Deeper than any environment; a tree that holds itself ends here. */

@@ -3,7 +3,9 @@ import { mkdir, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { AppError } from '../../contract/errors.ts'
 import { type PackIndex, type Place, packFile, readFrame, readIndex, takeObject } from './pack.ts'
-import type { Written } from './thread.ts'
+import type { Written } from './snapshot-thread.ts'
+
+const RECENT_FRAMES = 16
 
 export interface Located extends Place {
   readonly pack: string
@@ -17,7 +19,8 @@ export class ObjectStore {
   readonly dir: string
   readonly #packs = new Map<string, PackIndex>()
   readonly #objects = new Map<string, Located>()
-  #last: { of: string; frame: Buffer } | null = null
+  /** Frames unpacked lately: the folders of a tree lie together in a few. */
+  readonly #recent = new Map<string, Buffer>()
   /** Packs that could not be read. */
   readonly damaged: { pack: string; reason: string }[] = []
 
@@ -73,15 +76,19 @@ export class ObjectStore {
     const { pack, ...place } = this.find(key)
     try {
       const of = `${pack}.${place.frame}`
-      if (this.#last?.of !== of) {
+      let frame = this.#recent.get(of)
+      if (!frame) {
         const handle = openSync(packFile(this.packsDir, pack), 'r')
         try {
-          this.#last = { of, frame: readFrame(handle, this.#packs.get(pack)!.frames[place.frame]!) }
+          frame = readFrame(handle, this.#packs.get(pack)!.frames[place.frame]!)
         } finally {
           closeSync(handle)
         }
+        const [oldest] = this.#recent.keys()
+        if (this.#recent.size >= RECENT_FRAMES) this.#recent.delete(oldest!)
+        this.#recent.set(of, frame)
       }
-      return takeObject(this.#last.frame, key, place)
+      return takeObject(frame, key, place)
     } catch (cause) {
       throw new AppError('snapshot.damaged', { reason: (cause as Error).message }, { cause })
     }

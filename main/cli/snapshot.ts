@@ -1,0 +1,194 @@
+import path from 'node:path'
+import { AppError } from '../../core/contract/errors.ts'
+import type { Json } from '../../core/contract/json.ts'
+import type { SecretFound, SnapshotView } from '../../core/contract/snapshot.ts'
+import type { Client } from '../api/client.ts'
+import { type Command, type Context, EXIT, onlyArgument, parseOptions, usageError, wholeNumber } from './context.ts'
+import { reachApp } from './reach.ts'
+
+const OPTIONS = {
+  engine: { type: 'string' },
+  name: { type: 'string' },
+  consent: { type: 'string', multiple: true },
+  to: { type: 'string' },
+  from: { type: 'string' },
+  python: { type: 'string' },
+  label: { type: 'string' },
+  off: { type: 'boolean' },
+  'dry-run': { type: 'boolean' },
+  limit: { type: 'string' },
+  all: { type: 'boolean' },
+} as const
+type Options = ReturnType<typeof parseOptions<typeof OPTIONS>>['values']
+/** Gives whether all is well. */
+type Action = (context: Context, client: Client, args: string[], options: Options) => Promise<boolean>
+
+/** `snapshot`: environments as they were, to keep, compare, push and restore. */
+export const snapshot: Command = async (context, args) => {
+  const { terminal } = context
+  const { reason } = terminal.speech.words
+  const { values, positionals } = parseOptions(args, OPTIONS)
+  const [name, ...others] = positionals
+  if (name === undefined) throw usageError(reason.missing, { what: 'ACTION' })
+  const action = Object.hasOwn(actions, name) ? actions[name] : undefined
+  if (!action) throw usageError(reason.unknownAction, { command: 'snapshot', action: name })
+  const app = await reachApp(context, { work: false })
+  try {
+    const ok = await action(context, app.client, others, values)
+    terminal.event('done', { ok })
+    return ok ? EXIT.ok : EXIT.someFailed
+  } finally {
+    await app.close()
+  }
+}
+
+const actions: Record<string, Action> = {
+  async create(context, client, _, { engine, name, consent = [], label }) {
+    const { terminal } = context
+    const { snapshot: said } = terminal.speech.words
+    const made = await client.call('snapshot.create', { engine, name, consent })
+    for (const { path: at, what } of made.left) {
+      terminal.event('left', { path: at, what })
+      terminal.note(said.left, { path: at, what })
+    }
+    for (const secret of made.secrets) tellSecret(context, secret)
+    const [first] = made.secrets
+    if (!made.snapshot || first)
+      throw new AppError('snapshot.secrets', {
+        count: made.secrets.length,
+        kind: first?.kind ?? '',
+        path: first?.path ?? '',
+      })
+    const view = label ? await client.call('snapshot.label', { id: made.snapshot.id, label, on: true }) : made.snapshot
+    tell(context, view, { newBytes: made.newBytes })
+    if (!terminal.json) terminal.say(said.added, { size: size(made.newBytes) })
+    return true
+  },
+  async list(context, client) {
+    const { rows } = await client.call('snapshot.list', {})
+    for (const row of rows) tell(context, row)
+    if (rows.length === 0) context.terminal.note(context.terminal.speech.words.snapshot.none)
+    return true
+  },
+  async show(context, client, args) {
+    const sealed = await client.call('snapshot.show', { id: onlyArgument(context, args, 'ID') })
+    if (context.terminal.json) context.terminal.event('snapshot', sealed as unknown as Record<string, Json>)
+    else context.terminal.document(sealed.manifest)
+    return true
+  },
+  async diff(context, client, args) {
+    const { terminal } = context
+    const [before, after] = args
+    if (before === undefined || after === undefined)
+      throw usageError(terminal.speech.words.reason.missing, { what: 'ID' })
+    const { changes } = await client.call('snapshot.diff', { before, after })
+    const { is } = terminal.speech.words.snapshot
+    for (const change of changes) {
+      terminal.event('change', change)
+      if (terminal.json) continue
+      const { what, name } = change
+      const from = [change.before, change.after].filter((part) => part !== null && part !== name)
+      terminal.say(`${is[change.is]} ${what} ${name} ${from.join(' → ')}`.trimEnd())
+    }
+    if (changes.length === 0) terminal.note(terminal.speech.words.snapshot.same)
+    return true
+  },
+  async push(context, client, args, { to, limit, 'dry-run': dry }) {
+    const { terminal } = context
+    const id = onlyArgument(context, args, 'ID')
+    const where = path.resolve(context.cwd, needed(context, '--to', to))
+    const bytesPerSecond = limit === undefined ? null : wholeNumber(context, '--limit', limit)
+    const plan = dry
+      ? await client.call('snapshot.plan', { id, to: where })
+      : await client.call('snapshot.push', { id, to: where, bytesPerSecond })
+    terminal.event(dry ? 'plan' : 'pushed', plan as unknown as Record<string, Json>)
+    const { objects, bytes } = plan
+    if (!terminal.json)
+      terminal.say(dry ? terminal.speech.words.snapshot.would : terminal.speech.words.snapshot.sent, {
+        missing: objects.missing,
+        all: objects.all,
+        bytes: size(bytes.missing),
+        of: size(bytes.all),
+      })
+    return true
+  },
+  async restore(context, client, args, { to, from, python }) {
+    const { terminal, cwd } = context
+    const id = onlyArgument(context, args, 'ID')
+    const dir = path.resolve(cwd, needed(context, '--to', to))
+    const made = await client.call('snapshot.restore', {
+      id,
+      to: dir,
+      python,
+      from: from === undefined ? null : path.resolve(cwd, from),
+    })
+    terminal.event('restored', made)
+    if (!terminal.json) terminal.say(terminal.speech.words.snapshot.restored, { ...made })
+    return true
+  },
+  async verify(context, client) {
+    const { terminal } = context
+    const { snapshot: said } = terminal.speech.words
+    const found = await client.call('snapshot.verify', {})
+    terminal.event('verified', found as unknown as Record<string, Json>)
+    for (const { pack, reason } of found.damaged) terminal.note(said.damaged, { pack: pack.slice(0, 12), reason })
+    for (const { id, reason } of found.broken) terminal.note(said.broken, { id: id.slice(0, 12), reason })
+    if (!terminal.json) terminal.say(said.verified, { packs: found.packs, size: size(found.bytes) })
+    return found.damaged.length === 0 && found.broken.length === 0
+  },
+  async gc(context, client, _, { all }) {
+    const freed = await client.call('snapshot.collect', { ...(all && { graceMs: 0 }) })
+    context.terminal.event('collected', freed)
+    if (!context.terminal.json)
+      context.terminal.say(context.terminal.speech.words.snapshot.freed, {
+        size: size(freed.bytes),
+        packs: freed.packs,
+      })
+    return true
+  },
+  async label(context, client, args, { off = false }) {
+    const [id, label] = args
+    if (id === undefined || label === undefined)
+      throw usageError(context.terminal.speech.words.reason.missing, { what: 'LABEL' })
+    tell(context, await client.call('snapshot.label', { id, label, on: !off }))
+    return true
+  },
+  async remove(context, client, args) {
+    const id = onlyArgument(context, args, 'ID')
+    await client.call('snapshot.remove', { id })
+    context.terminal.event('removed', { id })
+    return true
+  },
+}
+
+function needed({ terminal }: Context, option: string, value: string | undefined): string {
+  if (value === undefined) throw usageError(terminal.speech.words.reason.missing, { what: option })
+  return value
+}
+
+function tell({ terminal }: Context, view: SnapshotView, more: Record<string, Json> = {}) {
+  terminal.event('snapshot', { ...view, ...more })
+  if (terminal.json) return
+  terminal.say(terminal.speech.words.snapshot.line, {
+    id: view.id.slice(0, 12),
+    name: view.name,
+    at: view.createdAt.slice(0, 16).replace('T', ' '),
+    version: view.comfyuiVersion ?? '',
+    nodes: view.nodes,
+    packages: view.packages,
+    size: size(view.bytes),
+    labels: view.labels.join(' '),
+  })
+}
+
+function tellSecret({ terminal }: Context, secret: SecretFound) {
+  terminal.event('secret', secret)
+  terminal.note(terminal.speech.words.snapshot.secret, { ...secret })
+}
+
+const size = (bytes: number) =>
+  bytes >= 1e9
+    ? `${(bytes / 1e9).toFixed(2)} GB`
+    : bytes >= 1e6
+      ? `${(bytes / 1e6).toFixed(1)} MB`
+      : `${Math.ceil(bytes / 1e3)} kB`
