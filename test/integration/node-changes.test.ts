@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type NodeChange, NodeConsent, type NodePlan } from '../../core/contract/custom-node.ts'
-import { carryOutNodes, planNodes } from '../../core/engine/custom-nodes/change.ts'
+import { carryOutNodes, planNodes, undoNodes } from '../../core/engine/custom-nodes/change.ts'
 import { settle } from '../../core/engine/custom-nodes/places.ts'
 import { generationDir, readPointer, writePointer } from '../../core/engine/install/generations.ts'
 import { damageIn, readLock, sitePackages } from '../../core/engine/install/lock.ts'
@@ -261,6 +261,49 @@ describe.skipIf(why !== null)(`a change of custom nodes${why === null ? '' : ` (
       await expect(bad, name).rejects.toMatchObject({ code: 'nodes.unsafe' })
     }
     expect(existsSync(path.join(engine.root, 'out.py'))).toBe(false)
+  })
+
+  test('in a ComfyUI that is not ours packages change only when agreed, and all of it is undone', {
+    timeout: 60_000,
+  }, async () => {
+    const engine = await tinyInstalled()
+    const { dir, python, settings } = engine.site()
+    const home = path.join(engine.data, 'engines', 'mine')
+    const site = { name: 'mine', kind: 'manual' as const, dir, python, settings: { ...settings, baseDir: null }, home }
+    const live = path.join(dir, 'custom_nodes')
+    writeTree(live, { 'theirs/__init__.py': nodeCode(['Theirs']) })
+    const repository = path.join(engine.root, 'pack')
+    nodeRepository(repository, {
+      '__init__.py': nodeCode(['Pack'], 'import harmless'),
+      'requirements.txt': 'harmless\ntinydep>=1.6\n',
+    })
+    const tools = engine.tools()
+    const before = await environmentOf(engine)
+    const there = () =>
+      readdirSync(live)
+        .filter((name) => !/^\.|^__/.test(name))
+        .toSorted()
+
+    const plan = await planNodes(site, tools, [add(repository)])
+    expect(plan).toMatchObject({ way: 'in-place', packages: [{ package: 'harmless' }, { from: '1.5.0', to: '1.6.0' }] })
+    await expect(carryOutNodes(site, tools, plan.id, none)).rejects.toMatchObject({ code: 'nodes.needs-consent' })
+    expect([await environmentOf(engine), there()]).toEqual([before, ['theirs']])
+
+    const result = await carryOutNodes(site, tools, plan.id, all(plan))
+    expect(result).toMatchObject({ generation: null, classes: { pack: ['Pack'] } })
+    expect(there()).toEqual(['pack', 'theirs'])
+    await undoNodes(site, tools)
+    expect(there()).toEqual(['theirs'])
+    const installed = (await environmentOf(engine)).join('\n')
+    expect(installed).toContain('tinydep-1.5.0.dist-info')
+    expect(installed).not.toContain('harmless')
+
+    // one that fails its trial puts the packages back
+    commitTo(repository, { '__init__.py': 'import a_module_that_is_not_there\n' })
+    const broken = await planNodes(site, tools, [add(repository)])
+    await expect(carryOutNodes(site, tools, broken.id, all(broken))).rejects.toMatchObject({ code: 'nodes.broken' })
+    expect((await environmentOf(engine)).join('\n')).not.toContain('harmless')
+    expect(there()).toEqual(['theirs'])
   })
 
   test('killed at any point, it is all as it was or all as it should be', { timeout: 120_000 }, async () => {

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, statfs, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
@@ -27,6 +27,8 @@ import {
   readPointer,
   removeDir,
   sourceDir,
+  tidy,
+  unfinishedOf,
   writeJournal,
   writeWhole,
 } from '../install/generations.ts'
@@ -325,6 +327,7 @@ class Change {
     const old = generationDir(home, pointer.current)
     const journal = await readJournal(old)
     if (!journal) throw new AppError('install.not-ours', { name: this.#site.name })
+    await this.#refuseSmallDisk(journal.sizeBytes)
     const id = stampOf(this.#tools)
     const dir = generationDir(home, id)
     const site = { ...this.#site, dir: sourceDir(dir), python: pythonOf(dir, this.#tools.platform) }
@@ -344,6 +347,10 @@ class Change {
       await writeJournal(dir, { ...journal, purpose: 'nodes', createdAt: this.#tools.now() })
       this.#tools.point?.('nodes.ready')
       await this.#switch(site, id)
+      // an installation that was cut off may go on
+      const unfinished = await unfinishedOf(home)
+      await tidy(home, unfinished && unfinished.journal.purpose !== 'nodes' ? unfinished.id : null)
+      await tidyAside(site)
       return this.#result(id, packages, classes)
     } catch (cause) {
       if (readPointer(home)?.current !== id) await removeDir(dir)
@@ -396,6 +403,22 @@ class Change {
   }
 
   // ---- the steps ----
+
+  /** @throws AppError 'install.no-space' */
+  async #refuseSmallDisk(sizeBytes: number | null) {
+    const { home } = this.#site
+    const copied = this.#allowed().length > 0 ? (sizeBytes ?? 4e9) : 0.5e9 // small files are not shared
+    const needBytes = copied + this.#kept.plan.diskBytes + 0.5e9
+    const { bavail, bsize } = await statfs(home)
+    const gib = (bytes: number) => Math.round((bytes / 2 ** 30) * 10) / 10
+    if (bavail * bsize < needBytes)
+      throw new AppError('install.no-space', {
+        role: 'target',
+        dir: home,
+        needGiB: gib(needBytes),
+        freeGiB: gib(bavail * bsize),
+      })
+  }
 
   /** The same program and packages again; large files are one with theirs until either is replaced. */
   async #environment(old: string, dir: string) {

@@ -154,9 +154,10 @@ async function fromGit(wanted: FetchWanted, part: string, origin: NodeOrigin & {
   }
   const isCommit = ref !== null && /^[0-9a-f]{40}$/.test(ref)
   // what a branch is, its own host says where it can be reached: who copies it may be behind
-  const commit = isCommit
-    ? ref
+  const head = isCommit
+    ? { commit: ref, branch: null }
     : await headOf([read.url, ...addresses.filter((each) => each !== read.url)], ref, command)
+  const { commit, branch } = head ?? { commit: null, branch: null }
   const kept = like !== null && (await exists(path.join(like, '.git')))
   const clean = withoutUser(read.url)
   try {
@@ -179,7 +180,8 @@ async function fromGit(wanted: FetchWanted, part: string, origin: NodeOrigin & {
           await git(['cat-file', '-e', `${commit}^{commit}`], within)
         })
         const to = commit ?? (await git(['rev-parse', 'FETCH_HEAD'], within))
-        await git(['checkout', '--quiet', '--detach', to], within).catch((cause: CommandFailed) => {
+        const where = branch === null ? ['--detach'] : ['-B', branch] // later updates follow it
+        await git(['checkout', '--quiet', ...where, to], within).catch((cause: CommandFailed) => {
           const files = cause.lines.filter((line) => /^\t/.test(line)).map((line) => line.trim())
           if (kept && files.length > 0)
             throw new AppError('nodes.changed-files', { folder, files: files.slice(0, 10).join(', ') })
@@ -197,7 +199,7 @@ async function fromGit(wanted: FetchWanted, part: string, origin: NodeOrigin & {
   }
   const at = await git(['rev-parse', 'HEAD'], { ...command, cwd: dir })
   if (isCommit && at !== ref) throw new Error(`it gave ${at}`)
-  const source = { is: 'git' as const, remote: clean, commit: at, branch: null }
+  const source = { is: 'git' as const, remote: clean, commit: at, branch }
   return { folder, dir, source, version: (await readProject(dir))?.version ?? null }
 }
 
@@ -206,7 +208,7 @@ async function headOf(
   addresses: readonly string[],
   ref: string | null,
   command: CommandOptions,
-): Promise<string | null> {
+): Promise<{ commit: string; branch: string | null } | null> {
   for (const address of addresses) {
     const patient = AbortSignal.any([AbortSignal.timeout(20_000), ...(command.signal ? [command.signal] : [])])
     const wanted = ref === null ? ['HEAD'] : [`refs/heads/${ref}`, `refs/tags/${ref}`, `refs/tags/${ref}^{}`]
@@ -215,7 +217,8 @@ async function headOf(
     // of an annotated tag, the commit is what it is peeled to
     const lines = (said ?? '').split('\n').filter((line) => /^[0-9a-f]{40}\t/.test(line))
     const best = lines.find((line) => line.endsWith('^{}')) ?? lines[0]
-    if (best) return best.slice(0, 40)
+    if (best)
+      return { commit: best.slice(0, 40), branch: ref !== null && best.endsWith(`\trefs/heads/${ref}`) ? ref : null }
     if (said !== null && ref !== null && !/^[0-9a-f]{7,39}$/.test(ref)) throw new Error(`there is no ${ref}`)
   }
   return null
