@@ -8,6 +8,7 @@ import {
 import type { z } from 'zod'
 import type { ArtifactFilter } from '../core/contract/artifact.ts'
 import type { JobState } from '../core/contract/job.ts'
+import { type ModelFilter, ModelFlag, ModelKind } from '../core/contract/model.ts'
 import { StartPage } from './pages/start.tsx'
 import { ErrorNotice } from './parts/basics.tsx'
 import { Shell } from './shell.tsx'
@@ -32,6 +33,18 @@ export interface CustomNodesSearch {
   view?: 'installed' | 'find' | 'missing'
   find?: string
   engine?: string
+}
+
+const modelTabs = ['library', 'get', 'duplicates', 'unused'] as const
+export interface ModelsSearch {
+  tab?: (typeof modelTabs)[number]
+  find?: string
+  kind?: ModelKind
+  base?: string
+  flag?: ModelFlag
+  root?: string
+  sort?: ModelFilter['sort']
+  open?: string
 }
 
 const text = (value: unknown) => (typeof value === 'string' && value !== '' ? value : undefined)
@@ -117,6 +130,23 @@ const customNodes = createRoute({
     engine: text(raw.engine),
   }),
 })
+const among = <T extends string>(choices: readonly T[], value: unknown): T | undefined =>
+  choices.find((choice) => choice === value)
+const models = createRoute({
+  getParentRoute: () => root,
+  path: '/models',
+  component: lazyRouteComponent(() => import('./pages/models.tsx'), 'ModelsPage'),
+  validateSearch: (raw: Record<string, unknown>): ModelsSearch => ({
+    tab: among(modelTabs, raw.tab),
+    find: text(raw.find),
+    kind: among(ModelKind.options, raw.kind),
+    base: text(raw.base),
+    flag: among(ModelFlag.options, raw.flag),
+    root: text(raw.root),
+    sort: among(['name', 'newest', 'largest', 'last-used'], raw.sort),
+    open: text(raw.open),
+  }),
+})
 const settings = createRoute({
   getParentRoute: () => root,
   path: '/settings',
@@ -134,6 +164,7 @@ export const router = createRouter({
     gallery,
     workers,
     engine,
+    models,
     customNodes,
     settings,
   ]),

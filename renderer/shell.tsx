@@ -2,6 +2,7 @@ import { Link, Outlet, useNavigate, useRouterState } from '@tanstack/react-route
 import {
   Activity,
   Blocks,
+  Box,
   Cpu,
   Images,
   LayoutList,
@@ -169,6 +170,7 @@ function Rail() {
           alert={dead > 0 ? t('nav.deadWorkers', { count: dead }) : undefined}
         />
         <Stop to="/engine" icon={Cpu} label={t('nav.engine')} />
+        <Stop to="/models" icon={Box} label={t('nav.models')} />
         <Stop to="/custom-nodes" icon={Blocks} label={t('nav.nodes')} />
         <Stop to="/settings" icon={SettingsIcon} label={t('nav.settings')} />
       </ul>

@@ -75,4 +75,6 @@ export const thumbUrl = (id: string, size = 320) => `/files/thumb/${encodeURICom
 /** A kept input file, or a picture that the workflow or a form of it names by its address. */
 export const inputThumbUrl = (of: string, workflowId: string, size = 256) =>
   `/files/input-thumb?of=${encodeURIComponent(of)}&workflow=${encodeURIComponent(workflowId)}&size=${size}`
+/** What is shown for a model. */
+export const modelPictureUrl = (id: string, size = 256) => `/files/model/${encodeURIComponent(id)}?size=${size}`
 export const previewUrl = (jobId: string, n: number) => `/files/preview/${encodeURIComponent(jobId)}?n=${n}`

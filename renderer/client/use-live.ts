@@ -1,6 +1,7 @@
 import { useEffect, useSyncExternalStore } from 'react'
 import type { App } from '../../core/contract/app.ts'
 import type { JobProgress, QueueState } from '../../core/contract/job.ts'
+import type { ModelProgress } from '../../core/contract/model.ts'
 import type { EventName, PayloadOf } from '../../core/contract/procedure.ts'
 import { type Name, queries, refresh, transport } from './client.ts'
 import type { Connection } from './transport.ts'
@@ -31,6 +32,8 @@ const staleAfter: { [E in EventName<App>]: Name[] } = {
   ],
   'nodes.progress': ['nodes.changes', 'nodes.bisects'],
   'engine.logged': ['engine.log'],
+  'model.changed': ['model.page', 'model.get', 'model.state', 'model.duplicates'],
+  'model.progress': [],
   'awake.changed': [],
 }
 /** Lists are asked again at most this often, however fast jobs end. */
@@ -40,6 +43,8 @@ type Ended = PayloadOf<App, 'batch.ended'>
 const listeners = new Set<() => void>()
 const ended = new Set<(batch: Ended) => void>()
 const progress = new Map<string, JobProgress>()
+/** What is done with models now; null: nothing was told yet. */
+let models: ModelProgress[] | null = null
 let connection: Connection = 'connecting'
 let stale = new Set<Name>()
 let askingSoon = false
@@ -70,6 +75,7 @@ export function listen(): () => void {
     },
     reset() {
       progress.clear()
+      models = null
       void queries.invalidateQueries()
       announce()
     },
@@ -87,6 +93,8 @@ export function listen(): () => void {
       } else if (name === 'job.progress') {
         const one = payload as JobProgress
         progress.set(one.jobId, one)
+      } else if (name === 'model.progress') {
+        models = (payload as PayloadOf<App, 'model.progress'>).progress
       } else if (name === 'batch.ended') {
         for (const listener of ended) listener(payload as Ended)
       }
@@ -102,6 +110,7 @@ const subscribe = (listener: () => void) => {
 export const useConnection = () => useSyncExternalStore(subscribe, () => connection)
 /** How far a running job is; undefined: nothing told yet. */
 export const useProgress = (jobId: string) => useSyncExternalStore(subscribe, () => progress.get(jobId))
+export const useModelProgress = () => useSyncExternalStore(subscribe, () => models)
 /** How much of these running jobs is done, in jobs. */
 export const useOverall = (jobIds: readonly string[]) =>
   useSyncExternalStore(subscribe, () => jobIds.reduce((sum, id) => sum + (progress.get(id)?.overall ?? 0), 0))

@@ -5,7 +5,7 @@ import type { InputOf, OutputOf } from '../../core/contract/procedure.ts'
 import { asking } from './client.ts'
 
 const PAGE_ROWS = 100
-type Paged = 'job.page' | 'artifact.page'
+type Paged = 'job.page' | 'artifact.page' | 'model.page'
 interface Answer<Row> {
   rows: Row[]
   total: number
