@@ -15,7 +15,7 @@ import { type Behaviour, MirrorFarm } from '../../../../kit/mirror-farm.ts'
 import { tempDir } from '../../../../kit/temp-dir.ts'
 
 const MIB = 1 << 20
-const bytes = randomBytes(6 * MIB + 12_345)
+const bytes = randomBytes(4 * MIB + 123_456)
 const other = randomBytes(bytes.length)
 const sha256 = createHash('sha256').update(bytes).digest('hex')
 const good: Behaviour = { body: bytes }
@@ -129,7 +129,7 @@ test.each<[string, Behaviour]>([
 })
 
 test('a liar is named, and no more of it is used than has to be', async () => {
-  const lies = { ...good, flipAt: 5 * MIB, bytesPerSecond: 20 * MIB }
+  const lies = { ...good, flipAt: 4_100_000, bytesPerSecond: 20 * MIB }
   const honest = { ...good, bytesPerSecond: 20 * MIB }
   const { sources } = await farmOf({ liar: lies, honest, fair: honest })
   const got = await get({ sources })
