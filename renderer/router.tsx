@@ -147,6 +147,16 @@ const models = createRoute({
     open: text(raw.open),
   }),
 })
+const downloads = createRoute({
+  getParentRoute: () => root,
+  path: '/downloads',
+  component: lazyRouteComponent(() => import('./pages/downloads.tsx'), 'DownloadsPage'),
+})
+const mirrors = createRoute({
+  getParentRoute: () => root,
+  path: '/mirrors',
+  component: lazyRouteComponent(() => import('./pages/mirrors.tsx'), 'MirrorsPage'),
+})
 const settings = createRoute({
   getParentRoute: () => root,
   path: '/settings',
@@ -166,6 +176,8 @@ export const router = createRouter({
     engine,
     models,
     customNodes,
+    downloads,
+    mirrors,
     settings,
   ]),
   history: createHashHistory(),

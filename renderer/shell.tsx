@@ -4,12 +4,14 @@ import {
   Blocks,
   Box,
   Cpu,
+  Download,
   Images,
   LayoutList,
   ListChecks,
   type LucideIcon,
   Pause,
   Play,
+  Radar,
   Search,
   Server,
   Settings as SettingsIcon,
@@ -128,6 +130,9 @@ function Rail() {
     workers.data?.rows.filter(
       ({ health }) => health.is === 'unreachable' && health.because.code !== 'engine.not-running',
     ).length ?? 0
+  const downloads = useAsk('download.list', { states: ['running'], limit: 1 })
+  const counts = downloads.data?.totals.counts
+  const coming = counts ? counts.waiting + counts.running : 0
   const open = queue.data ? queue.data.counts.waiting + queue.data.counts.running : 0
   return (
     <nav
@@ -172,6 +177,13 @@ function Rail() {
         <Stop to="/engine" icon={Cpu} label={t('nav.engine')} />
         <Stop to="/models" icon={Box} label={t('nav.models')} />
         <Stop to="/custom-nodes" icon={Blocks} label={t('nav.nodes')} />
+        <Stop
+          to="/downloads"
+          icon={Download}
+          label={t('nav.downloads')}
+          count={coming > 0 ? format.number(coming) : undefined}
+        />
+        <Stop to="/mirrors" icon={Radar} label={t('nav.mirrors')} />
         <Stop to="/settings" icon={SettingsIcon} label={t('nav.settings')} />
       </ul>
       <div className="mt-auto flex flex-col gap-2">
@@ -215,6 +227,8 @@ function Stop({
     | '/workers'
     | '/engine'
     | '/custom-nodes'
+    | '/downloads'
+    | '/mirrors'
     | '/settings'
   id?: string
   icon: LucideIcon

@@ -34,6 +34,10 @@ const staleAfter: { [E in EventName<App>]: Name[] } = {
   'engine.logged': ['engine.log'],
   'model.changed': ['model.page', 'model.get', 'model.state', 'model.duplicates'],
   'model.progress': [],
+  'download.changed': ['download.list'],
+  'download.done': ['download.list'],
+  'mirror.changed': ['mirror.list'],
+  'network.changed': ['network.get'],
   'awake.changed': [],
 }
 /** Lists are asked again at most this often, however fast jobs end. */
