@@ -29,6 +29,7 @@ import { KeptList, listNamed } from './services/kept-list.ts'
 import { Keys } from './services/keys.ts'
 import { Library } from './services/library.ts'
 import { LocalEngine } from './services/local-engine.ts'
+import { ModelStaging } from './services/model-staging.ts'
 import { Models } from './services/models.ts'
 import { completeNeeds } from './services/needs.ts'
 import { Network } from './services/network.ts'
@@ -189,6 +190,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     { dataDir, mirrors: () => network.mirrors.ordered(), dispatcher: () => network.dispatcher(), clock, waitMs: 3_000 },
     { name: 'model-list', source: listNamed('model-list'), isRight: isManagerModels },
   )
+  const staging = new ModelStaging({ dataDir, models, newId: randomUUID })
   const catalogue = new Catalogue({
     network: {
       ...hubs,
@@ -301,6 +303,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     diagnostics,
     nodePacks,
     catalogue,
+    staging,
     snapshots,
     models,
     network,
@@ -363,6 +366,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
         modelPicture: (id, size) => models.preview(id, size),
         preview: (jobId) => dispatcher.preview(jobId),
         addInput: (name, body) => inputs.add(name, body),
+        addModel: (name, body) => staging.add(name, body),
         importWorkflow: (name, body, facts) => importer.importStream(name, body, facts),
       },
       onFault: (cause, name) => log.error({ err: cause, name }, 'call.failed'),

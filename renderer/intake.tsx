@@ -1,10 +1,13 @@
 import { type AnyRouter, useRouter } from '@tanstack/react-router'
 import { FileDown } from 'lucide-react'
 import { useCallback, useEffect, useLayoutEffect, useState } from 'react'
+import { call } from './client/client.ts'
 import { addressesIn, droppedFiles, incomingAddress, incomingFile, isMedia, isTable } from './client/files.ts'
 import { useWords } from './i18n.ts'
 import { ImportProgress, type ImportWords, type Incoming, importAll } from './importing.tsx'
 import { lastWorkflow } from './last-workflow.ts'
+import { FileModels, fileModels, holdsWorkflow, isModelName } from './parts/file-model.tsx'
+import { askToGet, GetDialog } from './parts/get-plan.tsx'
 import { say } from './parts/overlays.tsx'
 
 /** A page that wants some of the files dropped on the window before they are taken as workflows. */
@@ -60,7 +63,18 @@ async function takeFiles(files: readonly File[], addresses: readonly string[], r
   const media = taker?.media ? files.filter(({ name }) => isMedia(name)) : []
   const others = files.filter((file) => !tables.includes(file) && !media.includes(file))
   const snapshot = others.length === 1 && (await isManagerSnapshot(others[0]!)) ? others[0]! : null
-  const workflows = others.filter((file) => file !== snapshot)
+  const models: File[] = []
+  for (const file of others) if (isModelName(file.name) && !(await holdsWorkflow(file))) models.push(file)
+  if (models.length > 0) fileModels(models)
+  if (models.length === files.length && files.length > 0) return
+  const workflows = others.filter((file) => file !== snapshot && !models.includes(file))
+  if (files.length === 0 && addresses.length > 0) {
+    const { models: means } = await call('catalogue.means', {
+      texts: addresses.slice(0, 50).map((each) => each.slice(0, 4000)),
+    })
+    const links = addresses.filter((_, at) => means[at])
+    if (links.length > 0) return askToGet({ items: links })
+  }
   if (snapshot && taker?.snapshot) taker.snapshot(snapshot)
   else if (snapshot) {
     waitingSnapshot = snapshot
@@ -110,7 +124,7 @@ function together(files: readonly File[], [address]: readonly string[]): Incomin
 /** What the clipboard holds as text, as a file or an address; null: nothing that can be a workflow. */
 export function pastedText(text: string): { files: File[]; addresses: string[] } | null {
   const trimmed = text.trim()
-  if (/^https?:\/\/\S+$/.test(trimmed)) return { files: [], addresses: [trimmed] }
+  if (/^(https?:\/\/|urn:air:)\S+$/.test(trimmed)) return { files: [], addresses: [trimmed] }
   if (/^[{["`]/.test(trimmed)) return { files: [new File([trimmed], 'pasted.json')], addresses: [] }
   if (/(^|[\s.,;])Steps: \d+,/.test(trimmed)) return { files: [new File([trimmed], 'pasted.txt')], addresses: [] }
   return null
@@ -191,7 +205,14 @@ export function Intake() {
       window.removeEventListener('paste', paste)
     }
   }, [take])
-  if (!hovering || taker?.quiet) return <ImportProgress router={router} />
+  if (!hovering || taker?.quiet)
+    return (
+      <>
+        <ImportProgress router={router} />
+        <GetDialog />
+        <FileModels />
+      </>
+    )
   return (
     <div className="pointer-events-none fixed inset-0 z-50 grid place-items-center bg-bg/85 p-6 backdrop-blur-sm">
       <div className="grid size-full place-items-center rounded-xl border-2 border-dashed border-accent">

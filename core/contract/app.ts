@@ -10,6 +10,7 @@ import {
   EngineView,
   Finding,
   Generation,
+  GitRef,
   HardwareReport,
   InstallChoices,
   InstallPlan,
@@ -332,7 +333,7 @@ export const app = {
   'engine.install': command(z.object({ name: EngineName, choices: InstallChoices }), InstallView),
   /** To a tag, branch or commit; null: the newest. `speedUps`: those to have from then on; not said: as before. */
   'engine.update': command(
-    z.object({ name: EngineName, ref: z.string().max(200).nullable(), speedUps: z.array(SpeedUp).optional() }),
+    z.object({ name: EngineName, ref: GitRef.nullable(), speedUps: z.array(SpeedUp).optional() }),
     InstallView,
   ),
   /** What the engine has of speed-ups and may have. */
@@ -579,6 +580,16 @@ export const app = {
   'catalogue.plan': query(GetAsk, GetPlan),
   /** Links what is here already and queues what can be fetched. */
   'catalogue.get': command(GetAsk, GetPlan),
+  /** Whether lines that were dropped or pasted mean models. */
+  'catalogue.means': query(
+    z.object({ texts: z.array(z.string().max(4000)).max(50) }),
+    z.object({ models: z.array(z.boolean()) }),
+  ),
+  /** A model that was sent here, into the folder the person says. */
+  'catalogue.file': command(
+    z.object({ staged: z.string().regex(/^[\w-]{1,64}$/), folder: z.string().regex(/^[\w-]{1,100}$/) }),
+    Model,
+  ),
 
   /** What an engine is made of, kept; `snapshot` null: `secrets` were found that nobody consented to. */
   'snapshot.create': command(

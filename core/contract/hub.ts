@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { Failure } from './errors.ts'
+import { Model } from './model.ts'
 import { ModelNeed, WorkflowId } from './workflow.ts'
 
 const Sha256 = z.string().regex(/^[\da-f]{64}$/)
@@ -161,3 +162,11 @@ export const FoundModel = z.object({
   files: z.array(HubFile.extend({ item: z.string(), present: z.boolean(), downloadId: z.string().nullable() })),
 })
 export type FoundModel = z.infer<typeof FoundModel>
+
+/** A model file that was sent here: where it went, or that the person has to say. */
+export const StagedModel = z.object({
+  model: Model.nullable(),
+  /** To be named with a folder; null: it lies in one already. */
+  staged: z.string().nullable(),
+})
+export type StagedModel = z.infer<typeof StagedModel>

@@ -15,6 +15,7 @@ import type { Installations } from '../services/installations.ts'
 import type { Keys } from '../services/keys.ts'
 import type { Definitions, Library } from '../services/library.ts'
 import type { LocalEngine } from '../services/local-engine.ts'
+import type { ModelStaging } from '../services/model-staging.ts'
 import type { Models } from '../services/models.ts'
 import { completeNeeds } from '../services/needs.ts'
 import type { Network } from '../services/network.ts'
@@ -55,6 +56,7 @@ export interface Services {
   readonly network: Network
   readonly downloads: Downloads
   readonly catalogue: Catalogue
+  readonly staging: ModelStaging
   readonly snapshots: Snapshots
   readonly keys: Keys
   readonly share: Share
@@ -326,6 +328,8 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'catalogue.find': (asked) => services.catalogue.find(asked),
     'catalogue.plan': (ask) => services.catalogue.plan(ask),
     'catalogue.get': (ask) => services.catalogue.get(ask),
+    'catalogue.means': ({ texts }) => ({ models: texts.map((text) => services.catalogue.meansModel(text)) }),
+    'catalogue.file': ({ staged, folder }) => services.staging.file(staged, folder),
 
     'nodes.list': ({ engine }) => customNodes.list(engine),
     'nodes.search': (asked) => customNodes.search(asked),

@@ -187,6 +187,7 @@ async function serveFiles(http: FastifyInstance, { files }: Served, rendererDir:
       },
     )
   post('/files/input', (name, body) => files.addInput(name, body))
+  post('/files/model', (name, body) => files.addModel(name, body))
   post('/files/workflow', async (name, body, { headers, query }) => {
     const sizeBytes = Number(headers['content-length'] ?? Number.POSITIVE_INFINITY)
     const cameWith = String((query as { with?: string }).with ?? '')

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { z } from 'zod'
 import type { App, ImportResult, InputFile } from '../../core/contract/app.ts'
+import type { StagedModel } from '../../core/contract/hub.ts'
 import type { Reach, Router } from '../../core/contract/procedure.ts'
 import type { ServedFile } from '../services/artifacts.ts'
 import type { ThumbnailSize } from '../services/thumbnails.ts'
@@ -18,6 +19,7 @@ export interface Files {
   /** A kept input file, or one at an address that a form of the workflow names, as small WebP; null as above. */
   inputThumbnail(of: string, workflowId: string, size: ThumbnailSize): Promise<Uint8Array | null>
   addInput(name: string, body: Readable): Promise<z.output<typeof InputFile>>
+  addModel(name: string, body: Readable): Promise<StagedModel>
   /** `sizeBytes` as the sender said; `cameWith` as in `workflow.importMany`. */
   importWorkflow(
     name: string,

@@ -113,6 +113,14 @@ export class Catalogue {
     return { ...plan, rows }
   }
 
+  /** Whether a line that was dropped or pasted means a model rather than a workflow or picture. */
+  meansModel(text: string): boolean {
+    const meant = readMeant(text, this.#deps.network.hosts())
+    if (!meant || meant.is === 'name') return false
+    if (meant.is !== 'file' || meant.ref.hub === 'civitai') return true
+    return isModelName(meant.ref.hub === 'url' ? plainFile(meant.ref.url).name : meant.ref.path)
+  }
+
   /** Models whose name, family or files hold the words, from the lists and the hubs asked for. */
   async find(
     { search: text, hubs }: { search: string; hubs: readonly ('huggingface' | 'modelscope' | 'civitai')[] },
