@@ -306,6 +306,27 @@ describe.skipIf(why !== null)(`a change of custom nodes${why === null ? '' : ` (
     expect(there()).toEqual(['theirs'])
   })
 
+  test('one that was switched to by a process that was killed then is done, whoever asks again', {
+    timeout: 60_000,
+  }, async () => {
+    const engine = await tinyInstalled()
+    const repository = path.join(engine.root, 'pack')
+    nodeRepository(repository, { '__init__.py': nodeCode(['Pack']) })
+    const plan = await planNodes(engine.site(), engine.tools(), [add(repository)])
+    const dies = engine.tools({
+      point: (name) => {
+        if (name === 'nodes.settled') throw new Error('killed')
+      },
+    })
+    await expect(carryOutNodes(engine.site(), dies, plan.id, none)).rejects.toThrow('killed')
+    const { current } = readPointer(engine.home)!
+    const again = await carryOutNodes(engine.site(), engine.tools(), plan.id, none)
+    expect(again).toMatchObject({ generation: current, classes: { pack: ['Pack'] } })
+    await expect(carryOutNodes(engine.site(), engine.tools(), plan.id, none)).rejects.toMatchObject({
+      code: 'nodes.plan-gone',
+    })
+  })
+
   test('killed at any point, it is all as it was or all as it should be', { timeout: 120_000 }, async () => {
     const engine = await tinyInstalled()
     const repository = path.join(engine.root, 'pack')

@@ -11,7 +11,7 @@ import { sourceOf } from './scan.ts'
 import { currentSite, type NodesSite, type NodesTools, placesOf } from './site.ts'
 import { tryNodes } from './trial.ts'
 
-export interface Bisect {
+interface Bisect {
   readonly site: NodesSite
   readonly tools: NodesTools
   readonly check: BisectCheck

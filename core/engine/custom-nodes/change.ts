@@ -284,9 +284,23 @@ export async function carryOutNodes(
   const site = currentSite(given)
   const kept = await readKept(site)
   if (!kept || kept.plan.id !== planId) throw new AppError('nodes.plan-gone', { id: planId })
+  const pointer = pointerOf(site)
+  // a ComfyUI that is not ours has its first set from the first change on
+  if (pointer && pointer.current !== (kept.at ?? `live-${planId}`)) {
+    // whoever carried it out was ended after it had switched
+    const done = await readSet(site, pointer.current)
+    await mendPackages(site, tools)
+    if (!done || !sameNodes(done, kept.after)) throw new AppError('nodes.plan-gone', { id: planId })
+    await settle(site)
+    await removeDir(planDir(site))
+    const { nodes, packages } = kept.plan
+    const classes = Object.fromEntries(nodes.map(({ folder }) => [folder, done.classes?.[folder] ?? []]))
+    const generation = site.kind === 'installed' ? pointer.current : null
+    return { generation, packages, classes, scripts: [], findings: [] }
+  }
+  await mendPackages(site, tools)
   const now = await setOfLive(site, `live-${planId}`)
-  if (kept.at !== (pointerOf(site)?.current ?? null) || !sameNodes(now, kept.before))
-    throw new AppError('nodes.plan-gone', { id: planId })
+  if (!sameNodes(now, kept.before)) throw new AppError('nodes.plan-gone', { id: planId })
   for (const clash of kept.plan.clashes)
     if (!consent.without.some((each) => isLine(clash.wants, each.folder, each.line)))
       throw new AppError('nodes.clash', { folder: clash.wants.folder, line: clash.wants.line, against: namesOf(clash) })

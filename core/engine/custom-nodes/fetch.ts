@@ -33,7 +33,7 @@ export interface Fetched {
   readonly version: string | null
   readonly sizeBytes: number
 }
-export interface FetchWanted {
+interface FetchWanted {
   readonly origin: NodeOrigin
   /** It becomes a folder of this one, whole. */
   readonly into: string
@@ -53,7 +53,7 @@ const Unpacked = z.object({
   commit: z.string().nullable(),
   files: z.array(z.string()),
 })
-export const UNPACKED = '.nightshift.json'
+const UNPACKED = '.nightshift.json'
 const TRACKING = '.tracking' // the Manager's list of a registry archive's files
 const BIG_BYTES = 8 * 2 ** 20
 

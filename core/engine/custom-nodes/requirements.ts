@@ -11,7 +11,7 @@ export interface Wanted extends NodeRequirement {
   /** From there, and no index. */
   readonly url: string | null
 }
-export interface Requirements {
+interface Requirements {
   readonly wanted: readonly Wanted[]
   readonly leftOut: readonly LeftOut[]
 }

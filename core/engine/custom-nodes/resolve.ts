@@ -18,7 +18,7 @@ export interface Resolver {
   readonly findLinks: string | null
   readonly limitMs: number
 }
-export interface Demands {
+interface Demands {
   /** ComfyUI's own lines, as those of a folder `comfyui`. */
   readonly comfyui: readonly Wanted[]
   /** Of the custom nodes that stay. */
@@ -185,7 +185,7 @@ async function builtAmong(resolver: Resolver, packages: readonly PackageChange[]
 }
 
 /** Of packages that bring the same module only one may be there. Pure. */
-export function oneOfEach(wanted: readonly Wanted[], kept: readonly Wanted[], installed: ReadonlyMap<string, string>) {
+function oneOfEach(wanted: readonly Wanted[], kept: readonly Wanted[], installed: ReadonlyMap<string, string>) {
   const [leftOut, clashes, never]: [LeftOut[], NodeClash[], string[]] = [[], [], []]
   const chosen = new Map<string, string>() // the first of a group → what is there or will be
   const groupOf = (name: string) => [name, ...othersOf(name)].toSorted()[0]!

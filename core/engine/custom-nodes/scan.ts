@@ -41,7 +41,7 @@ export async function scanNodes(
   return found.toSorted((a, b) => a.folder.localeCompare(b.folder, 'en'))
 }
 
-export async function scanNode(live: string, { folder, name, enabled }: LiveNode, seen: Seen): Promise<CustomNode> {
+async function scanNode(live: string, { folder, name, enabled }: LiveNode, seen: Seen): Promise<CustomNode> {
   const dir = path.join(live, name)
   const project = await readProject(dir)
   const { source, version, changedAt } = await sourceOf(dir, project)

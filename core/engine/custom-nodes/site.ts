@@ -52,7 +52,7 @@ export interface NodesTools {
   readonly limits?: Partial<NodesLimits>
 }
 
-export interface NodesLimits {
+interface NodesLimits {
   /** All of a plan's resolving, with what has to be built to know what it needs. */
   readonly resolveMs: number
   /** Installing packages, with what has to be built. */
