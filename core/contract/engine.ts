@@ -240,12 +240,18 @@ export const SpeedUpOffer = z.object({
 })
 export type SpeedUpOffer = z.infer<typeof SpeedUpOffer>
 
+/** A tag, branch or commit; git takes what begins with a dash for an option. */
+export const GitRef = z
+  .string()
+  .max(200)
+  .regex(/^(?!-)[\p{L}\p{N}._/+@-]+$/u)
+
 /** What a person may choose of an installation; null: what fits. */
 export const InstallChoices = z.object({
   /** A folder or an address of git; null: ComfyUI's own. */
   source: z.string().max(4000).nullable().default(null),
   /** A tag, branch or commit; null: the newest release, or what a folder holds. */
-  ref: z.string().max(200).nullable().default(null),
+  ref: GitRef.nullable().default(null),
   /** A program, `system`, or a version such as 3.12. */
   python: z.string().max(4000).nullable().default(null),
   /** A folder, or an address of a flat list, that holds wheels. */

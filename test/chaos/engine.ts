@@ -58,6 +58,7 @@ function supervise(name: string, nodes: Record<string, string> = {}, port: numbe
         settings,
         card: settings.cards[0]!,
         port: at,
+        outputDir: null,
         database: path.join(baseDir, 'user', 'nightshift.db'),
         known: new Set(['--database-url', '--disable-all-custom-nodes']),
         platform: process.platform,

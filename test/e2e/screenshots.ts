@@ -12,6 +12,7 @@ import { connectInProcess } from '../../main/api/client.ts'
 import { openHost } from '../../main/open-host.ts'
 import { ensureBuilt } from '../kit/built.ts'
 import { eventually } from '../kit/eventually.ts'
+import { installedComfy } from '../kit/installed-comfy.ts'
 
 const { positionals, values } = parseArgs({ allowPositionals: true, options: { readme: { type: 'string' } } })
 const outDir = path.resolve(positionals[0] ?? 'screenshots')
@@ -20,8 +21,9 @@ mkdirSync(outDir, { recursive: true })
 ensureBuilt()
 
 const dir = mkdtempSync(path.join(tmpdir(), 'nightshift-screenshots-'))
+const installed = await installedComfy({ dataDir: path.join(dir, 'data') })
 const host = await openHost({
-  dataDir: path.join(dir, 'data'),
+  dataDir: installed.dataDir,
   outputDir: path.join(dir, 'pictures'),
   door: 'headless',
   locale: 'en',
@@ -145,7 +147,22 @@ async function shoot() {
     compare: (page) => open(page, `/gallery?open=${pictures.rows[0]?.id}&compare=${pictures.rows[1]?.id}`),
     workers: (page) => open(page, '/workers'),
     engine: (page) => open(page, '/engine'),
+    'engine-versions': (page) => enginePanel(page, 0),
+    'engine-check-up': (page) => enginePanel(page, 1),
+    'engine-models': (page) => enginePanel(page, 2),
+    'engine-install': async (page) => {
+      await open(page, '/engine')
+      await page.getByRole('button', { name: /Install ComfyUI…|安装 ComfyUI…/ }).click()
+      await settled(page)
+    },
     settings: (page) => open(page, '/settings'),
+  }
+  async function enginePanel(page: Page, at: number) {
+    await open(page, '/engine')
+    const card = page.getByRole('listitem', { name: installed.name })
+    await card.getByRole('button', { expanded: false }).nth(at).click()
+    await settled(page)
+    await card.scrollIntoViewIfNeeded()
   }
   async function open(page: Page, to: string) {
     await page.goto(`${new URL(url).origin}/#${to}`)

@@ -1,9 +1,11 @@
+import { execFile } from 'node:child_process'
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import path from 'node:path'
+import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { InstallChoices } from '../../core/contract/engine.ts'
-import { writeJson } from '../../core/contract/json.ts'
+import { isJsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
 import { writeLock } from '../../core/engine/install/lock.ts'
 import { bytesSource } from '../../core/engine/metadata/source.ts'
 import { readZip } from '../../core/engine/metadata/zip.ts'
@@ -119,7 +121,7 @@ test('credentials in addresses of an installation go to the secrets, not to what
   const ended = () =>
     eventually(async () => {
       const [view] = (await client.call('engine.installs', { name: 'local' })).rows
-      return view && view.is !== 'running' && view
+      return view?.is === 'running' ? undefined : view
     }, 60_000)
   const view = await ended()
   expect(view).toMatchObject({ is: 'failed', purpose: 'install' })
@@ -214,3 +216,39 @@ test('models of another ComfyUI are looked at, used where they lie, and let go o
     failure: { code: 'engine.no-models' },
   })
 }, 30_000)
+
+test('on the command line: models of another are used and let go of, and diagnostics are written to a file', async () => {
+  const { dataDir, current } = await installedComfy()
+  await writeLock(current)
+  const other = comfyFolder()
+  mkdirSync(path.join(other.dir, 'models', 'loras'), { recursive: true })
+  writeFileSync(path.join(other.dir, 'models', 'loras', 'a.safetensors'), Buffer.alloc(10))
+  const cli = path.resolve(import.meta.dirname, '../../main/cli.ts')
+  const run = async (...args: string[]) => {
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      cli,
+      '--data',
+      dataDir,
+      '--json',
+      'engine',
+      ...args,
+    ])
+    return stdout.split('\n').filter(Boolean).map(parseJson).filter(isJsonObject)
+  }
+  const shared = await run('share', other.dir)
+  expect(shared).toContainEqual({ event: 'folder', folder: 'loras', files: 1, sizeBytes: 10 })
+  expect(shared).toContainEqual({ event: 'shared', name: 'local', modelsOf: [other.dir] })
+  expect(await run('share', other.dir, '--undo')).toContainEqual({ event: 'shared', name: 'local', modelsOf: [] })
+  const file = path.join(dataDir, 'bundle.zip')
+  expect(await run('doctor', '--bundle', file)).toContainEqual({ event: 'bundle', file })
+  expect(readZip('bundle.zip', bytesSource(readFileSync(file))).map(({ name }) => name)).toContain('findings.json')
+}, 30_000)
+
+test('a version that git would take for an option is refused', async () => {
+  const { dataDir, name } = await installedComfy()
+  const { client } = await startApp({ dataDir })
+  for (const ref of ['--upload-pack=touch /x', '-x', 'a b', 'v1:other'])
+    await expect(client.call('engine.update', { name, ref })).rejects.toMatchObject({
+      failure: { code: 'app.bad-request' },
+    })
+})

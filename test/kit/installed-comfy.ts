@@ -17,7 +17,7 @@ exec "${process.execPath}" "$@"
 export async function installedComfy({ dataDir = tempDir(), journal = {} as Partial<Journal> } = {}) {
   const name = EngineName.parse('local')
   const home = path.join(dataDir, 'engines', name)
-  const { dir: source } = comfyFolder()
+  const { dir: source } = comfyFolder({ dir: path.join(dataDir, 'source', 'ComfyUI 夜') })
   const nothing = path.join(dataDir, 'nothing')
   mkdirSync(nothing, { recursive: true })
   const nowhere = {
