@@ -27,8 +27,9 @@ export interface Behaviour {
     readonly most?: number
   }
   readonly refusesHead?: boolean
-  /** The byte there is another one. */
+  /** The byte there is another one; with `flipEvery`, so is each that lies so far from the one before. */
   readonly flipAt?: number
+  readonly flipEvery?: number
   /** After so many requests it has this. */
   readonly changes?: { readonly after: number; readonly body: Buffer; readonly etag: string }
   /** The connection breaks after so many bytes of an answer: always, or so many times. */
@@ -205,11 +206,9 @@ export class MirrorFarm {
           return void (await once(socket, 'close'))
         let slice = bytes ? bytes.subarray(at, stop) : Buffer.alloc(stop - at)
         if (file) await file.read(slice, 0, slice.length, from + at)
-        const flip = (behaviour.flipAt ?? -1) - from - at
-        if (flip >= 0 && flip < slice.length) {
-          slice = Buffer.from(slice)
-          slice[flip]! ^= 0xff
-        }
+        const flips = flipsIn(behaviour, from + at, from + stop)
+        if (flips.length > 0) slice = Buffer.from(slice)
+        for (const flip of flips) slice[flip - from - at]! ^= 0xff
         await this.#pay(socket, slice.length, behaviour.bytesPerSecond)
         at = stop
         asked.sentBytes += slice.length
@@ -230,6 +229,15 @@ export class MirrorFarm {
     this.#paidUntil.set(socket, until)
     if (until - now > 5) await pause(until - now)
   }
+}
+
+function flipsIn({ flipAt, flipEvery }: Behaviour, from: number, to: number): number[] {
+  if (flipAt === undefined) return []
+  if (flipEvery === undefined) return flipAt >= from && flipAt < to ? [flipAt] : []
+  const flips: number[] = []
+  for (let at = flipAt + Math.max(0, Math.ceil((from - flipAt) / flipEvery)) * flipEvery; at < to; at += flipEvery)
+    flips.push(at)
+  return flips
 }
 
 function writable(response: ServerResponse, socket: Socket): Promise<void> {
