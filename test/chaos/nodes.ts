@@ -1,5 +1,5 @@
 // Custom nodes of a real ComfyUI: one bad of 40, and a pair, are found; an update killed at random moments is all old or all
-// new. node test/chaos/nodes.ts DATA [--find-links DIR] [--index URL] [--kills 10] [--within SECONDS], for an engine that
+// new. node test/chaos/nodes.ts DATA [--find-links DIR] [--index URL] [--kills 10] [--within SECONDS] [--only bisect|kills], for an engine that
 // `engine install` made in DATA; what custom nodes it has are put aside meanwhile.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -23,6 +23,7 @@ const { positionals, values } = parseArgs({
     index: { type: 'string' },
     kills: { type: 'string', default: '10' },
     within: { type: 'string', default: '40' },
+    only: { type: 'string', default: 'bisect,kills' },
     child: { type: 'boolean', default: false },
   },
 })
@@ -47,8 +48,8 @@ renameSync(live, asidePath)
 mkdirSync(live)
 const root = mkdtempSync(path.join(tmpdir(), 'nightshift-nodes-'))
 try {
-  await bisects()
-  await kills()
+  if (values.only.includes('bisect')) await bisects()
+  if (values.only.includes('kills')) await kills()
 } finally {
   rmSync(live, { recursive: true, force: true })
   renameSync(asidePath, live)

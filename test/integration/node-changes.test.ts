@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type NodeChange, NodeConsent, type NodePlan } from '../../core/contract/custom-node.ts'
+import { bisectNodes, readBisect } from '../../core/engine/custom-nodes/bisect.ts'
 import { carryOutNodes, planNodes, undoNodes } from '../../core/engine/custom-nodes/change.ts'
 import { settle } from '../../core/engine/custom-nodes/places.ts'
 import { generationDir, readPointer, writePointer } from '../../core/engine/install/generations.ts'
@@ -327,6 +328,35 @@ describe.skipIf(why !== null)(`a change of custom nodes${why === null ? '' : ` (
     })
   })
 
+  test('the one of many that breaks it is found, going on after an interruption, with what helps', {
+    timeout: 60_000,
+  }, async () => {
+    const engine = await tinyInstalled()
+    const repository = path.join(engine.root, 'pack')
+    nodeRepository(repository, { '__init__.py': nodeCode(['Pack']) })
+    for (let at = 0; at < 12; at++)
+      writeTree(path.join(engine.live, `tiny-${at}`), { '__init__.py': nodeCode([`Tiny${at}`]) })
+    await change(engine, [add(repository)])
+    writeTree(engine.live, { 'pack/__init__.py': 'import os\nos._exit(3)\n' })
+    const stopping = new AbortController()
+    const cut = await bisectNodes({
+      site: engine.site(),
+      tools: engine.tools({ signal: stopping.signal }),
+      check: { is: 'start' },
+      onNews: ({ boots }) => {
+        if (boots.length === 2) stopping.abort()
+      },
+    })
+    expect(cut).toMatchObject({ is: 'cancelled', culprits: [] })
+    expect(cut.boots).toHaveLength(2)
+    const found = await bisectNodes({ site: engine.site(), tools: engine.tools(), check: { is: 'start' } })
+    expect(found).toMatchObject({ is: 'done', culprits: ['pack'], remedies: ['roll-back', 'disable', 'update'] })
+    expect(found.boots.slice(0, 2)).toEqual(cut.boots)
+    expect(found.boots.length).toBeLessThanOrEqual(5)
+    expect(await readBisect(engine.site())).toEqual(found)
+    expect(readdirSync(engine.live)).toHaveLength(13)
+  })
+
   test('killed at any point, it is all as it was or all as it should be', { timeout: 120_000 }, async () => {
     const engine = await tinyInstalled()
     const repository = path.join(engine.root, 'pack')
@@ -335,7 +365,7 @@ describe.skipIf(why !== null)(`a change of custom nodes${why === null ? '' : ` (
       'requirements.txt': 'harmless<2\n',
     })
     await change(engine, [add(repository)])
-    const points = ['nodes.packages', 'nodes.switched', 'nodes.put-aside']
+    const points = ['nodes.packages', 'nodes.switched']
     for (const [at, point] of points.entries()) {
       const wanted = at % 2 === 0 ? 'harmless>=2\n' : 'harmless<2\n'
       commitTo(repository, {

@@ -1,6 +1,7 @@
 import { copyFile, link, lstat, mkdir, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
+import { NodeFolder } from '../../contract/custom-node.ts'
 import { AppError } from '../../contract/errors.ts'
 import { parseJson, writeJson } from '../../contract/json.ts'
 import { readPointer, removeDir, writePointer, writeWhole } from '../install/generations.ts'
@@ -77,6 +78,7 @@ export async function listLive(live: string): Promise<LiveNode[]> {
   const found = new Map<string, LiveNode>()
   const add = (node: LiveNode) => {
     const before = found.get(node.folder)
+    if (!NodeFolder.safeParse(node.folder).success) return // nothing we could name to anybody
     if (!before || (!before.enabled && node.enabled)) found.set(node.folder, node)
   }
   for (const entry of await readdir(live, { withFileTypes: true }).catch(() => [])) {
