@@ -1,0 +1,171 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { expect, test } from 'vitest'
+import { compareManifests } from '../../../../../core/domain/snapshot/compare.ts'
+import { capture, type EnvironmentHere } from '../../../../../core/engine/snapshot/capture.ts'
+import { checkoutOf } from '../../../../../core/engine/snapshot/environment.ts'
+import { seal } from '../../../../../core/engine/snapshot/manifest.ts'
+import { restoreEnvironment } from '../../../../../core/engine/snapshot/restore-environment.ts'
+import { secretsIn } from '../../../../../core/engine/snapshot/secrets.ts'
+import { ObjectStore } from '../../../../../core/engine/snapshot/store.ts'
+import { tempDir } from '../../../../kit/temp-dir.ts'
+
+const python = ['python3', 'python'].find((program) => {
+  try {
+    return (
+      execFileSync(program, ['-c', 'import venv, sys; print(sys.version_info[0])'], { stdio: 'pipe' })
+        .toString()
+        .trim() === '3'
+    )
+  } catch {
+    return false
+  }
+})
+const hasGit = (() => {
+  try {
+    return execFileSync('git', ['--version'], { stdio: 'pipe' }).length > 0
+  } catch {
+    return false
+  }
+})()
+const command = (dir: string) => ({ env: process.env, log: path.join(dir, 'commands.log') })
+
+test.each([
+  ['hf_' + 'aB3dE5gH7jK9mN1pQ3sT5vW7xY9zA1cD', 'Hugging Face token'],
+  ['token = "ghp_' + 'aB3dE5gH7jK9mN1pQ3sT5vW7xY9zA1cD"', 'GitHub token'],
+  ['OPENAI = sk-proj-' + 'aB3dE5gH7jK9mN1pQ3sT', 'API key'],
+  ['AKIA' + 'ABCDEFGHIJ123456', 'AWS key'],
+  ['https://someone:hunter2hunter@example.org/x.git', 'token in an address'],
+  ['{"api_key": "0f8b2c6d4e1a9b7c5d3f"}', 'secret by its name'],
+  ['-----BEGIN OPENSSH PRIVATE KEY-----', 'private key'],
+])('%s is found, and only its beginning is shown', (text, kind) => {
+  const [found] = secretsIn(`first line\n${text}\n`)
+  expect(found).toMatchObject({ kind, line: 2 })
+  expect(found!.shown.length).toBeLessThan(9)
+})
+
+test.each([
+  'api_key = "your-api-key-goes-here"',
+  'password: "xxxxxxxxxxxxxxxxxxxx"',
+  'sk-learn',
+  'self.password = get_password()',
+])('%s is no secret', (text) => {
+  expect(secretsIn(text)).toEqual([])
+})
+
+test.skipIf(!hasGit)(
+  'what differs from a commit is told by its own name, Chinese too, and an address loses its token',
+  async () => {
+    const dir = tempDir()
+    const git = (...args: string[]) =>
+      execFileSync('git', ['-c', 'user.name=t', '-c', 'user.email=t@example.org', ...args], { cwd: dir, stdio: 'pipe' })
+    git('init', '-q')
+    writeFileSync(path.join(dir, '节点.py'), 'a = 1\n')
+    git('add', '-A')
+    git('commit', '-qm', 'one')
+    git('remote', 'add', 'origin', 'https://me:secret-token@example.org/pack.git')
+    writeFileSync(path.join(dir, '节点.py'), 'a = 2\n')
+    writeFileSync(path.join(dir, '说明 新.txt'), '')
+    expect(await checkoutOf(dir, command(tempDir()))).toMatchObject({
+      remote: 'https://example.org/pack.git',
+      commit: expect.stringMatching(/^[0-9a-f]{40}$/),
+      changed: ['节点.py'],
+      untracked: ['说明 新.txt'],
+    })
+  },
+)
+
+/** A ComfyUI in small, with a Python of its own that has one package. */
+function comfy(): EnvironmentHere {
+  const root = tempDir()
+  const dir = path.join(root, 'ComfyUI')
+  const base = path.join(root, 'base')
+  const nodesDir = path.join(base, 'custom_nodes')
+  const put = (file: string, text: string | Buffer) => {
+    mkdirSync(path.dirname(file), { recursive: true })
+    writeFileSync(file, text)
+  }
+  put(path.join(dir, 'main.py'), 'print("up")\n')
+  put(path.join(dir, 'comfyui_version.py'), '__version__ = "0.33.0"\n')
+  put(path.join(dir, 'output', 'picture.png'), 'private')
+  put(path.join(nodesDir, '风格', '__init__.py'), 'NODE_CLASS_MAPPINGS = {}\n')
+  put(path.join(nodesDir, '风格', '.env'), 'TOKEN=private')
+  put(path.join(nodesDir, '风格', 'weights.safetensors'), Buffer.alloc(11 << 20, 7))
+  put(path.join(nodesDir, 'off.disabled', '__init__.py'), '')
+  put(path.join(base, 'user', 'default', 'comfy.settings.json'), '{"Comfy.Locale": "zh"}')
+  put(path.join(base, 'user', 'default', 'workflows', 'mine.json'), '{}')
+  execFileSync(python!, ['-m', 'venv', '--without-pip', path.join(root, 'venv')])
+  const program =
+    process.platform === 'win32'
+      ? path.join(root, 'venv', 'Scripts', 'python.exe')
+      : path.join(root, 'venv', 'bin', 'python')
+  const site = execFileSync(program, ['-c', 'import sysconfig; print(sysconfig.get_path("purelib"))']).toString().trim()
+  put(path.join(site, 'tiny', '__init__.py'), 'answer = 42\n')
+  put(path.join(site, 'tiny-1.2.dist-info', 'METADATA'), 'Metadata-Version: 2.1\nName: tiny\nVersion: 1.2\n')
+  return { dir, python: program, base, nodesDir }
+}
+const facts = { name: 'desk', creator: 'test', now: () => 0, flags: ['--cpu'], models: [], nodeClasses: ['B', 'A'] }
+
+test.skipIf(!python)(
+  'an environment is taken without what is private, and runs elsewhere as it did here',
+  { timeout: 60_000 },
+  async () => {
+    const here = comfy()
+    const store = await ObjectStore.open(tempDir())
+    const options = { threads: 2, command: command(tempDir()) }
+    const { manifest, secrets } = await capture(store, here, facts, options)
+    expect(secrets).toEqual([])
+    expect(manifest).toMatchObject({
+      comfyui: { version: '0.33.0' },
+      packages: [{ name: 'tiny', version: '1.2', url: null }],
+      nodes: [{ folder: '风格' }],
+      models: [{ folder: 'custom_nodes', name: '风格/weights.safetensors', size: 11 << 20 }],
+      nodeClasses: ['A', 'B'],
+    })
+
+    const to = path.join(tempDir(), 'restored')
+    const made = await restoreEnvironment(store, seal(manifest, null), to, { ...options, python: here.python })
+    const said = execFileSync(made.python, ['-c', 'import tiny; print(tiny.answer)']).toString().trim()
+    expect(said).toBe('42')
+    const under = readdirSync(to, { recursive: true }).map(String)
+    expect(under.filter((name) => /picture\.png|\.env$|weights|off\.disabled|mine\.json/.test(name))).toEqual([])
+    expect(readFileSync(path.join(made.base, 'custom_nodes', '风格', '__init__.py'), 'utf8')).toContain('NODE_CLASS')
+    expect(existsSync(path.join(made.base, 'user', 'default', 'comfy.settings.json'))).toBe(true)
+
+    writeFileSync(path.join(here.nodesDir, '风格', '__init__.py'), 'NODE_CLASS_MAPPINGS = {"C": 1}\n')
+    const later = await capture(store, here, { ...facts, nodeClasses: ['A'] }, options)
+    expect(compareManifests(manifest, later.manifest)).toEqual([
+      { what: 'file', is: 'changed', name: 'custom_nodes', before: expect.any(String), after: expect.any(String) },
+      { what: 'class', is: 'removed', name: 'B', before: 'B', after: null },
+    ])
+  },
+)
+
+test.skipIf(!python)(
+  'a snapshot of another system is refused before anything is written',
+  { timeout: 60_000 },
+  async () => {
+    const here = comfy()
+    const store = await ObjectStore.open(tempDir())
+    const options = { threads: 1, command: command(tempDir()) }
+    const { manifest } = await capture(store, here, facts, options)
+    const foreign = seal({ ...manifest, platform: { ...manifest.platform, os: 'solaris' } }, null)
+    const to = path.join(tempDir(), 'restored')
+    await expect(restoreEnvironment(store, foreign, to, { ...options, python: here.python })).rejects.toMatchObject({
+      code: 'snapshot.other-platform',
+    })
+    expect(existsSync(to)).toBe(false)
+  },
+)
+
+test.skipIf(!python)('a key among the custom nodes is found before it travels', { timeout: 60_000 }, async () => {
+  const here = comfy()
+  writeFileSync(
+    path.join(here.nodesDir, '风格', 'config.json'),
+    `{"token": "hf_${'aB3dE5gH7jK9mN1pQ3sT5vW7xY9zA1cD'}"}`,
+  )
+  const store = await ObjectStore.open(tempDir())
+  const { secrets } = await capture(store, here, facts, { threads: 1, command: command(tempDir()) })
+  expect(secrets).toMatchObject([{ path: 'nodes/风格/config.json', kind: 'Hugging Face token', line: 1 }])
+})
