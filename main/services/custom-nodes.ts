@@ -125,7 +125,7 @@ export class CustomNodes implements Service {
       if (!this.#deps.idle) {
         if (begun) rmSync(this.#begunFile(engine.name), { force: true })
         if (bisect?.is === 'running') await this.bisect(engine.name, bisect.check)
-        await mendPackages(site, await this.#tools(engine)).catch((cause) =>
+        await mendPackages(site, await this.#tools(engine, { pythons: false })).catch((cause) =>
           this.#deps.log?.('nodes.not-mended', { engine: engine.name, reason: toFailure(cause).message }),
         )
       }
@@ -332,7 +332,7 @@ export class CustomNodes implements Service {
     })
     this.#run(name, 'bisect', (signal) =>
       this.#deps.installations.alone(name, async () => {
-        const tools = await this.#tools(engine, signal)
+        const tools = await this.#tools(engine, { signal })
         const onNews = (view: BisectView) => this.#showBisect(view)
         this.#showBisect(await bisectNodes({ site, tools, check, hints: hintsOf(engine), onNews }))
       }),
@@ -369,7 +369,7 @@ export class CustomNodes implements Service {
     this.#show(name, { is: 'planning', plan: null, result: null, failure: null, steps: stepsOf(['fetch', 'resolve']) })
     this.#run(name, 'change', async (signal) => {
       const engine = this.#engine(name)
-      const tools = await this.#tools(engine, signal)
+      const tools = await this.#tools(engine, { signal })
       const plan = await planNodes(this.#site(engine), tools, changes)
       this.#show(name, { is: 'planned', plan })
     })
@@ -381,7 +381,7 @@ export class CustomNodes implements Service {
     const { consent, changes } = begun
     await installations.alone(name, async () => {
       const engine = this.#engine(name)
-      const tools = await this.#tools(engine, signal)
+      const tools = await this.#tools(engine, { signal })
       const site = this.#site(engine)
       let plan = (await readPlan(site)) ?? null
       if (plan && mustPlanAgain(plan, consent)) {
@@ -492,7 +492,11 @@ export class CustomNodes implements Service {
     const loads = (ready ?? engine.processes[0])?.facts.customNodes ?? []
     const classes = url === null ? null : await classesOf(url, AbortSignal.timeout(10_000)).catch(() => null)
     const site = this.#site(engine)
-    return scanNodes(currentSite(site), { classes, loads, command: commandOf(site, await this.#tools(engine)) })
+    return scanNodes(currentSite(site), {
+      classes,
+      loads,
+      command: commandOf(site, await this.#tools(engine, { pythons: false })),
+    })
   }
 
   async #journal(engine: EngineView): Promise<Journal | null> {
@@ -507,9 +511,13 @@ export class CustomNodes implements Service {
     return readCommit(engine.dir)
   }
 
-  async #tools(engine: EngineView, signal?: AbortSignal): Promise<NodesTools> {
+  /** `pythons`: not needed where nothing is installed; to look for them takes a while. */
+  async #tools(
+    engine: EngineView,
+    { signal, pythons = true }: { signal?: AbortSignal; pythons?: boolean } = {},
+  ): Promise<NodesTools> {
     const { network, dataDir, clock, newId, env = process.env, localEngine, pythonIndex, point, pace } = this.#deps
-    const { report } = await localEngine.machine()
+    const found = pythons ? (await localEngine.machine()).report.pythons : []
     const choices = (await this.#journal(engine))?.choices
     const own = choices?.index ?? indexSetIn(env)
     const ready = engine.processes.find(({ state }) => state.is === 'ready')
@@ -519,7 +527,7 @@ export class CustomNodes implements Service {
       childEnv: addedTo(env, network.childEnvironment(env)),
       platform: process.platform,
       arch: process.arch,
-      pythons: report.pythons.map((python) => python.path),
+      pythons: found.map((python) => python.path),
       now: clock.now,
       newId,
       ...(signal && { signal }),
