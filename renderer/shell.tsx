@@ -226,6 +226,7 @@ function Stop({
     | '/gallery'
     | '/workers'
     | '/engine'
+    | '/models'
     | '/custom-nodes'
     | '/downloads'
     | '/mirrors'
