@@ -57,6 +57,7 @@ interface KeptToken {
   readonly account: string | null
   readonly checkedAt: number | null
 }
+const HOST_NAMES = { huggingface: 'Hugging Face', modelscope: 'ModelScope', civitai: 'Civitai', github: 'GitHub' }
 const PROXY_USER = 'proxy-user'
 const HUBS = ['huggingface', 'modelscope', 'civitai'] as const
 const CHECK_MS = 15_000
@@ -331,7 +332,8 @@ export class Network implements Service {
     } catch {
       return null
     }
-    if (status === 401 || status === 403) throw new AppError('token.refused', { host, reason: `HTTP ${status}` })
+    if (status === 401 || status === 403)
+      throw new AppError('token.refused', { host: HOST_NAMES[host], reason: `HTTP ${status}` })
     if (status !== 200) return null
     try {
       const said = parseJson(text)
