@@ -251,6 +251,7 @@ class Installation {
     const kept = locked?.lock.packages.torch
     const spec = kept ? `torch==${kept.version}` : recipe.torchSpec
     if (locked) await this.#forget(locked.damages)
+    if (locked && !kept) return
     if (!locked && !(await this.#requires()).has('torch') && journal.choices.torch === null) return
     const alone = () => this.#pip(['--no-deps', '--no-index', '--find-links', findLinks!, spec], onBytes)
     const found =
@@ -557,14 +558,19 @@ class Installation {
 
   async #fromTorchIndex(args: readonly string[], onBytes: OnBytes) {
     const { torchIndexes } = this.#job.recipe
-    const { findLinks } = this.#job.journal.choices
-    if (torchIndexes.length === 0 || findLinks !== null) return this.#fromIndexes(args, onBytes)
+    if (torchIndexes.length === 0) return this.#fromIndexes(args, onBytes)
     const ordinary = this.#indexes()
     const attempt = (index: string) => {
       const beside = ordinary[torchIndexes.indexOf(index)] ?? ordinary[0]!
-      return this.#pip(['--index', index, ...args], onBytes, beside)
+      return this.#pip([...this.#links(), '--index', index, ...args], onBytes, beside)
     }
-    this.#note(await fromAny(torchIndexes, attempt, this.#job.signal))
+    try {
+      this.#note(await fromAny(torchIndexes, attempt, this.#job.signal))
+    } catch (cause) {
+      // an index of one's own may have it too
+      if (this.#job.journal.choices.findLinks === null || !(cause instanceof CommandFailed)) throw cause
+      await this.#fromIndexes(args, onBytes)
+    }
   }
 
   /** Addresses that may hold credentials are not said on the command line, which others can read. */
