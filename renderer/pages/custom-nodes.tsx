@@ -24,7 +24,7 @@ import type { App } from '../../core/contract/app.ts'
 import type { CustomNode, NodeChange } from '../../core/contract/custom-node.ts'
 import type { FoundPack, MissingClass, NodeRules } from '../../core/contract/pack.ts'
 import type { OutputOf } from '../../core/contract/procedure.ts'
-import type { NodeLists, NodePack } from '../../core/contract/workflow.ts'
+import type { NodeLists } from '../../core/contract/workflow.ts'
 import { call, queries, refresh, useAsk, useDo } from '../client/client.ts'
 import { bytesOf, chooseFiles, save } from '../client/files.ts'
 import { sayFailure, useWords } from '../i18n.ts'
@@ -32,7 +32,7 @@ import { useTaker } from '../intake.tsx'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
 import { Field, SearchField, Segmented, Select } from '../parts/forms.tsx'
 import { NodeBisect } from '../parts/node-bisect.tsx'
-import { NodeChangeCard, NodeChangeDialog, sayWhere, useNodeChange } from '../parts/node-change.tsx'
+import { itemOf, likeliest, NodeChangeCard, NodeChangeDialog, sayWhere, useNodeChange } from '../parts/node-change.tsx'
 import { Outward } from '../parts/outward.tsx'
 import { Menu, Modal, say, sayFault } from '../parts/overlays.tsx'
 
@@ -601,8 +601,10 @@ function Missing({ engine, busy, begin }: { engine: string; busy: boolean; begin
         </Empty>
       </div>
     )
-  const pick = (row: MissingClass) => chosen[row.classType] ?? best(row.packs)?.id
-  const items = [...new Set(rows.flatMap((row) => pick(row) ?? []))]
+  const pick = (row: MissingClass) => chosen[row.classType] ?? likeliest(row.packs)?.id
+  const items = [
+    ...new Set(rows.flatMap((row) => row.packs.filter(({ id }) => id === pick(row)).slice(0, 1)).map(itemOf)),
+  ]
   return (
     <>
       <div className="flex flex-wrap items-center gap-3">
@@ -640,9 +642,6 @@ function Missing({ engine, busy, begin }: { engine: string; busy: boolean; begin
     </>
   )
 }
-
-/** A mere guess is not chosen for anybody, nor ComfyUI itself. */
-const best = (packs: readonly NodePack[]) => packs.find(({ id, why }) => why !== 'name' && id !== 'comfy-core')
 
 // ---- snapshots of the Manager ----
 

@@ -5,6 +5,7 @@ import { useAsk } from '../client/client.ts'
 import { sayFailure, saySentence, useWords } from '../i18n.ts'
 import { Button } from './basics.tsx'
 import { askToGet } from './get-plan.tsx'
+import { InstallMissing } from './node-change.tsx'
 import { Outward } from './outward.tsx'
 
 const HINTS = new Set(['comfyui-too-old', 'definitions-cached'])
@@ -224,6 +225,9 @@ function CustomNodes({ customNodes, lists, waiting }: CustomNodesProps) {
       }
       note={t('workflow.customNodesRemedy')}
     >
+      <div className="mb-2 empty:hidden">
+        <InstallMissing needs={customNodes} />
+      </div>
       <ul className="card divide-y divide-line">
         {customNodes.map(({ classType, packs }) => (
           <li key={classType} className="px-3 py-2">

@@ -1,4 +1,14 @@
-import { CircleAlert, CircleCheck, FileCode2, Minus, Plus, RefreshCw, ShieldAlert, TriangleAlert } from 'lucide-react'
+import {
+  CircleAlert,
+  CircleCheck,
+  Download,
+  FileCode2,
+  Minus,
+  Plus,
+  RefreshCw,
+  ShieldAlert,
+  TriangleAlert,
+} from 'lucide-react'
 import { type ReactNode, useState } from 'react'
 import {
   type NodeChangeView,
@@ -9,6 +19,7 @@ import {
   nodeSteps,
   type PackageChange,
 } from '../../core/contract/custom-node.ts'
+import type { CustomNodeNeed, NodePack } from '../../core/contract/workflow.ts'
 import { refresh, useAsk, useDo } from '../client/client.ts'
 import { saySentence, useWords } from '../i18n.ts'
 import { Button, ErrorNotice, ProgressBar } from './basics.tsx'
@@ -60,6 +71,42 @@ export function NodeChangeDialog({ engine, onClose }: { engine: string; onClose:
       {result && <Result result={result} />}
       {is === 'failed' && plan && plan.clashes.length > 0 && <Clashes clashes={plan.clashes} />}
     </Modal>
+  )
+}
+
+/** A mere guess is not chosen for anybody, nor ComfyUI itself. */
+export const likeliest = (packs: readonly NodePack[]) =>
+  packs.find(({ id, why }) => why !== 'name' && id !== 'comfy-core')
+/** How it is asked for: what only the file names may be in no list. */
+export const itemOf = ({ id, url, why }: NodePack) => (why === 'file' && url !== null ? url : id)
+
+/** Plans the likeliest package for each class, where a ComfyUI of this machine can have them. */
+export function InstallMissing({ needs }: { needs: readonly CustomNodeNeed[] }) {
+  const { t } = useWords()
+  const nodes = useAsk('nodes.list', {})
+  const [shown, setShown] = useState(false)
+  const plan = useDo('nodes.plan', {
+    onError: sayFault,
+    onSuccess() {
+      void refresh('nodes.changes')
+      setShown(true)
+    },
+  })
+  const engine = nodes.data?.engine ?? null
+  const items = [...new Set(needs.flatMap(({ packs }) => likeliest(packs) ?? []).map(itemOf))]
+  if (engine === null || items.length === 0) return null
+  return (
+    <>
+      <Button
+        size="sm"
+        icon={Download}
+        busy={plan.isPending}
+        onClick={() => plan.mutate({ engine, items, changes: [] })}
+      >
+        {t('nodes.installMissing', { count: items.length })}
+      </Button>
+      {shown && <NodeChangeDialog engine={engine} onClose={() => setShown(false)} />}
+    </>
   )
 }
 
