@@ -130,7 +130,7 @@ async function bench() {
           peerTimer: 'process start to its end, --checksum included, not synced',
           peerSecondsToSync: round(median(synced)),
           peerArguments: '-x16 -s16 -k1M --file-allocation=falloc --timeout=15 --checksum=sha-256=…',
-          oursFetchedMiB: round((mine[0]!.fetchedBytes ?? 0) / MIB),
+          oursFetchedMiB: Math.round((mine[0]!.fetchedBytes ?? 0) / MIB),
           oursPassedOver: (mine[0]!.switched ?? []).map(({ from, reason }) => `${from}: ${reason}`),
           ...(name === 'mirrors' && {
             peerSources: 'the two that are honest; ours has all three',

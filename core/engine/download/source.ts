@@ -8,6 +8,9 @@ const ASSUMED_LIFE_MS = 4 * 60_000 // of a signed link that does not say
 const RENEW_BEFORE_MS = 60_000
 const BACKOFF_MS = 500
 const BACKOFF_LIMIT_MS = 30_000
+const FIRST_LANES = 4
+const GROW_AGAIN_MS = 10_000
+const WORTH_IT = 1.15 // twice the connections bring so much more
 const RATE_WEIGHT = 0.3 // of the newest measurement
 
 export type Headers = Record<string, string>
@@ -67,6 +70,11 @@ export class Source {
   /** Learned: more at once are turned away. */
   mostConnections: number
   active = 0
+  /** How many are worth it, as far as was tried: more are, as long as they bring more. */
+  lanes = FIRST_LANES
+  #seenBytes = 0
+  #grown: { from: number; rate: number; at: number } | null = null
+  #growAfter = 0
   fetchedBytes = 0
   /** Of one connection; null: not known yet. */
   bytesPerSecond: number | null = null
@@ -101,6 +109,23 @@ export class Source {
     const rate = (bytes / ms) * 1000
     this.bytesPerSecond =
       this.bytesPerSecond === null ? rate : this.bytesPerSecond + RATE_WEIGHT * (rate - this.bytesPerSecond)
+  }
+
+  /** Every quarter of a second or so: whether more connections bring more. */
+  grow(seconds: number, now: number) {
+    const rate = (this.fetchedBytes - this.#seenBytes) / seconds
+    this.#seenBytes = this.fetchedBytes
+    if (this.#grown) {
+      if (now - this.#grown.at < Math.max(200, 5 * this.roundTripMs)) return
+      if (rate < WORTH_IT * this.#grown.rate) {
+        this.lanes = this.#grown.from
+        this.#growAfter = now + GROW_AGAIN_MS
+      }
+      this.#grown = null
+    }
+    if (rate === 0 || this.active < this.lanes || now < this.#growAfter) return
+    this.#grown = { from: this.lanes, rate, at: now }
+    this.lanes *= 2
   }
 
   /** Bytes of use. */

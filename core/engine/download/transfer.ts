@@ -302,7 +302,9 @@ export class Transfer {
 
   #mostOf(source: Source): number {
     const proven = source.is === 'in' && source.ranges
-    return proven && !source.whole && (this.#byHash || source.mayContinue) ? source.mostConnections : 1
+    return proven && !source.whole && (this.#byHash || source.mayContinue)
+      ? Math.min(source.lanes, source.mostConnections)
+      : 1
   }
 
   #several(sources: readonly Source[]): Source[] {
@@ -962,6 +964,7 @@ export class Transfer {
         segment.bytesPerSecond += (segment.seenBytes === 0 ? 1 : 0.4) * (own - segment.bytesPerSecond)
         segment.seenBytes = segment.bytes
       }
+      for (const source of this.#sources) source.grow(seconds, now)
       this.#seen = { bytes: this.fetchedBytes, at: now }
       this.#task.tell()
     }
