@@ -8,6 +8,7 @@ const sentences = {
     'The compiled part of {package} does not fit this PyTorch and was left out; most of it works, a few operations do not.',
   'install.nodes-requirements': 'What the custom node {folder} requires could not be installed: {reason}',
   'nodes.script-failed': 'The install script {folder}/{file} failed.',
+  'nodes.classes-unreadable': 'These nodes cannot say what they take, so ComfyUI leaves them out: {classes}',
   'nodes.classes-removed': 'The new {folder} no longer has these nodes: {classes}',
   'nodes.classes-taken': 'These nodes of {folder} are now those of another custom node: {classes}',
   'doctor.healthy': 'All {count} packages are as they were installed.',

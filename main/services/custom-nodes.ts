@@ -35,13 +35,12 @@ import {
   forgetPlan,
   hasUndo,
   mendPackages,
-  nodesLog,
   planNodes,
   readPlan,
   undoNodes,
 } from '../../core/engine/custom-nodes/change.ts'
 import { scanNodes } from '../../core/engine/custom-nodes/scan.ts'
-import { currentSite, type NodesSite, type NodesTools } from '../../core/engine/custom-nodes/site.ts'
+import { currentSite, type NodesSite, type NodesTools, nodesLog } from '../../core/engine/custom-nodes/site.ts'
 import { classesOf } from '../../core/engine/custom-nodes/trial.ts'
 import { generationDir, type Journal, readJournal, readPointer, tidy } from '../../core/engine/install/generations.ts'
 import { readLock } from '../../core/engine/install/lock.ts'

@@ -59,6 +59,7 @@ const version = async (engine: Engine, name: string) => {
 
 describe.skipIf(why !== null)(
   `custom nodes of a tiny ComfyUI with the real uv${why === null ? '' : ` (${why})`}`,
+  { timeout: 30_000 },
   () => {
     let engine: Engine
     beforeAll(async () => {

@@ -63,7 +63,7 @@ import {
   resolve,
 } from './resolve.ts'
 import { scriptsIn, sourceOf } from './scan.ts'
-import { currentSite, limitsOf, type NodesSite, type NodesTools, placesOf } from './site.ts'
+import { currentSite, limitsOf, type NodesSite, type NodesTools, nodesLog, placesOf } from './site.ts'
 import { classesIn, classesOf, type NodeClasses, type Trial, type TrialNode, tryNodes } from './trial.ts'
 
 const WantedLine = z.object({
@@ -90,9 +90,9 @@ const Packages = z.record(z.string(), z.string())
 const UNDO = 'packages.json'
 const SHARED_BYTES = 256 * 1024
 const BIG_BYTES = 8 * 2 ** 20
+const LONGEST_LOG_BYTES = 5e6
 
 const planDir = (site: NodesSite) => path.join(site.home, 'node-plan')
-export const nodesLog = (site: Pick<NodesSite, 'home'>) => path.join(site.home, 'custom-nodes.log')
 
 // ---- planning ----
 
@@ -112,6 +112,8 @@ export async function planNodes(
   await tidyAside(site)
   await removeDir(planDir(site))
   await mkdir(planDir(site), { recursive: true })
+  const log = await stat(nodesLog(site)).catch(() => null)
+  if (log && log.size > LONGEST_LOG_BYTES) await removeDir(nodesLog(site))
   const id = stampOf(tools)
   const command = commandOf(site, tools)
   const places = placesOf(site)
@@ -355,7 +357,7 @@ class Change {
       const packages = await this.#packages(site)
       await step(this.#tools, 'scripts', () => this.#runScripts(site))
       if (packages.length > 0 || this.#scripts.length > 0) await writeLock(dir)
-      const classes = await this.#trial(site, before, path.join(dir, 'trial'))
+      const classes = await this.#trial(site, before)
       await writeSet(site, pointer.current, { ...this.#kept.before, classes: before?.nodes ?? null })
       await writeSet(site, id, { ...this.#kept.after, classes: classes?.nodes ?? null })
       await writeJournal(dir, { ...journal, purpose: 'nodes', createdAt: this.#tools.now() })
@@ -404,7 +406,7 @@ class Change {
       tellDone(this.#tools, 'environment')
       const packages = await this.#packages(site)
       await step(this.#tools, 'scripts', () => this.#runScripts(site))
-      const classes = await this.#trial(site, before, path.join(site.home, 'trial'))
+      const classes = await this.#trial(site, before)
       await writeSet(site, id, { ...this.#kept.after, classes: classes?.nodes ?? null })
       this.#tools.point?.('nodes.ready')
       await this.#switch(site, id)
@@ -571,7 +573,8 @@ class Change {
   }
 
   /** Every class is loaded by a server of its own, which then paints. */
-  async #trial(site: NodesSite, before: NodeClasses | null, dir: string): Promise<NodeClasses | null> {
+  async #trial(site: NodesSite, before: NodeClasses | null): Promise<NodeClasses | null> {
+    const dir = path.join(site.home, 'trial')
     if (this.#isLess()) return tellDone(this.#tools, 'trial') ?? null
     let classes: NodeClasses | null = null
     await step(this.#tools, 'trial', async () => {
@@ -590,7 +593,7 @@ class Change {
     return classes
   }
 
-  #judge({ failure, broken, classes }: Trial, before: NodeClasses | null) {
+  #judge({ failure, broken, classes, unreadable }: Trial, before: NodeClasses | null) {
     const changed = new Map(this.#kept.plan.nodes.map(({ folder, change }) => [folder, change]))
     if (failure) {
       const named = String(failure.facts.folder ?? '')
@@ -601,6 +604,8 @@ class Change {
     }
     for (const [folder, reason] of broken)
       if (changed.has(folder)) throw new AppError('nodes.broken', { folder, reason: reason || '–' })
+    if (unreadable.length > 0)
+      this.#findings.push(upkeep('warning', 'nodes.classes-unreadable', { classes: unreadable.join(', ') }))
     if (!before || !classes) return
     const now = new Set([...classes.core, ...Object.values(classes.nodes).flat()])
     const gone: string[] = before.core.filter((name) => !now.has(name))

@@ -97,3 +97,6 @@ export function currentSite(site: NodesSite): NodesSite {
   const flags = [...ownFlags.filter((flag) => !site.settings.flags.includes(flag)), ...site.settings.flags]
   return { ...site, dir, python, settings: { ...site.settings, flags } }
 }
+
+/** Where all is kept that git, uv, install scripts and trials said. */
+export const nodesLog = ({ home }: Pick<NodesSite, 'home'>) => path.join(home, 'custom-nodes.log')

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { copyFile, lstat, mkdir, readFile, rm, stat, symlink } from 'node:fs/promises'
+import { appendFile, copyFile, lstat, mkdir, readFile, rm, stat, symlink } from 'node:fs/promises'
 import path from 'node:path'
 import type { BisectCheck } from '../../contract/custom-node.ts'
 import { type CustomNodeLoad, EngineSettings } from '../../contract/engine.ts'
@@ -8,11 +8,12 @@ import { readAddress } from '../comfy/address.ts'
 import { ComfyClient } from '../comfy/client.ts'
 import { paintCanary } from '../install/canary.ts'
 import { removeDir } from '../install/generations.ts'
+import { hideSecrets } from '../log.ts'
 import { flagsIn, launchOf } from '../process/launch.ts'
 import { LineLog } from '../process/line-log.ts'
 import { plain } from '../process/startup.ts'
 import { Supervisor } from '../process/supervisor.ts'
-import { type NodesSite, type NodesTools, placesOf } from './site.ts'
+import { type NodesSite, type NodesTools, nodesLog, placesOf } from './site.ts'
 
 export interface TrialNode {
   readonly folder: string
@@ -26,6 +27,8 @@ export interface Trial {
   /** Folder → why it does not load. */
   readonly broken: ReadonlyMap<string, string>
   readonly classes: NodeClasses | null
+  /** Classes that are there and cannot say what they take, so no list has them. */
+  readonly unreadable: readonly string[]
 }
 export interface NodeClasses {
   /** Folder → the classes it brings. */
@@ -84,7 +87,6 @@ export async function tryNodes({
   const known = declared === null ? null : flagsIn(declared)
   const file = `${dir}.log`
   const log = new LineLog(file, { now })
-  const heard = new Map<string, string>()
   const supervisor = new Supervisor({
     id: `${site.name}.nodes`,
     port: null,
@@ -112,6 +114,7 @@ export async function tryNodes({
   })
   let failure: Failure | null = null
   let classes: NodeClasses | null = null
+  let lines: string[] = []
   try {
     await startSomewhere(supervisor, signal)
     const { state } = supervisor
@@ -123,10 +126,15 @@ export async function tryNodes({
     failure = toFailure(cause)
   } finally {
     await supervisor.stop()
-    for (const line of await linesOf(log)) hear(line, heard)
+    lines = await linesOf(log)
     log.close()
+    await appendFile(nodesLog(site), hideSecrets(`\n$ trial\n${lines.join('\n')}\n`)).catch(() => {})
     await removeDir(dir)
+    await rm(file, { force: true })
   }
+  const heard = new Map<string, string>()
+  for (const line of lines) hear(line, heard)
+  const unreadable = lines.flatMap((line) => UNREADABLE.exec(line)?.[1] ?? [])
   const loads = supervisor.facts.customNodes.map((load) => ({ ...load, folder: path.basename(load.folder) }))
   const broken = new Map(
     nodes.flatMap(({ folder }) => {
@@ -136,7 +144,7 @@ export async function tryNodes({
     }),
   )
   failure ??= failing(check, broken, classes)
-  return { failure, loads, broken, classes }
+  return { failure, loads, broken, classes, unreadable: [...new Set(unreadable)] }
 }
 
 function failing(check: BisectCheck, broken: ReadonlyMap<string, string>, classes: NodeClasses | null): Failure | null {
@@ -149,6 +157,7 @@ function failing(check: BisectCheck, broken: ReadonlyMap<string, string>, classe
 }
 
 const CANNOT = /Cannot import (.+?) module for custom nodes: (.*)/
+const UNREADABLE = /An error occurred while retrieving information for the '(.+)' node/
 const ENTRY = /(?:Error while calling comfy_entrypoint in|comfy_entrypoint in) (.+?)(?::| is not| did not) ?(.*)/
 function hear(line: string, heard: Map<string, string>) {
   const found = CANNOT.exec(line) ?? ENTRY.exec(line)
