@@ -29,6 +29,7 @@ import { lastWorkflow, rememberWorkflow } from './last-workflow.ts'
 import { Palette } from './palette.tsx'
 import { Button, IconButton, ProgressBar, Tip } from './parts/basics.tsx'
 import { say, sayFault } from './parts/overlays.tsx'
+import { TrustDialog } from './parts/trust-models.tsx'
 import { chooseTheme } from './theme.ts'
 
 export function Shell() {
@@ -79,6 +80,7 @@ export function Shell() {
       </div>
       <Intake />
       <Palette />
+      <TrustDialog />
     </div>
   )
 }

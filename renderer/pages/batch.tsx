@@ -29,6 +29,7 @@ import { Combobox, Field, Select, Switch } from '../parts/forms.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
 import { textOf } from '../parts/parameter-control.tsx'
 import { boundsOf, type Range, type TableEdit, TableGrid } from '../parts/table-grid.tsx'
+import { askToTrust } from '../parts/trust-models.tsx'
 import { useMainAction } from '../parts/use-shortcut.ts'
 import { valuesOf } from '../tsv.ts'
 
@@ -222,7 +223,7 @@ function Loaded({
   const preview = usePreview(id, draft, settings)
   const faults = useFaults(preview.data?.faults, draft, parameters)
   const submit = useDo('batch.submit', {
-    onError: sayFault,
+    onError: (cause, plan) => askToTrust(cause, () => submit.mutate(plan)),
     onSuccess({ batchId, jobs }) {
       say({ title: t('workflow.queued', { count: jobs, n: format.number(jobs) }) })
       void refresh('batch.list', 'queue.state')

@@ -15,6 +15,7 @@ import { Segmented, Select, Stepper } from '../parts/forms.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
 import { type Filling, misfitsOf, PanelFields } from '../parts/panel-fields.tsx'
 import { textOf } from '../parts/parameter-control.tsx'
+import { askToTrust } from '../parts/trust-models.tsx'
 import { useMainAction } from '../parts/use-shortcut.ts'
 
 /** A workflow as a form for people who never saw ComfyUI: fill in, make pictures, see them. */
@@ -141,7 +142,7 @@ function FilledForm({
   useFiles(panel, parameters, values, over, set)
 
   const submit = useDo('batch.submit', {
-    onError: sayFault,
+    onError: (cause, plan) => askToTrust(cause, () => submit.mutate(plan)),
     onSuccess({ warnings }) {
       const told = warnings.filter(({ code }) => code === 'batch.repeated-seed' || code === 'batch.identical-jobs')
       if (told[0]) say({ title: saySentence(told[0]) })

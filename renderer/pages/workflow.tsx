@@ -35,6 +35,7 @@ import { Needs } from '../parts/needs.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
 import { faultOf, isWide, ParameterControl, rangeOf } from '../parts/parameter-control.tsx'
 import { asSwitched, PresetBar, useAdvice } from '../parts/preset-bar.tsx'
+import { askToTrust } from '../parts/trust-models.tsx'
 import { useMainAction } from '../parts/use-shortcut.ts'
 import { useRemoveWorkflow } from '../remove-workflow.ts'
 
@@ -80,7 +81,7 @@ function Loaded({ workflow, draft, change }: { workflow: Workflow; draft: Draft;
   const [showAll, setShowAll] = useState(false)
   const [lastBatch, setLastBatch] = useState<string | null>(null)
   const submit = useDo('batch.submit', {
-    onError: sayFault,
+    onError: (cause, plan) => askToTrust(cause, () => submit.mutate(plan)),
     onSuccess({ batchId, jobs }) {
       setLastBatch(batchId)
       say({ title: t('workflow.queued', { count: jobs, n: format.number(jobs) }) })

@@ -1,0 +1,289 @@
+import { EventEmitter } from 'node:events'
+import { existsSync, linkSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import Sqlite from 'better-sqlite3'
+import { expect, onTestFinished, test } from 'vitest'
+import type { Artifact } from '../../../../core/contract/artifact.ts'
+import { EngineSettings, type EngineView } from '../../../../core/contract/engine.ts'
+import { writeJson } from '../../../../core/contract/json.ts'
+import { thisMachine } from '../../../../core/engine/installs.ts'
+import { migrate } from '../../../../main/services/database/migrate.ts'
+import { migrations } from '../../../../main/services/database/migrations/index.ts'
+import { openDatabase } from '../../../../main/services/database/open.ts'
+import { Models } from '../../../../main/services/models.ts'
+import { aCheckpoint, aLora, aPickle, put } from '../../../kit/model-files.ts'
+import { tempDir } from '../../../kit/temp-dir.ts'
+import { turnableClock } from '../../../kit/turnable-clock.ts'
+
+type Workflow = { id: string; name: string; files: string[] }
+
+/** A library over one ComfyUI's folder. */
+async function kit({ dir = tempDir(), data = tempDir(), workflows = [] as Workflow[] } = {}) {
+  const database = openDatabase(path.join(data, 'nightshift.db'))
+  const engine: EngineView = {
+    name: 'local',
+    kind: 'manual',
+    dir,
+    python: 'python',
+    version: null,
+    settings: EngineSettings.parse({ cards: [{ card: 'auto' }] }),
+    processes: [],
+  }
+  const library = { modelNames: () => workflows, events: new EventEmitter<{ changed: [string] }>() }
+  const look = { ...thisMachine({}), home: path.join(dir, 'nobody'), list: async () => [] }
+  const clock = turnableClock()
+  let ids = 0
+  const models = new Models({
+    database,
+    dataDir: data,
+    clock,
+    newId: () => `merge-${++ids}`,
+    localEngine: { list: () => [engine], events: new EventEmitter() },
+    library: library as never,
+    thumbnails: { thumbnail: async (_hash, file) => readFileSync(file) },
+    artifactsOf: (batchId) => [`picture of ${batchId}`],
+    civitai: () => 'https://models.example',
+    look,
+  })
+  await models.start()
+  const stop = async () => {
+    await models.stop()
+    database.close()
+  }
+  onTestFinished(() => stop().catch(() => {}))
+  return { models, dir, data, database, clock, stop }
+}
+const names = (rows: readonly { name: string }[]) => rows.map(({ name }) => name)
+
+test('what a look found is there again after a restart, hashes and all, and nothing unchanged is read twice', async () => {
+  const dir = tempDir()
+  put(dir, { 'models/loras/sub/a.safetensors': aLora(), 'models/checkpoints/b.safetensors': aCheckpoint() })
+  const first = await kit({ dir })
+  await first.models.scan()
+  await first.models.hash()
+  const { rows } = first.models.page({})
+  expect(rows).toMatchObject([
+    { name: 'b.safetensors', kind: 'checkpoint', base: 'SD 1.5', folder: 'checkpoints', precision: 'fp16', flags: [] },
+    { name: 'sub/a.safetensors', kind: 'lora', base: 'SDXL', folder: 'loras' },
+  ])
+  expect(first.models.byName('loras', 'sub\\A.safetensors')?.id).toBe(rows[1]!.id)
+  expect(first.models.bySha256(rows[0]!.sha256!.toUpperCase())?.name).toBe('b.safetensors')
+  expect(first.models.folderFor('local', 'unet')).toBe(path.join(dir, 'models', 'diffusion_models'))
+  expect(first.models.folderFor(null, 'a-pack-of-its-own')).toBe(path.join(dir, 'models', 'a-pack-of-its-own'))
+  await first.stop()
+
+  const again = await kit({ dir, data: first.data })
+  expect(again.models.page({}).rows).toEqual(rows)
+  rmSync(path.join(dir, 'models/checkpoints/b.safetensors')) // as a disk that is away
+  await again.models.scan()
+  expect(names(again.models.page({}).rows)).toEqual(['sub/a.safetensors'])
+  put(dir, { 'models/loras/c.safetensors': aLora(3) })
+  await again.models.scan()
+  expect(again.models.state()).toMatchObject({ models: 2, unhashed: 1, faults: [] })
+})
+
+test('search, filters, order and what nothing uses', async () => {
+  const dir = tempDir()
+  put(dir, {
+    'models/loras/style.safetensors': aLora(0, { 'modelspec.trigger_phrase': 'ink wash' }),
+    'models/checkpoints/dream.safetensors': aCheckpoint(),
+    'models/checkpoints/big.safetensors': Buffer.concat([aCheckpoint(1, 2048)]),
+    'models/checkpoints/lora.safetensors': aLora(1),
+    'models/vae/cut.safetensors': aCheckpoint().subarray(0, -5),
+  })
+  const workflows = [{ id: 'w1', name: 'Night', files: ['dream.safetensors'] }]
+  const { models, clock } = await kit({ dir, workflows })
+  await models.scan()
+  const found = (filter: Parameters<Models['page']>[0]) => names(models.page(filter).rows)
+  expect(found({ search: 'INK' })).toEqual(['style.safetensors'])
+  expect(found({ search: 'checkpoints sd' })).toContain('dream.safetensors')
+  expect(found({ kind: 'lora' })).toEqual(['lora.safetensors', 'style.safetensors'])
+  expect(found({ flag: 'wrong-folder' })).toEqual(['lora.safetensors'])
+  expect(found({ flag: 'damaged' })).toEqual(['cut.safetensors'])
+  expect(found({ unused: true })).not.toContain('dream.safetensors')
+  expect(found({ sort: 'largest' })[0]).toBe('big.safetensors')
+  const detail = await models.get(models.find('dream.safetensors')!.id)
+  expect(detail).toMatchObject({ workflows: [{ id: 'w1', name: 'Night' }], usedBy: { workflows: 1, artifacts: 0 } })
+
+  const artifact = { rehearsal: false, createdAt: 5 } as Artifact
+  const prompt = { '1': { class_type: 'LoraLoader', inputs: { lora_name: 'sub\\style.safetensors' } } }
+  models.made({ batchId: 'b1', overrides: {}, batch: { prompt } as never }, [artifact, artifact])
+  models.made({ batchId: 'b2', overrides: {}, batch: { prompt } as never }, [{ ...artifact, rehearsal: true }])
+  clock.turn(5_000)
+  expect(models.find('style.safetensors')).toMatchObject({ usedBy: { artifacts: 2 }, lastUsedAt: 5 })
+  expect((await models.get(models.find('style.safetensors')!.id)).artifactIds).toEqual(['picture of b1'])
+})
+
+test('what other programs put beside a model is shown; a note of ours stays with the file when it is moved', async () => {
+  const dir = tempDir()
+  put(dir, {
+    'models/checkpoints/x.safetensors': aLora(),
+    'models/checkpoints/x.preview.png': 'picture',
+    'models/checkpoints/x.civitai.info': writeJson({
+      ...{ id: 22, modelId: 11, name: 'v2', baseModel: 'Pony', trainedWords: ['glow'] },
+      model: { name: 'Glow', type: 'LORA' },
+    }),
+  })
+  const { models } = await kit({ dir })
+  await models.scan()
+  const [model] = models.page({}).rows
+  models.note(model!.id, 'at 0.6')
+  expect(await models.get(model!.id)).toMatchObject({
+    ...{ base: 'Pony', hasPreview: true, note: 'at 0.6', triggerWords: ['glow'], belongsIn: 'loras' },
+    source: { title: 'Glow', version: 'v2', url: 'https://models.example/models/11?modelVersionId=22' },
+  })
+  expect(String(await models.preview(model!.id, 128))).toBe('picture')
+  const { model: moved, from } = await models.move(model!.id, 'loras')
+  expect([moved.folder, from, moved.flags]).toEqual(['loras', 'checkpoints', []])
+  expect(existsSync(path.join(dir, 'models/loras/x.preview.png'))).toBe(true)
+  expect(await models.get(moved.id)).toMatchObject({ note: 'at 0.6', hasPreview: true })
+  expect(String(await models.preview(moved.id, 128))).toBe('picture')
+  const back = await models.move(moved.id, from)
+  expect(back.model.id).toBe(model!.id)
+})
+
+test('a file that may run code is named until it is trusted, and again once it is another', async () => {
+  const dir = tempDir()
+  const file = path.join(dir, 'models/embeddings/bad.pt')
+  put(dir, { 'models/embeddings/bad.pt': aPickle('os', 'system'), 'models/loras/good.safetensors': aLora() })
+  const { models } = await kit({ dir })
+  await models.scan()
+  const said = { '1': { class_type: 'CLIPTextEncode', inputs: { text: 'a cat, (embedding:bad:1.1)' } } }
+  expect(names(models.unsafeIn(said))).toEqual(['bad.pt'])
+  expect(models.unsafeIn({ a: 'good.safetensors', b: 'badger' })).toEqual([])
+  expect(names(models.unsafeIn([{ '3.lora_name': 'folder\\bad.pt' }]))).toEqual(['bad.pt'])
+  const [trusted] = await models.trust([models.find('bad.pt')!.id])
+  expect(trusted!.flags).toContain('trusted')
+  expect(models.unsafeIn(said)).toEqual([])
+  writeFileSync(file, aPickle('os', 'popen'))
+  await models.scan()
+  expect(names(models.unsafeIn(said))).toEqual(['bad.pt'])
+})
+
+test('copies are found by hash, merged in place, told of as one file, and undone after a restart', async () => {
+  const dir = tempDir()
+  const bytes = aLora(7)
+  put(dir, {
+    'models/loras/a.safetensors': bytes,
+    'models/loras/b.safetensors': bytes,
+    'models/loras/c.safetensors': aLora(8),
+  })
+  const [a, b] = ['a', 'b'].map((name) => path.join(dir, `models/loras/${name}.safetensors`)) as [string, string]
+  utimesSync(a, 1_600_000_000, 1_600_000_000)
+  const first = await kit({ dir })
+  await first.models.scan()
+  expect(await first.models.duplicates()).toMatchObject({ total: 0, unhashed: 3 })
+  await first.models.hash({ likely: true })
+  const { groups, freed, unhashed } = await first.models.duplicates()
+  expect([groups.length, freed[0]!.files, unhashed]).toEqual([1, 1, 0])
+  const merged = await first.models.merge(null)
+  expect(merged).toMatchObject({ id: 'merge-1', files: [{ path: b, outcome: 'merged' }] })
+  expect(merged.freedBytes).toBe(freed[0]!.bytes)
+  const isLinked = statSync(a).ino === statSync(b).ino
+  if (isLinked) expect(names(first.models.page({}).rows)).toEqual(['a.safetensors', 'c.safetensors'])
+  expect(first.models.state().unhashed).toBe(0)
+  await first.stop()
+
+  const { models } = await kit({ dir, data: first.data })
+  expect((await models.duplicates()).merges).toMatchObject([{ id: 'merge-1', files: 1, undone: false }])
+  expect(await models.undo('merge-1')).toMatchObject({ files: [{ path: b, outcome: 'undone' }] })
+  expect(statSync(a).ino).not.toBe(statSync(b).ino)
+  expect(readFileSync(b)).toEqual(bytes)
+  expect((await models.duplicates()).merges).toMatchObject([{ undone: true }])
+  expect((await models.duplicates()).total).toBe(1)
+})
+
+test('a merge that was killed in the middle is finished or forgotten at the next start', async () => {
+  const dir = tempDir()
+  put(dir, { 'models/loras/a.safetensors': aLora(7), 'models/loras/b.safetensors': aLora(7) })
+  const [a, b] = ['a', 'b'].map((name) => path.join(dir, `models/loras/${name}.safetensors`)) as [string, string]
+  const first = await kit({ dir })
+  const inode = String(statSync(b).ino)
+  const part = path.join(dir, 'models/loras/.nightshift-b.safetensors.part')
+  linkSync(a, part)
+  first.database
+    .prepare(
+      `INSERT INTO model_merges VALUES (NULL, 'm', 1, ?, ?, 'x', 1, 'hard-link', ?, '1000000', 420, 4096, 'merging')`,
+    )
+    .run(b, a, inode)
+  await first.stop()
+  const { models } = await kit({ dir, data: first.data })
+  expect(existsSync(part)).toBe(false)
+  expect(readFileSync(b)).toEqual(aLora(7))
+  expect((await models.duplicates()).merges).toEqual([])
+})
+
+test('verifying tells whole files from damaged and changed ones', async () => {
+  const dir = tempDir()
+  put(dir, { 'models/loras/a.safetensors': aLora(1), 'models/loras/b.safetensors': aLora(2) })
+  const { models } = await kit({ dir })
+  await models.scan()
+  const checked = async () => Object.fromEntries((await models.verify(null)).map(({ name, is }) => [name, is]))
+  expect(await checked()).toEqual({ 'a.safetensors': 'new', 'b.safetensors': 'new' })
+  const file = path.join(dir, 'models/loras/b.safetensors')
+  const { atime, mtime } = statSync(file)
+  const bytes = aLora(2)
+  bytes[bytes.length - 1]! ^= 1 // as a disk that forgets: the same time and size
+  writeFileSync(file, bytes)
+  utimesSync(file, atime, mtime)
+  expect(await checked()).toMatchObject({
+    'a.safetensors': 'good',
+    'b.safetensors': expect.stringMatching(/damaged|changed/),
+  })
+})
+
+test('a file is taken into the folder its header says; what is there already is it, and nothing is overwritten', async () => {
+  const dir = tempDir()
+  const outside = tempDir()
+  put(outside, { 'x.safetensors': aLora(1), 'y.safetensors': aCheckpoint(), 'page.safetensors': '{"error":"log in"}' })
+  const from = (name: string) => path.join(outside, name)
+  const { models } = await kit({ dir })
+  await models.scan()
+  const taken = await models.import(from('x.safetensors'), { how: 'copy' })
+  expect(taken).toMatchObject({ folder: 'loras', kind: 'lora', name: 'x.safetensors' })
+  expect(existsSync(from('x.safetensors'))).toBe(true)
+  expect((await models.import(from('x.safetensors'), { how: 'move' })).id).toBe(taken.id)
+  expect(existsSync(from('x.safetensors'))).toBe(false)
+  put(outside, { 'x.safetensors': aLora(2) })
+  await expect(models.import(from('x.safetensors'), { how: 'move' })).rejects.toMatchObject({ code: 'model.taken' })
+  await expect(models.import(from('page.safetensors'), { how: 'copy' })).rejects.toMatchObject({
+    code: 'model.not-a-model',
+  })
+  await expect(models.import(from('y.safetensors'), { how: 'copy', name: '../y.safetensors' })).rejects.toMatchObject({
+    code: 'model.bad-name',
+  })
+  expect(await models.import(from('y.safetensors'), { how: 'link' })).toMatchObject({ folder: 'checkpoints' })
+})
+
+test('five thousand models are shown, searched and sorted at once', async () => {
+  const data = tempDir()
+  const first = await kit({ data })
+  put(first.dir, { 'models/loras/style 0.safetensors': aLora() })
+  await first.models.scan()
+  const copy = first.database.prepare(
+    `INSERT INTO model_files SELECT real || CAST(? AS INTEGER), device, ?, size_bytes, CAST(CAST(modified_ns AS INTEGER) + CAST(? AS INTEGER) AS TEXT), facts, replace(places, 'style 0', 'style ' || CAST(? AS INTEGER)), NULL, seen_at
+     FROM model_files WHERE inode NOT LIKE 'x%' LIMIT 1`,
+  )
+  first.database.transaction(() => {
+    for (let at = 1; at < 5000; at++) copy.run(at, `x${at}`, at * 1_000_000, at)
+  })()
+  await first.stop()
+  const { models } = await kit({ dir: first.dir, data })
+  const began = performance.now()
+  for (let round = 0; round < 20; round++) {
+    expect(models.page({ search: 'style 49', sort: 'newest', limit: 100 }).rows[0]!.name).toBe('style 4999.safetensors')
+    expect(models.state().models).toBe(5000)
+  }
+  expect((performance.now() - began) / 20).toBeLessThan(150)
+})
+
+test('the tables come to a database of the version before, and its rows stay', () => {
+  const database = new Sqlite(':memory:')
+  const before = migrations.findIndex((sql) => sql.includes('CREATE TABLE model_files'))
+  migrate(database, migrations.slice(0, before))
+  database.prepare(`INSERT INTO engines VALUES ('local', 'manual', '/x', 'python', '{}', 1)`).run()
+  migrate(database, migrations)
+  expect(database.prepare('SELECT name FROM engines').pluck().all()).toEqual(['local'])
+  expect(database.prepare('SELECT count(*) FROM model_files').pluck().get()).toBe(0)
+  database.close()
+})
