@@ -114,7 +114,10 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     database,
     settings,
     dispatcher: () => network.dispatcher(),
-    sourcesOf: (refs, known, signal) => sourcesOf(hubs, refs, known, signal),
+    sourcesOf(refs, known, signal) {
+      for (const { hub } of refs) if (hub !== 'url') network.mirrors.freshen(hub)
+      return sourcesOf(hubs, refs, known, signal)
+    },
     mirrors: network.mirrors,
     idle: options.idle === true,
   })

@@ -22,6 +22,7 @@ const OPTIONS = {
   'token-file': { type: 'string' },
   token: { type: 'string' },
   'password-file': { type: 'string' },
+  certificates: { type: 'string' },
   'give-to': { type: 'string' },
   'take-from': { type: 'string' },
   remove: { type: 'boolean' },
@@ -166,6 +167,11 @@ const actions: Record<string, Action> = {
 
   /** `system`, `none`, or an address. */
   async proxy(context, client, [what], options) {
+    const { certificates } = options
+    if (certificates !== undefined) {
+      const file = certificates === 'none' ? '' : path.resolve(context.cwd, certificates)
+      await client.call('network.set', { settings: { certificates: file } })
+    }
     if (what !== undefined) {
       const settings =
         what === 'system' || what === 'none'

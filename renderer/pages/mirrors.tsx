@@ -143,6 +143,13 @@ function Kind({
         </Button>
       </div>
       <table className="num w-full table-fixed text-xs">
+        <colgroup>
+          <col className="w-[36%]" />
+          <col className="w-[21%]" />
+          <col className="w-[9%]" />
+          <col />
+          <col className="w-12" />
+        </colgroup>
         <thead className="sr-only">
           <tr>
             {(['place', 'rate', 'latency', 'result', 'actions'] as const).map((column) => (
@@ -194,7 +201,7 @@ function Place({
   const tone = measured?.ok ? 'good' : 'bad'
   return (
     <tr className={`border-t border-line first:border-t-0 ${used ? '' : 'text-faint'}`} aria-label={name}>
-      <td className="w-[36%] py-2 pl-4">
+      <td className="py-2 pl-4">
         <span className="flex min-w-0 items-center gap-1.5">
           <span className={`truncate ${first ? 'font-semibold' : ''}`} title={place.pattern}>
             {name}
@@ -213,7 +220,7 @@ function Place({
           {[name !== id && id, direct && t('mirrors.direct'), note].filter(Boolean).join(' · ')}
         </span>
       </td>
-      <td className="w-[22%] px-2">
+      <td className="px-2">
         {measured?.bytesPerSecond != null && measured.ok && (
           <span className="flex items-center gap-2">
             <ProgressBar
@@ -225,7 +232,7 @@ function Place({
           </span>
         )}
       </td>
-      <td className="w-[10%] px-2 text-right">
+      <td className="px-2 text-right">
         {measured?.latencyMs != null ? `${format.number(Math.round(measured.latencyMs))} ms` : ''}
       </td>
       <td className="px-2">
@@ -248,7 +255,7 @@ function Place({
           <span className="text-faint">{t('mirrors.notTried')}</span>
         )}
       </td>
-      <td className="w-11 pr-3 text-right">
+      <td className="pr-3 text-right">
         <Menu
           trigger={<IconButton size="sm" icon={Ellipsis} label={t('mirrors.actions', { name })} />}
           items={[

@@ -86,7 +86,7 @@ function aKit({ dir = tempDir(), database = testDatabase(), clock = systemClock,
   })
   const states = () => downloads.list().rows.map(({ name, state }) => `${name} ${state}`)
   const becomes = (id: string, state: DownloadView['state']) =>
-    eventually(() => downloads.get(id).state === state && downloads.get(id))
+    eventually(() => (downloads.get(id).state === state ? downloads.get(id) : null))
   const set = (change: Partial<ReturnType<KeptSettings['get']>['downloads']>) =>
     settings.set({ downloads: { ...settings.get().downloads, ...change } })
   return { downloads, database, settings, dir, told, wanted, states, becomes, set }
@@ -285,7 +285,9 @@ test('a hub that cannot be reached is asked again by itself, with longer waits, 
   const { id } = downloads.add(wanted(host, 'a.bin'))
   const waits: number[] = []
   for (let tries = 1; tries <= 5; tries++) {
-    const view = await eventually(() => asked === tries && downloads.get(id).waitsFor === 'retry' && downloads.get(id))
+    const view = await eventually(() =>
+      asked === tries && downloads.get(id).waitsFor === 'retry' ? downloads.get(id) : null,
+    )
     expect(view.failure?.code).toBe('hub.unreachable')
     waits.push(view.opensAt! - clock.now())
     clock.turn(waits.at(-1)!)
