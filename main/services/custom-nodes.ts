@@ -637,7 +637,10 @@ const alike = (name: string) => name.toLowerCase().replaceAll('_', '-')
 /** Whether an installed one is this package. */
 function isOf({ source, folder }: CustomNode, pack: ListedPack): boolean {
   if (source.is === 'registry') return pack.registryId !== null && alike(pack.registryId) === alike(source.id)
-  if ('remote' in source && source.remote !== null) return keyOf(source.remote) === pack.key
+  if ('remote' in source && source.remote !== null) {
+    const key = keyOf(source.remote)
+    return key === pack.key || pack.files.some((file) => keyOf(file) === key)
+  }
   if (source.is === 'file') return pack.how === 'files' && pack.files.some((file) => file.endsWith(`/${folder}`))
   return alike(pack.key.replace(/^.*\//, '')) === alike(folder)
 }

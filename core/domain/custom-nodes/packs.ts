@@ -74,7 +74,8 @@ export function readPacks({ map, list, stats }: { map?: Json; list?: Json; stats
     const files = strings(said.files)
     const kind = textOf(said.install_type).toLowerCase()
     const how = kind === 'copy' ? 'files' : kind === 'unzip' ? 'archive' : 'git'
-    const address = how === 'git' ? (files[0] ?? String(said.reference)) : String(said.reference)
+    const repository = how === 'git' && files[0] !== undefined && webAddress(files[0]) !== null
+    const address = repository ? files[0]! : String(said.reference)
     const known = packs.has(keyOf(address))
     // several of one repository are told apart by what they install
     const key = known && how !== 'git' ? (files[0] ?? address) : address
