@@ -36,7 +36,16 @@ export function exitCodeOf({ code }: Pick<Failure, 'code'>): number {
   if (NODES_USAGE.test(code)) return EXIT.usage
   if (['app.usage', 'app.bad-request', 'app.too-large', 'app.not-found', 'app.unknown-procedure'].includes(code))
     return EXIT.usage
-  if (['worker.bad-address', 'worker.duplicate', 'tunnel.bad-address', 'worker.shares-several', 'convert.no-definitions'].includes(code)) return EXIT.usage
+  if (
+    [
+      'worker.bad-address',
+      'worker.duplicate',
+      'tunnel.bad-address',
+      'worker.shares-several',
+      'convert.no-definitions',
+    ].includes(code)
+  )
+    return EXIT.usage
   if (code === 'batch.no-worker') return EXIT.environment
   return /^(import|convert|parameter|table|batch|input|prompt)\./.test(code) ? EXIT.usage : EXIT.environment
 }

@@ -69,7 +69,7 @@ async function openOurs(url: string) {
   const app = await createApp({ dataDir: data, door: 'headless', locale: 'en', log, outputDir: path.join(dir, 'ours') })
   await app.start()
   const router = app.served.routers.local
-  const { id: worker } = await router['worker.add']({ url, name: 'bench', header: null })
+  const { id: worker } = await router['worker.add']({ url, name: 'bench', header: null, token: null })
   const workflows = new Map<Prompt, string>()
   const run = async (prompt: Prompt, count: number) => {
     const base64 = Buffer.from(writeJson(prompt)).toString('base64')
