@@ -499,6 +499,7 @@ export class Transfer {
       if (segment.firstByteAt > 0) source.measure(segment.bytes, performance.now() - segment.startedAt)
     }
     if (failure) this.#failed(segment, failure)
+    else if (ended && source.is === 'in') source.reason = null
     this.fill()
   }
 
