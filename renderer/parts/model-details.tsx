@@ -52,7 +52,7 @@ export function ModelDetails({
       className="flex w-[340px] shrink-0 flex-col border-l border-line bg-surface min-[1180px]:w-[400px]"
     >
       <header className="flex items-start gap-1 px-4 pt-3 pb-2">
-        <h2 className="min-w-0 flex-1 text-base break-all">{name}</h2>
+        <h2 className="min-w-0 flex-1 text-base wrap-anywhere">{name}</h2>
         <IconButton label={t('models.before')} icon={ChevronUp} size="sm" onClick={() => onStep(-1)} />
         <IconButton label={t('models.after')} icon={ChevronDown} size="sm" onClick={() => onStep(1)} />
         <IconButton label={t('common.close')} icon={X} size="sm" keys="Esc" onClick={onClose} />

@@ -7,6 +7,7 @@ import {
   lstat,
   open,
   readdir,
+  readFile,
   readlink,
   rename,
   rm,
@@ -99,11 +100,16 @@ async function see(file: string): Promise<Seen | null> {
 export async function planMerge(groups: readonly SameFiles[], signal?: AbortSignal): Promise<GroupPlan[]> {
   const abilities = new Map<string, Promise<MergeHow>>()
   const mounts = new Map<string, Promise<string>>()
-  const used = await filesInUse()
-  const plans: GroupPlan[] = []
+  const looked: { sha256: string; seen: Seen[] }[] = []
   for (const { sha256, paths } of groups) {
     signal?.throwIfAborted()
-    const seen = (await Promise.all([...new Set(paths)].map(see))).filter((one) => one !== null)
+    const seen = await Promise.all([...new Set(paths)].map(see))
+    looked.push({ sha256, seen: seen.filter((one) => one !== null) })
+  }
+  const used = await usedAmong(looked.flatMap(({ seen }) => seen))
+  const plans: GroupPlan[] = []
+  for (const { sha256, seen } of looked) {
+    signal?.throwIfAborted()
     const volumes: VolumePlan[] = []
     for (const [device, files] of Map.groupBy(seen, (one) => one.device)) {
       if (files.length < 2) continue
@@ -191,23 +197,28 @@ export async function mountOf(file: string, device: string): Promise<string> {
 }
 
 /**
- * `device:inode` of all that other programs have open or mapped, as far as the system says (Linux). A file that is merged
- * while it is loaded is still there for who loaded it, but gives back nothing until then.
+ * Which of these files other programs have open or mapped, as `device:inode`, as far as the system says (Linux). One that
+ * is merged while it is loaded is still there for who loaded it, but gives back nothing until then.
  */
-export async function filesInUse(): Promise<ReadonlySet<string>> {
+async function usedAmong(files: readonly Seen[]): Promise<ReadonlySet<string>> {
   const used = new Set<string>()
   if (process.platform !== 'linux') return used
-  const opened = async (link: string) => {
-    if (!/^\//.test(await readlink(link).catch(() => ''))) return
-    const found = await stat(link, { bigint: true }).catch(() => null)
-    if (found?.isFile() && found.size > 1 << 20) used.add(`${found.dev}:${found.ino}`)
-  }
+  const byInode = Map.groupBy(files, ({ inode }) => inode)
+  const names = new Set(files.map((file) => path.basename(file.path)))
   for (const pid of await readdir('/proc').catch(() => [])) {
     if (!/^\d+$/.test(pid) || pid === String(process.pid)) continue
-    for (const dir of [`/proc/${pid}/map_files`, `/proc/${pid}/fd`]) {
-      const names = await readdir(dir).catch(() => [])
-      await Promise.all(names.map((name) => opened(`${dir}/${name}`)))
-    }
+    const maps = await readFile(`/proc/${pid}/maps`, 'utf8').catch(() => '')
+    for (const [, inode] of maps.matchAll(/^\S+ \S+ \S+ \S+ ([1-9]\d*) +\//gm))
+      for (const { device } of byInode.get(inode!) ?? []) used.add(`${device}:${inode}`)
+    const dir = `/proc/${pid}/fd`
+    await Promise.all(
+      (await readdir(dir).catch(() => [])).map(async (name) => {
+        const target = await readlink(`${dir}/${name}`).catch(() => '')
+        if (!names.has(path.basename(target))) return
+        const found = await stat(`${dir}/${name}`, { bigint: true }).catch(() => null)
+        if (found) used.add(`${found.dev}:${found.ino}`)
+      }),
+    )
   }
   return used
 }
