@@ -257,6 +257,7 @@ function Install({ view, onHide }: { view: InstallView; onHide: () => void }) {
                 running.bytes > 0 &&
                   format.bytes(running.bytes) + (running.totalBytes ? ` / ${format.bytes(running.totalBytes)}` : ''),
                 running.etaSeconds !== null && t('engine.install.left', { time: format.duration(running.etaSeconds) }),
+                running.id === 'switch' && t('engine.install.waits'),
               ]
                 .filter(Boolean)
                 .join(' · ')}
