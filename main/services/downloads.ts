@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { constants, copyFile, link, mkdir, rm, stat } from 'node:fs/promises'
+import { constants, copyFile, link, mkdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Dispatcher } from 'undici'
 import { z } from 'zod'
@@ -18,6 +18,7 @@ import { FileRef } from '../../core/contract/hub.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
 import { isOpen, opensNext, planWindow, type Window } from '../../core/domain/queue/window.ts'
 import { type DownloadNews, download, type FileSource } from '../../core/engine/download/download.ts'
+import { discard } from '../../core/engine/download/journal.ts'
 import { Limits } from '../../core/engine/download/limits.ts'
 import { hashFile } from '../../core/engine/hash-file.ts'
 import type { Clock } from './clock.ts'
@@ -276,8 +277,7 @@ export class Downloads implements Service {
   async cancel(selection: DownloadSelection): Promise<number> {
     const rows = this.#chosen(selection, OPEN)
     const count = await this.#halt(rows, 'cancelled')
-    for (const { path: to } of rows)
-      await Promise.all(['.part', '.part.json', '.part.lock'].map((ending) => rm(to + ending, { force: true })))
+    for (const { path: to } of rows) await discard(to)
     return count
   }
 
