@@ -24,7 +24,7 @@ export function GetModels() {
   )
   const { manager } = found.data ?? {}
   return (
-    <section className="flex min-h-0 flex-1 flex-col gap-4" aria-label={t('get.tab')}>
+    <section className="flex min-h-0 flex-1 flex-col gap-4 overflow-y-auto p-5" aria-label={t('get.tab')}>
       <div className="flex flex-wrap items-center gap-3">
         <div className="w-96 max-w-full">
           <SearchField value={search} onChange={setSearch} label={t('get.search')} />

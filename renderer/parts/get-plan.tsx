@@ -97,7 +97,7 @@ function Plan({ asked }: { asked: Wanted }) {
             disabled={taken.length === 0 || plan.isPlaceholderData}
             onClick={() => get.mutate({ ...asked, choices })}
           >
-            {t('get.get', { count: taken.length })}
+            {t('get.get', { count: Math.max(1, taken.length) })}
           </Button>
         </div>
       }
@@ -173,6 +173,7 @@ function Row({ row, choice, onChoose }: { row: GetRow; choice: Choice; onChoose:
           {candidate && (
             <>
               <span
+                hidden={candidate.sure === 'author' && row.folderBy !== 'node'}
                 className={`badge ${candidate.sure === 'name' ? 'tone-warn' : candidate.sure === 'hash' ? 'tone-good' : ''}`}
                 title={t(`get.sureNote.${candidate.sure}`)}
               >
@@ -310,7 +311,6 @@ export function FolderChoice({ value, onChange }: { value: string | null; onChan
 
 /** Hubs and lists that could not be asked: what they would have said is missing. */
 export function Silent({ silent }: { silent: GetPlan['silent'] }) {
-  const { t } = useWords()
   if (silent.length === 0) return null
   return (
     <ul className="flex flex-col gap-1">
@@ -320,7 +320,7 @@ export function Silent({ silent }: { silent: GetPlan['silent'] }) {
           <li key={from} className="flex items-start gap-1.5 text-xs text-soft">
             <TriangleAlert size={13} className="mt-0.5 shrink-0 text-warn" aria-hidden />
             <span className="min-w-0 break-words">
-              {t('get.silent', { from: t(`get.from.${from as Candidate['from']}`) })} {message} {remedy}
+              {message} <span className="text-faint">{remedy}</span>
             </span>
           </li>
         )

@@ -46,9 +46,25 @@ export interface Asked {
 
 export async function hubFarm(farm: Farm, given: { mirror?: Farm; token?: string } = {}) {
   const asked: Asked[] = []
+  const contents = new Map(
+    Object.values(farm.huggingface ?? {}).flatMap(({ files }) =>
+      files.map(({ content }) => [sha256(content), content] as const),
+    ),
+  )
   const cdn = await serve((request, reply) => {
     asked.push({ line: `cdn ${request.method} ${request.url}`, authorization: request.headers.authorization })
-    reply.end('bytes')
+    const content = contents.get(/^\/bucket\/([\da-f]{64})/.exec(request.url ?? '')?.[1] ?? '')
+    if (content === undefined) return void reply.end('bytes')
+    const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? []
+    if (from === undefined)
+      return void reply.writeHead(200, { 'accept-ranges': 'bytes', 'content-length': content.length }).end(content)
+    const last = Math.min(to ? Number(to) : content.length - 1, content.length - 1)
+    reply.writeHead(206, {
+      'accept-ranges': 'bytes',
+      'content-range': `bytes ${from}-${last}/${content.length}`,
+      'content-length': last - Number(from) + 1,
+    })
+    reply.end(content.slice(Number(from), last + 1))
   })
   const start = (hub: HubHost['hub'], of: Farm, name: string) =>
     serve((request, reply) => {
