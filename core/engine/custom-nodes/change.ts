@@ -343,6 +343,7 @@ class Change {
     const old = generationDir(home, pointer.current)
     const journal = await readJournal(old)
     if (!journal) throw new AppError('install.not-ours', { name: this.#site.name })
+    await tidyGenerations(home) // what was cut off before
     await this.#refuseSmallDisk(journal.sizeBytes)
     const id = stampOf(this.#tools)
     const dir = generationDir(home, id)
@@ -363,9 +364,7 @@ class Change {
       await writeJournal(dir, { ...journal, purpose: 'nodes', createdAt: this.#tools.now() })
       this.#tools.point?.('nodes.ready')
       await this.#switch(site, id)
-      // an installation that was cut off may go on
-      const unfinished = await unfinishedOf(home)
-      await tidy(home, unfinished && unfinished.journal.purpose !== 'nodes' ? unfinished.id : null)
+      await tidyGenerations(home)
       await tidyAside(site)
       return this.#result(id, packages, classes)
     } catch (cause) {
@@ -441,7 +440,8 @@ class Change {
     const { signal, platform } = this.#tools
     // what runs scripts may also write into files that are there
     const mayWrite = this.#allowed().length > 0
-    const linked = (sizeBytes: number) => !mayWrite && sizeBytes > SHARED_BYTES
+    const least = this.#kept.plan.packages.length > 0 ? SHARED_BYTES : 0
+    const linked = (sizeBytes: number) => !mayWrite && sizeBytes >= least
     await copyTree(path.join(old, 'venv'), path.join(dir, 'venv'), { linked, signal })
     await copyTree(sourceDir(old), sourceDir(dir), { linked: (sizeBytes) => sizeBytes > BIG_BYTES, signal })
     for (const name of ['torch.txt', 'lock.json', 'requirements.txt']) {
@@ -648,6 +648,12 @@ class Change {
     for (const { folder } of this.#kept.plan.nodes) brought[folder] = classesIn(classes, folder) ?? []
     return { generation, packages, classes: brought, scripts: this.#scripts, findings: this.#findings }
   }
+}
+
+/** An installation that was cut off may go on. */
+async function tidyGenerations(home: string) {
+  const unfinished = await unfinishedOf(home)
+  await tidy(home, unfinished && unfinished.journal.purpose !== 'nodes' ? unfinished.id : null)
 }
 
 /** A folder that cannot be moved leaves things as they were. */
