@@ -496,7 +496,7 @@ export const errors = {
     remedy: 'Name the one it runs with: --python PATH.',
   },
   'engine.no-models': {
-    message: 'There is no folder of models in {dir}.',
+    message: 'There are no models in {dir}.',
     remedy: 'Choose the folder of a ComfyUI: the one that holds models.',
   },
   'engine.name-taken': {
