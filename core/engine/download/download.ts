@@ -7,7 +7,7 @@ import { hashFile } from '../hash-file.ts'
 import { systemOf } from '../process/tree.ts'
 import { allocate, makeFolder, makeSure, place, pledge } from './disk.ts'
 import { Hasher } from './hasher.ts'
-import { type Continued, Journal, journalOf, readJournal } from './journal.ts'
+import { type Continued, discard, Journal, journalOf, readJournal } from './journal.ts'
 import { Limits } from './limits.ts'
 import { takeName } from './lock.ts'
 import { Source } from './source.ts'
@@ -227,8 +227,10 @@ async function sameThere(wanted: FileWanted, signal: AbortSignal, checking: () =
   if (couldBe) {
     checking()
     const actual = await hashFile(to, signal)
-    if (sha256 === null ? (await gitSha1Of(to)) === gitSha1 : actual === sha256)
+    if (sha256 === null ? (await gitSha1Of(to)) === gitSha1 : actual === sha256) {
+      await discard(to) // an end between the name and the tidying leaves it
       return { sizeBytes: there.size, sha256: actual, fetchedBytes: 0, switched: [], perSource: [] }
+    }
   }
   throw new AppError('download.exists', { path: to })
 }
@@ -313,8 +315,7 @@ class Fetch {
       }
       if (!(await transfer.mend())) {
         await this.#close()
-        await rm(journalOf(this.#part), { force: true })
-        await rm(this.#part, { force: true })
+        await discard(to)
         const facts = { file: path.basename(to), expectedSha256: sha256 ?? gitSha1 ?? null, actualSha256: actual }
         throw new AppError('download.damaged', facts)
       }

@@ -240,6 +240,16 @@ test('whoever asks for the same file waits for the same fetch, and one who leave
   expect(farm.sentBytes()).toBeLessThan(1.1 * bytes.length)
 })
 
+test('what an end between the name and the tidying left is tidied', async () => {
+  const { sources } = await farmOf({ one: good })
+  const file = path.join(tempDir(), 'model.bin')
+  for (const name of [file, `${file}.part`]) writeFileSync(name, bytes)
+  writeFileSync(`${file}.part.json`, '')
+  const got = await get({ sources, to: file })
+  isRight(got)
+  expect(got.fetchedBytes).toBe(0)
+})
+
 test('a file of another content under that name stays', async () => {
   const { sources } = await farmOf({ one: good })
   const file = path.join(tempDir(), 'model.bin')
