@@ -1,4 +1,4 @@
-import { AppError, type Failure, toFailure } from '../../contract/errors.ts'
+import { type Failure, toFailure } from '../../contract/errors.ts'
 import type { HubFile } from '../../contract/hub.ts'
 import type { HubNetwork } from './ask.ts'
 import { civitaiByHash, civitaiFind, civitaiModel, civitaiVersion } from './civitai.ts'
@@ -278,6 +278,3 @@ const searchers: Record<
     })
   },
 }
-
-/** What a text may mean that is no name. @throws AppError 'hub.nothing-meant' */
-export const nothingMeant = (text: string) => new AppError('hub.nothing-meant', { text: text.slice(0, 200) })
