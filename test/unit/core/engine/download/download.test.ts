@@ -57,7 +57,7 @@ test('a file comes whole over several connections, and its hash is right', async
   isRight(got)
   expect(got).toMatchObject({ sha256, sizeBytes: bytes.length, switched: [] })
   expect(got.fetchedBytes).toBeLessThan(1.1 * bytes.length)
-  expect(farm.open.get('/one/model.bin')!.most).toBeGreaterThan(2)
+  expect(farm.open.get('/one/model.bin')!.most).toBeGreaterThan(1)
 })
 
 test.each<[string, Behaviour]>([
