@@ -987,6 +987,7 @@ export class Models implements Service {
     if (!pastBatches || database.prepare('SELECT 1 FROM model_uses LIMIT 1').get()) return
     for (const { batchId, prompt, artifacts, at } of pastBatches())
       this.#used(batchId, modelFilesIn(writeJson(prompt)), artifacts, at)
+    this.#used('', [''], 0, 0) // so that it is known to have been done
   }
   #batchesOf(names: ReadonlySet<string>) {
     return this.#deps.database

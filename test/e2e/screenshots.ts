@@ -13,6 +13,7 @@ import { openHost } from '../../main/open-host.ts'
 import { ensureBuilt } from '../kit/built.ts'
 import { eventually } from '../kit/eventually.ts'
 import { installedComfy } from '../kit/installed-comfy.ts'
+import { aCheckpoint, aLora, aPickle, put } from '../kit/model-files.ts'
 
 const { positionals, values } = parseArgs({ allowPositionals: true, options: { readme: { type: 'string' } } })
 const outDir = path.resolve(positionals[0] ?? 'screenshots')
@@ -47,6 +48,30 @@ try {
   rmSync(dir, { recursive: true, force: true })
 }
 
+/** A few models of every sort, with pictures and copies. */
+async function fillModels() {
+  const models = path.join(dir, 'Models')
+  const styles = ['ink wash', 'paper cut', 'night market', 'old film', 'blue hour', 'woodcut']
+  for (const [at, style] of styles.entries()) {
+    const lora = aLora(at, { 'modelspec.trigger_phrase': `${style}, soft light` })
+    const hue = { r: 40 + at * 30, g: 90, b: 190 - at * 25 }
+    const picture = await sharp({ create: { width: 320, height: 320, channels: 3, background: hue } })
+      .png()
+      .toBuffer()
+    put(models, { [`loras/style ${style}.safetensors`]: lora, [`loras/style ${style}.preview.png`]: picture })
+    if (at < 3) put(models, { [`loras/of another tool/style ${style}.safetensors`]: lora })
+  }
+  put(models, {
+    'checkpoints/sd_xl_base_1.0.safetensors': aCheckpoint(1, 2048),
+    'checkpoints/v1-5-pruned-emaonly-fp16.safetensors': aCheckpoint(2),
+    'checkpoints/a lora that strayed.safetensors': aLora(9),
+    'embeddings/easynegative.pt': aPickle('os', 'system'),
+    'vae/cut short.safetensors': aCheckpoint(3).subarray(0, -9),
+  })
+  await call('model.addFolder', { dir: models })
+  await call('model.hash', { likely: true, wait: true })
+}
+
 async function shoot() {
   const { url } = await host.serve({ host: '127.0.0.1', port: 0, rendererDir })
   const prompts = [
@@ -58,6 +83,7 @@ async function shoot() {
     'terraced rice fields at dawn, mist',
   ]
   const sample = await call('workflow.sample', {})
+  await fillModels()
   const { inspection } = await call('workflow.get', { id: sample.id })
   const key = (role: string) => inspection.parameters.find((parameter) => parameter.role === role)!.key
   const [look, patience] = ['sampler', 'steps'].map((role) =>
@@ -146,6 +172,26 @@ async function shoot() {
     picture: (page) => open(page, `/gallery?batch=${done.batchId}&open=${pictures.rows[2]?.id}`),
     compare: (page) => open(page, `/gallery?open=${pictures.rows[0]?.id}&compare=${pictures.rows[1]?.id}`),
     workers: (page) => open(page, '/workers'),
+    'add-worker': async (page) => {
+      await open(page, '/workers')
+      await page
+        .getByRole('button', { name: /Add a ComfyUI|添加 ComfyUI/ })
+        .first()
+        .click()
+      await page.getByRole('button', { name: /Over SSH|通过 SSH/ }).click()
+      await settled(page)
+    },
+    models: (page) => open(page, '/models'),
+    'models-pictures': async (page) => {
+      await open(page, '/models?find=style')
+      await page.getByRole('button', { name: /^(Pictures|图片)$/ }).click()
+      await page.getByRole('button', { name: /ink wash/ }).click()
+      await page.getByRole('complementary').getByRole('textbox').waitFor()
+    },
+    'models-duplicates': async (page) => {
+      await open(page, '/models?tab=duplicates')
+      await page.getByRole('button', { name: /^(Merge all|全部合并)$/ }).waitFor()
+    },
     engine: (page) => open(page, '/engine'),
     'engine-versions': (page) => enginePanel(page, 0),
     'engine-check-up': (page) => enginePanel(page, 1),

@@ -1,4 +1,7 @@
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
 import { expect, test } from 'vitest'
+import { modelSentences } from '../../../../../core/domain/model-faults.ts'
 import { belongsIn, tellKind, tensorTable } from '../../../../../core/domain/model-kind.ts'
 import { bytesSource } from '../../../../../core/engine/metadata/source.ts'
 import { parametersOf, precisionOf, readHeader, trainedWords } from '../../../../../core/engine/models/header.ts'
@@ -170,4 +173,9 @@ test('a GGUF tells what it is; one cut short is found by where its last tensor s
   expect(tellKind(tensorTable(whole.shapes), whole.metadata, 'flux-Q4_K.gguf').kind).toBe('diffusion-model')
   expect(read(gguf({ cut: 1 }), 'a.gguf').faults[0]?.code).toBe('model.truncated')
   expect(read(gguf().subarray(0, 60), 'a.gguf').faults[0]?.code).toBe('model.damaged')
+})
+
+test('what is told of a file can be said by every door in the same words', () => {
+  const file = path.resolve(import.meta.dirname, '../../../../../resources/locales/en/problems.json')
+  expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject(modelSentences)
 })

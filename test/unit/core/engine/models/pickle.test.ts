@@ -7,7 +7,7 @@ import { aPickle } from '../../../../kit/model-files.ts'
 const bytes = (text: string) => Buffer.from(text, 'latin1')
 async function zip(files: Record<string, Buffer>) {
   const archive = new ZipFile()
-  for (const [name, content] of Object.entries(files)) archive.addBuffer(content, name, { compress: false })
+  for (const [name, content] of Object.entries(files)) archive.addBuffer(content, name)
   archive.end()
   return buffer(archive.outputStream as never)
 }
