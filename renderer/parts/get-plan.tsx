@@ -149,7 +149,7 @@ function Row({ row, choice, onChoose }: { row: GetRow; choice: Choice; onChoose:
     <li className="flex gap-3 border-b border-line py-3 last:border-0">
       <input
         type="checkbox"
-        className="mt-1"
+        className="mt-1 self-start"
         aria-label={t('get.take', { name })}
         checked={take}
         disabled={!canTake}
