@@ -261,3 +261,42 @@ test('each server that answers is asked for the model files of the folders wante
     ['embeddings', [{ name: 'bad', sizeBytes: null }]],
   ])
 })
+
+test('what a server has is listed: models by folder, custom nodes by the folder they are in; while it is away, what is known', async () => {
+  const away = { now: false }
+  const node = (python_module: string) => ({ input: {}, output: [], name: 'x', python_module })
+  const answers: Record<string, unknown> = {
+    system_stats: { system: { os: 'linux', python_version: '3', comfyui_version: '0.33.0' }, devices: [] },
+    prompt: { exec_info: { queue_remaining: 0 } },
+    object_info: {
+      A: node('custom_nodes.Pack-夜'),
+      B: node('custom_nodes.Pack-夜'),
+      C: node('nodes'),
+      D: { name: 'D' },
+    },
+    models: ['checkpoints', 'loras', 'configs', 'custom_nodes', 5],
+    'experiment/models/checkpoints': [{ name: 'a.safetensors', size: 7 }],
+    'experiment/models/loras': [],
+    'experiment/models/configs': [{ name: 'v1.yaml', size: 1 }],
+  }
+  const url = await aServer((request, response) => {
+    const answer = answers[request.url!.slice(1)]
+    if (away.now) return void request.socket.destroy()
+    response.writeHead(answer === undefined ? 404 : 200).end(JSON.stringify(answer ?? ''))
+  })
+  const fleet = await aFleet(aFolder())
+  await fleet.add({ url, name: 'gpu' })
+  const customNodes = [{ folder: 'Pack-夜', classes: 2 }]
+  expect(await fleet.contents('gpu')).toEqual({
+    models: [{ folder: 'checkpoints', files: [{ name: 'a.safetensors', sizeBytes: 7 }] }],
+    customNodes,
+    classes: 4,
+    cachedAt: null,
+  })
+  away.now = true
+  await fleet.enable('gpu', false)
+  await fleet.enable('gpu', true)
+  await eventually(() => fleet.get('gpu')?.health.is === 'unreachable')
+  expect(await fleet.contents('gpu')).toEqual({ models: [], customNodes, classes: 4, cachedAt: expect.any(Number) })
+  await expect(fleet.contents('nobody')).rejects.toMatchObject({ code: 'app.not-found' })
+})
