@@ -192,7 +192,15 @@ async function shoot() {
       await open(page, '/models?tab=duplicates')
       await page.getByRole('button', { name: /^(Merge all|全部合并)$/ }).waitFor()
     },
+    'models-get': (page) => open(page, '/models?tab=get'),
+    'models-plan': async (page) => {
+      await open(page, '/models?tab=get')
+      await page.getByRole('button', { name: 'Z-Image Turbo' }).first().click()
+      await page.getByRole('dialog').waitFor()
+    },
     engine: (page) => open(page, '/engine'),
+    downloads: (page) => open(page, '/downloads'),
+    mirrors: (page) => open(page, '/mirrors'),
     'engine-versions': (page) => enginePanel(page, 0),
     'engine-check-up': (page) => enginePanel(page, 1),
     'engine-models': (page) => enginePanel(page, 2),
