@@ -1,6 +1,6 @@
 import { CircleAlert, CircleCheck, CircleDot, Download, Play, ScrollText, X } from 'lucide-react'
 import { useState } from 'react'
-import { type EngineView, InstallChoices, type InstallView, type SpeedUp } from '../../core/contract/engine.ts'
+import { type EngineView, GitRef, InstallChoices, type InstallView, type SpeedUp } from '../../core/contract/engine.ts'
 import { bridge, refresh, useAsk, useDo } from '../client/client.ts'
 import { saySentence, useWords } from '../i18n.ts'
 import { Button, ErrorNotice, IconButton, ProgressBar, Skeleton } from './basics.tsx'
@@ -48,6 +48,8 @@ export function InstallEngine({ engines, onClose }: { engines: readonly EngineVi
   const [way, setWay] = useState({ address: '', user: '', password: '' })
   const name = freeName(engines)
   const said = Object.fromEntries(own.map((key) => [key, given[key].trim() || null]))
+  const badRef = given.ref.trim() !== '' && !GitRef.safeParse(given.ref.trim()).success
+  if (badRef) said.ref = null
   const choices = InstallChoices.parse({
     ...(bridge && said),
     cpu,
@@ -65,7 +67,7 @@ export function InstallEngine({ engines, onClose }: { engines: readonly EngineVi
       onClose()
     },
   })
-  const incomplete = proxy === 'manual' && choices.proxy === null
+  const incomplete = badRef || (proxy === 'manual' && choices.proxy === null)
   return (
     <section className="card flex flex-col gap-4 p-4" aria-label={t('engine.install.title')}>
       <h2 className="text-base">{t('engine.install.title')}</h2>
@@ -168,7 +170,12 @@ export function InstallEngine({ engines, onClose }: { engines: readonly EngineVi
           <summary className="cursor-pointer text-soft">{t('engine.install.more')}</summary>
           <div className="mt-3 grid grid-cols-2 gap-4">
             {own.map((key) => (
-              <Field key={key} label={t(`engine.install.own.${key}`)} help={t(`engine.install.ownNote.${key}`)}>
+              <Field
+                key={key}
+                label={t(`engine.install.own.${key}`)}
+                help={t(`engine.install.ownNote.${key}`)}
+                fault={key === 'ref' && badRef ? t('engine.install.ownNote.ref') : null}
+              >
                 {(ids) => (
                   <input
                     {...ids}
