@@ -42,6 +42,7 @@ const staleAfter: { [E in EventName<App>]: Name[] } = {
     'workflow.needs',
   ],
   'model.progress': [],
+  'snapshot.changed': ['snapshot.list'],
   'download.changed': ['download.list'],
   'download.done': ['download.list', 'catalogue.find', 'catalogue.plan'],
   'mirror.changed': ['mirror.list'],
