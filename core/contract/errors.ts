@@ -80,6 +80,10 @@ export const errors = {
     message: '{name} holds saved node templates, which are pieces and not whole workflows.',
     remedy: 'Load them in ComfyUI, build the workflow and save that.',
   },
+  'import.node-snapshot': {
+    message: '{name} lists custom nodes, as ComfyUI-Manager writes them down; it is no workflow.',
+    remedy: 'Drop it alone on the window, or give it to "nodes snapshot --restore".',
+  },
   'import.run-record': {
     message: '{name} tells how a run went; the workflow is not in it.',
     remedy: 'Drop the workflow that was run, or a picture it made.',

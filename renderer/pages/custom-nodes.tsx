@@ -322,7 +322,7 @@ function InstalledRow({ node, busy, begin }: { node: CustomNode; busy: boolean; 
         <dl className="mt-3 grid grid-cols-[auto_1fr] gap-x-4 gap-y-1.5 border-t border-line pt-3 text-xs">
           {remote && (
             <Fact name={t('nodes.from')}>
-              <Outward url={remote.replace(/\.git$/, '')}>{remote}</Outward>
+              {/^https?:/.test(remote) ? <Outward url={remote.replace(/\.git$/, '')}>{remote}</Outward> : remote}
             </Fact>
           )}
           {'commit' in source && source.commit && (

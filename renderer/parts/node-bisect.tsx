@@ -23,10 +23,9 @@ export function NodeBisect({
 }) {
   const bisects = useAsk('nodes.bisects', {})
   const view = bisects.data?.rows.find((row) => row.engine === engine)
-  const [hidden, setHidden] = useState<BisectView | null>(null)
   return (
     <>
-      {view && view !== hidden && <Story view={view} onHide={() => setHidden(view)} onChange={onChange} />}
+      {view && <Story view={view} rows={rows} onChange={onChange} />}
       {open && (
         <Ask
           engine={engine}
@@ -117,11 +116,11 @@ function Ask({
 
 function Story({
   view,
-  onHide,
+  rows,
   onChange,
 }: {
   view: BisectView
-  onHide: () => void
+  rows: readonly CustomNode[]
   onChange: (changes: NodeChange[]) => void
 }) {
   const { t, format } = useWords()
@@ -133,6 +132,7 @@ function Story({
     onSuccess: () => refresh('nodes.list', 'engine.list', 'engine.generations'),
   })
   const left = Math.log2(Math.max(1, suspects.length)) / Math.log2(Math.max(2, folders.length))
+  const stillOn = culprits.every((folder) => rows.some((row) => row.folder === folder && row.enabled))
   const mend: Record<NodeRemedy, () => void> = {
     disable: () => onChange(culprits.map((folder) => ({ is: 'disable', folder }))),
     update: () => onChange(culprits.map((folder) => ({ is: 'update', folder, from: null }))),
@@ -148,7 +148,7 @@ function Story({
             {t('nodes.change.stop')}
           </Button>
         ) : (
-          <Button size="sm" onClick={onHide}>
+          <Button size="sm" busy={cancel.isPending} onClick={() => cancel.mutate({ engine })}>
             {t('common.close')}
           </Button>
         )}
@@ -169,7 +169,7 @@ function Story({
           </p>
           {because && <p className="text-xs text-soft break-words">{sayFailure(because).message}</p>}
           <div className="flex flex-wrap gap-2">
-            {remedies.map((remedy, at) => (
+            {(stillOn ? remedies : []).map((remedy, at) => (
               <Button key={remedy} size="sm" look={at === 0 ? 'primary' : 'plain'} onClick={mend[remedy]}>
                 {t(`nodes.bisect.remedies.${remedy}`)}
               </Button>

@@ -125,18 +125,23 @@ export interface PackHit {
 export function searchPacks(packs: readonly ListedPack[], text: string): PackHit[] {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean)
   const whole = words.join(' ')
+  // classes are written together
+  const joined = words.join('')
   const hits: (PackHit & { rank: number })[] = []
   for (const pack of packs) {
     if (pack.key === CORE) continue
     const names = [pack.title, pack.id, pack.registryId ?? ''].map((name) => name.toLowerCase())
     const author = pack.author.toLowerCase()
     const description = pack.description.toLowerCase()
-    const classes = words.length === 0 ? [] : pack.classNames.filter((name) => name.toLowerCase().includes(whole))
+    const classes =
+      words.length === 0
+        ? []
+        : pack.classNames.filter((name) => name.toLowerCase().includes(whole) || name.toLowerCase().includes(joined))
     const isIn = (word: string) => names.some((name) => name.includes(word)) || author.includes(word)
     const inText = (word: string) => isIn(word) || description.includes(word)
     let rank = 5
     if (names.includes(whole) || names[1]!.endsWith(`/${whole}`)) rank = 0
-    else if (pack.classNames.some((name) => name.toLowerCase() === whole)) rank = 1
+    else if (pack.classNames.some((name) => name.toLowerCase().replace(/[\s_]/g, '') === joined)) rank = 1
     else if (words.every((word) => names.some((name) => name.includes(word)))) rank = 2
     else if (words.every(isIn)) rank = 3
     else if (classes.length > 0) rank = 4

@@ -1,10 +1,11 @@
 import { AppError } from '../../contract/errors.ts'
 import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts'
+import { isManagerSnapshot } from '../custom-nodes/manager-snapshot.ts'
 
 /**
  * JSON that people take for a workflow and is none, each refused in its own words.
  * @throws AppError 'import.other-program', 'import.template-index', 'import.node-templates', 'import.run-record',
- * 'import.object-info'
+ * 'import.object-info', 'import.node-snapshot'
  */
 export function refuseOtherKinds(name: string, value: Json) {
   if (Array.isArray(value)) {
@@ -20,6 +21,7 @@ export function refuseOtherKinds(name: string, value: Json) {
   if (!isJsonObject(value)) return
   const program = programOf(value)
   if (program !== null) throw new AppError('import.other-program', { name, program })
+  if (isManagerSnapshot(value)) throw new AppError('import.node-snapshot', { name })
   if (isNodeTemplates(value)) throw new AppError('import.node-templates', { name })
   if (isTemplateCategory(value)) throw new AppError('import.template-index', { name })
   const items = Object.values(value)

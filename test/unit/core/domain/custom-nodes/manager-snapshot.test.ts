@@ -6,6 +6,7 @@ import {
   readManagerSnapshot,
   writeManagerSnapshot,
 } from '../../../../../core/domain/custom-nodes/manager-snapshot.ts'
+import { refuseOtherKinds } from '../../../../../core/domain/workflow/other-kinds.ts'
 
 const node = (folder: string, source: NodeSource, enabled = true): CustomNode => ({
   folder,
@@ -96,6 +97,10 @@ test('its YAML exports are wrapped once more; other files are none', () => {
     files: [],
     packages: null,
   })
+})
+
+test('a snapshot that is imported as a workflow is called what it is', () => {
+  expect(() => refuseOtherKinds('s.json', snapshot)).toThrow(expect.objectContaining({ code: 'import.node-snapshot' }))
 })
 
 test('a snapshot is called as the Manager calls them', () => {

@@ -87,6 +87,7 @@ test.each([
   ['faces', ['Cy/faces', 'Di/Unlisted', 'Ada/ComfyUI-Impact-Pack']],
   ['impact pack', ['Ada/ComfyUI-Impact-Pack']],
   ['facedetailer', ['Ada/ComfyUI-Impact-Pack']],
+  ['Face Detailer', ['Ada/ComfyUI-Impact-Pack']],
   ['face', ['Cy/faces', 'Ada/ComfyUI-Impact-Pack', 'Di/Unlisted']],
   ['bo scripts', ['Bo/Scripts', 'https://raw.githubusercontent.com/Bo/Scripts/main/two.py']],
   ['ada', ['Ada/ComfyUI-Impact-Pack']],
