@@ -14,6 +14,7 @@ import { carryOutNodes, planNodes } from '../../core/engine/custom-nodes/change.
 import { settle } from '../../core/engine/custom-nodes/places.ts'
 import { generationDir, readJournal, readPointer } from '../../core/engine/install/generations.ts'
 import { damageIn, readLock } from '../../core/engine/install/lock.ts'
+import { sweepOrphans } from '../../core/engine/process/supervisor.ts'
 import { commitTo, installedSite, nodeCode, nodeRepository, nodesTools, writeTree } from '../kit/nodes-kit.ts'
 
 const { positionals, values } = parseArgs({
@@ -116,6 +117,7 @@ async function kills() {
     child.kill('SIGKILL')
     const [code] = await ended
     if (finished && code !== 0) throw new Error(`the change failed (${code})`)
+    await sweepOrphans(tools.stateDir) // as each start of Nightshift does
     await settle(site)
     const pointer = readPointer(site.home)!
     const dir = generationDir(site.home, pointer.current)
