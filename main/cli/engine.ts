@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import path from 'node:path'
 import type { App } from '../../core/contract/app.ts'
-import type { EngineChange, EngineProcess, EngineView } from '../../core/contract/engine.ts'
+import type { EngineCard, EngineChange, EngineProcess, EngineView } from '../../core/contract/engine.ts'
 import { Card } from '../../core/contract/engine.ts'
 import { AppError, type Facts, fill } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
@@ -83,8 +83,9 @@ const actions: Record<string, Action> = {
     return true
   },
   async set(context, { client }, args, options) {
-    const { name } = await chosen(context, client, args)
-    tell(context, await client.call('engine.set', { name, settings: settingsOf(context, options) }))
+    const { name, settings } = await chosen(context, client, args)
+    const changes = settingsOf(context, options, settings.cards)
+    tell(context, await client.call('engine.set', { name, settings: changes }))
     return true
   },
   async start(context, { client, elsewhere }, args) {
@@ -136,7 +137,8 @@ async function chosen(context: Context, client: Client, args: string[]): Promise
   return found
 }
 
-function settingsOf(context: Context, options: Options): EngineChange {
+/** `before`: as its cards are run now; what is not said stays. */
+function settingsOf(context: Context, options: Options, before: readonly EngineCard[] = []): EngineChange {
   const { reason } = context.terminal.speech.words
   const cards = options.cpu ? ['cpu'] : options.card
   for (const card of cards ?? [])
@@ -150,7 +152,10 @@ function settingsOf(context: Context, options: Options): EngineChange {
   return {
     ...(options.flag && { flags: options.flag }),
     ...((cards || port !== null) && {
-      cards: (cards ?? ['auto']).map((card, at) => ({ card, flags: [], port: port === null ? null : port + at })),
+      cards: (cards ?? (before.length > 0 ? before.map(({ card }) => card) : ['auto'])).map((card, at) => {
+        const known = before.find((each) => each.card === card)
+        return { card, flags: known?.flags ?? [], port: port === null ? (known?.port ?? null) : port + at }
+      }),
     }),
     ...(autoStart !== undefined && { autoStart }),
     ...(withCustomNodes !== undefined && { withCustomNodes }),

@@ -81,4 +81,8 @@ test('engine start stays until it is interrupted; others stop and start it meanw
   const failed = await start(data, 'engine', 'start').ended
   expect(failed.code).toBe(4)
   expect(of(failed.events, 'error')[0]).toMatchObject({ code: 'engine.missing-module', facts: { module: 'torch' } })
+
+  await start(data, 'engine', 'set', '--cpu').ended
+  const ported = await start(data, 'engine', 'set', '--port', '8599').ended
+  expect(of(ported.events, 'engine')[0]).toMatchObject({ settings: { cards: [{ card: 'cpu', port: 8599 }] } })
 })
