@@ -1,17 +1,15 @@
 import { setTimeout as pause } from 'node:timers/promises'
 
+type Truthy<T> = Exclude<T, null | undefined | false | 0 | ''>
+
 /** Asks again until `look` gives something truthy; fails after `withinMs` with the last thing seen. */
-export async function eventually<T>(
-  look: () => T | Promise<T>,
-  withinMs = 15_000,
-  everyMs = 20,
-): Promise<NonNullable<T>> {
+export async function eventually<T>(look: () => T | Promise<T>, withinMs = 15_000, everyMs = 20): Promise<Truthy<T>> {
   const until = performance.now() + withinMs
   let seen: unknown
   while (performance.now() < until) {
     try {
       const found = await look()
-      if (found) return found
+      if (found) return found as Truthy<T>
       seen = found
     } catch (cause) {
       seen = cause
