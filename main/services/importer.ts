@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { setImmediate } from 'node:timers/promises'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import type { z } from 'zod'
 import { decoded } from '../../core/contract/address.ts'
 import type { ImportResult as ImportResultSchema, ImportSource as ImportSourceSchema } from '../../core/contract/app.ts'
@@ -14,6 +14,7 @@ import { AppError, type Failure, FailureError, toFailure } from '../../core/cont
 import type { Panel } from '../../core/contract/panel.ts'
 import { type WorkflowSummary, workflowExtensions } from '../../core/contract/workflow.ts'
 import { fetchPublic, isPublic } from '../../core/engine/download/fetch-public.ts'
+import { startThread } from '../../core/engine/start-thread.ts'
 import type { DefinitionsNow, ImportReply, ImportRequest, Looked } from './import-worker.ts'
 import type { Definitions, Library } from './library.ts'
 import type { ReadSource } from './read-import.ts'
@@ -249,11 +250,7 @@ export class Importer implements Service {
   }
 
   #startThread(): Worker {
-    // From source the thread runs the source; bundled, its own bundle lies beside ours.
-    const entry = import.meta.url.endsWith('.ts') ? './import-worker.ts' : './import-worker.js'
-    const thread = new Worker(new URL(entry, import.meta.url), { execArgv: [] }) // not our own, such as --inspect
-    thread.unref()
-    thread.on('message', ({ id, found }: ImportReply) => {
+    const hear = ({ id, found }: ImportReply) => {
       const waiting = this.#waiting.get(id)
       if (found) waiting?.found(found)
       else {
@@ -265,12 +262,12 @@ export class Importer implements Service {
       thread.unref()
       this.#watch = setTimeout(() => void this.#lose('', true), IDLE_MS) // it holds definitions, some tens of megabytes
       this.#watch.unref()
-    })
+    }
     const lost = (reason: string) => {
       if (this.#thread === thread) void this.#lose(reason)
     }
-    thread.on('error', (cause) => lost(cause instanceof Error ? cause.message : String(cause)))
-    thread.on('exit', (code) => lost(`the thread that reads files ended (${code})`))
+    const thread = startThread('import-worker', import.meta.url, hear, lost)
+    thread.unref()
     return thread
   }
 }

@@ -1,4 +1,5 @@
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
+import { startThread } from '../../core/engine/start-thread.ts'
 import type { ModelFacts, ModelOrder, ModelReply, ModelTask } from './model-worker.ts'
 
 type Waiting = { resolve(value: never): void; reject(cause: Error): void; onBytes?: (bytes: number) => void }
@@ -63,23 +64,19 @@ export class ModelThread {
   }
 
   #start(): Worker {
-    // From source the thread runs the source; bundled, its own bundle lies beside ours.
-    const entry = import.meta.url.endsWith('.ts') ? './model-worker.ts' : './model-worker.js'
-    const thread = new Worker(new URL(entry, import.meta.url), { execArgv: [] })
-    thread.unref()
-    thread.on('message', (reply: ModelReply) => {
+    const hear = (reply: ModelReply) => {
       if ('bytes' in reply) return this.#waiting.get(reply.id)?.onBytes?.(reply.bytes)
       const waiting = this.#settle(reply.id)
       if (reply.ok) waiting?.resolve(reply.value as never)
       else waiting?.reject(Object.assign(new Error(reply.reason), { code: reply.errno }))
-    })
+    }
     const lost = (reason: string) => {
       if (this.#thread === thread) this.#thread = null
       for (const { reject } of this.#waiting.values()) reject(new Error(reason))
       this.#waiting.clear()
     }
-    thread.on('error', (cause) => lost(cause instanceof Error ? cause.message : String(cause)))
-    thread.on('exit', (code) => lost(`the thread ended (${code})`))
+    const thread = startThread('model-worker', import.meta.url, hear, lost)
+    thread.unref()
     if (this.#paused) thread.postMessage({ is: 'pause' } satisfies ModelOrder)
     return thread
   }

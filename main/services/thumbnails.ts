@@ -1,6 +1,7 @@
 import fs from 'node:fs/promises'
 import path from 'node:path'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
+import { startThread } from '../../core/engine/start-thread.ts'
 import type { MediaReply, MediaTask } from './media-worker.ts'
 import type { Service } from './service.ts'
 
@@ -142,24 +143,20 @@ export class Thumbnails implements Service {
   }
 
   #startThread(): Worker {
-    // From source the thread runs the source; bundled, its own bundle lies beside ours.
-    const entry = import.meta.url.endsWith('.ts') ? './media-worker.ts' : './media-worker.js'
-    const thread = new Worker(new URL(entry, import.meta.url), { execArgv: [] }) // not our own, such as --inspect
-    thread.unref() // idle, it keeps no process alive
-    thread.on('message', (reply: MediaReply) => {
+    const hear = (reply: MediaReply) => {
       const waiting = this.#waiting.get(reply.id)
       this.#waiting.delete(reply.id)
       if (this.#waiting.size === 0) thread.unref()
       if (reply.ok) waiting?.resolve(reply.value)
       else waiting?.reject(new MediaError(reply.reason, reply.errno))
-    })
+    }
     const lost = (reason: string) => {
       if (this.#thread === thread) this.#thread = null
       for (const { reject } of this.#waiting.values()) reject(new MediaError(reason))
       this.#waiting.clear()
     }
-    thread.on('error', (cause) => lost(cause instanceof Error ? cause.message : String(cause)))
-    thread.on('exit', (code) => lost(`the media thread ended (${code})`))
+    const thread = startThread('media-worker', import.meta.url, hear, lost)
+    thread.unref() // idle, it keeps no process alive
     return thread
   }
 }

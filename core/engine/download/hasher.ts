@@ -1,4 +1,5 @@
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
+import { startThread } from '../start-thread.ts'
 import type { HashNews, HashOrder, HashTask } from './hash-worker.ts'
 
 /** Reads a growing file behind those who write it, in a thread of its own, so that its hash is there when the file is. */
@@ -17,11 +18,8 @@ export class Hasher {
     told: (news: { firstBlock: number; blocks: readonly number[] } | { damaged: number }) => void,
   ) {
     this.#told = told
-    const entry = import.meta.url.endsWith('.ts') ? './hash-worker.ts' : './hash-worker.js'
-    const options = { execArgv: [], workerData: task } // not our own arguments, such as --inspect
-    this.#thread = new Worker(new URL(entry, import.meta.url), options)
-    this.#thread.on('message', (news: HashNews) => this.#hear(news))
-    this.#thread.on('error', (cause: Error) => this.#fail(cause))
+    const hear = (news: HashNews) => this.#hear(news)
+    this.#thread = startThread('hash-worker', import.meta.url, hear, (reason) => this.#fail(new Error(reason)), task)
   }
 
   upTo(bytes: number) {

@@ -1,5 +1,6 @@
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { AppError } from '../../contract/errors.ts'
+import { startThread } from '../start-thread.ts'
 import type { FromThread, Task, Tasks, ToThread } from './snapshot-thread.ts'
 
 interface Waiting {
@@ -73,13 +74,8 @@ export class Pool {
   }
 
   #start(): Thread {
-    // From source the thread runs the source; bundled, its own bundle lies beside ours.
-    const entry = import.meta.url.endsWith('.ts') ? './snapshot-thread.ts' : './snapshot-thread.js'
-    const worker = new Worker(new URL(entry, import.meta.url), {
-      execArgv: process.env.PROF ? ['--cpu-prof', '--cpu-prof-dir=/tmp/ns/snap/prof'] : [],
-    }) // not our own, such as --inspect
     const waiting = new Map<number, Waiting>()
-    worker.on('message', (message: FromThread) => {
+    const hear = (message: FromThread) => {
       if ('ask' in message) {
         const wanted = this.#wanted(message.hashes)
         return worker.postMessage({ answer: message.ask, wanted } satisfies ToThread)
@@ -88,13 +84,12 @@ export class Pool {
       waiting.delete(message.id)
       if ('gives' in message) one?.resolve(message.gives as never)
       else one?.reject(Object.assign(new Error(message.failed), { code: message.code }))
-    })
+    }
     const lost = (reason: string) => {
       for (const { reject } of waiting.values()) reject(new AppError('app.internal', { reason }))
       waiting.clear()
     }
-    worker.on('error', (cause) => lost(cause instanceof Error ? cause.message : String(cause)))
-    worker.on('exit', (code) => lost(`a thread ended (${code})`))
+    const worker = startThread('snapshot-thread', import.meta.url, hear, lost)
     return { worker, waiting }
   }
 }
