@@ -2,7 +2,10 @@ import { Autocomplete } from '@base-ui/react/autocomplete'
 import { Dialog } from '@base-ui/react/dialog'
 import { useNavigate } from '@tanstack/react-router'
 import {
+  Blocks,
+  Box,
   Cpu,
+  Download,
   FileDown,
   Images,
   Keyboard,
@@ -13,6 +16,7 @@ import {
   Moon,
   Pause,
   Play,
+  Radar,
   Server,
   Settings as SettingsIcon,
   SlidersHorizontal,
@@ -35,6 +39,20 @@ interface Action {
   keys?: string
   run: () => void
 }
+type To = (typeof PAGES)[keyof typeof PAGES]
+/** `g`, then one of these. */
+const PAGES = {
+  s: '/',
+  q: '/queue',
+  g: '/gallery',
+  w: '/workers',
+  e: '/engine',
+  m: '/models',
+  n: '/custom-nodes',
+  d: '/downloads',
+  r: '/mirrors',
+  ',': '/settings',
+} as const
 const command = /mac/i.test(navigator.platform) ? '⌘' : 'Ctrl'
 
 /** Everything that can be done, found by typing; and the keys that do it. */
@@ -43,7 +61,7 @@ export function Palette() {
   const [open, setOpen] = useState(false)
   const [keysOpen, setKeysOpen] = useState(false)
   const navigate = useNavigate()
-  const go = (to: '/' | '/queue' | '/gallery' | '/workers' | '/engine' | '/settings') => void navigate({ to })
+  const go = (to: To) => void navigate({ to })
 
   useLayoutEffect(() => {
     let leader = 0
@@ -58,9 +76,7 @@ export function Palette() {
       else if (event.key === 'g' && event.timeStamp - leader > 900) leader = event.timeStamp
       else if (event.timeStamp - leader < 900) {
         leader = 0
-        const to = ({ s: '/', q: '/queue', g: '/gallery', w: '/workers', e: '/engine', ',': '/settings' } as const)[
-          event.key
-        ]
+        const to = (PAGES as Record<string, To | undefined>)[event.key]
         if (to) void navigate({ to })
       }
     }
@@ -81,6 +97,10 @@ export function Palette() {
     ['g g', t('nav.gallery')],
     ['g w', t('nav.workers')],
     ['g e', t('nav.engine')],
+    ['g m', t('nav.models')],
+    ['g n', t('nav.nodes')],
+    ['g d', t('nav.downloads')],
+    ['g r', t('nav.mirrors')],
     ['g ,', t('nav.settings')],
     [`${command} Enter`, t('keys.queue')],
     [`${command} Z`, t('keys.undo')],
@@ -120,15 +140,7 @@ export function Palette() {
   )
 }
 
-function Actions({
-  go,
-  showKeys,
-  done,
-}: {
-  go: (to: '/' | '/queue' | '/gallery' | '/workers' | '/engine' | '/settings') => void
-  showKeys: () => void
-  done: () => void
-}) {
+function Actions({ go, showKeys, done }: { go: (to: To) => void; showKeys: () => void; done: () => void }) {
   const { t, language } = useWords()
   const navigate = useNavigate()
   const take = useTakeFiles()
@@ -170,6 +182,10 @@ function Actions({
     { value: 'gallery', label: t('nav.gallery'), icon: Images, keys: 'g g', run: () => go('/gallery') },
     { value: 'workers', label: t('nav.workers'), icon: Server, keys: 'g w', run: () => go('/workers') },
     { value: 'engine', label: t('nav.engine'), icon: Cpu, keys: 'g e', run: () => go('/engine') },
+    { value: 'models', label: t('nav.models'), icon: Box, keys: 'g m', run: () => go('/models') },
+    { value: 'nodes', label: t('nav.nodes'), icon: Blocks, keys: 'g n', run: () => go('/custom-nodes') },
+    { value: 'downloads', label: t('nav.downloads'), icon: Download, keys: 'g d', run: () => go('/downloads') },
+    { value: 'mirrors', label: t('nav.mirrors'), icon: Radar, keys: 'g r', run: () => go('/mirrors') },
     { value: 'settings', label: t('nav.settings'), icon: SettingsIcon, keys: 'g ,', run: () => go('/settings') },
     {
       value: 'import',

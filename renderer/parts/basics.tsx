@@ -58,7 +58,10 @@ export function IconButton({
 
 export function Tip({ text, keys, children }: { text: string; keys?: string; children: React.ReactElement }) {
   return (
-    <Tooltip.Root>
+    <Tooltip.Root
+      // Escape closes what is open beneath as well: a dialog whose button shows its name would else need it twice
+      onOpenChange={(_, details) => details.reason === 'escape-key' && details.allowPropagation()}
+    >
       <Tooltip.Trigger render={children as React.ReactElement<Record<string, unknown>>} />
       <Tooltip.Portal>
         <Tooltip.Positioner sideOffset={6} className="z-50">

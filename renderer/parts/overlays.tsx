@@ -2,7 +2,7 @@ import { Dialog } from '@base-ui/react/dialog'
 import { Menu as BaseMenu } from '@base-ui/react/menu'
 import { Toast } from '@base-ui/react/toast'
 import { CircleAlert, CircleCheck, type LucideIcon, X } from 'lucide-react'
-import type { ReactElement, ReactNode } from 'react'
+import { type ReactElement, type ReactNode, useRef } from 'react'
 import { failureOf } from '../client/client.ts'
 import { sayFailure, useWords } from '../i18n.ts'
 import { IconButton } from './basics.tsx'
@@ -26,12 +26,23 @@ export function Modal({
   wide?: boolean
 }) {
   const { t } = useWords()
+  const popup = useRef<HTMLDivElement>(null)
+  const body = useRef<HTMLDivElement>(null)
+  const firstFocus = () => {
+    const first = body.current?.querySelector<HTMLElement>('input, textarea, select, button, a, summary, [tabindex]')
+    return first?.matches('input:not([type=checkbox]), textarea') ? first : popup.current
+  }
   return (
     <Dialog.Root open={open} onOpenChange={(next) => !next && onClose()}>
       <Dialog.Portal>
         <Dialog.Backdrop className="backdrop z-30" />
         <Dialog.Viewport className="fixed inset-0 z-30 grid place-items-center p-6">
-          <Dialog.Popup className={`pop flex max-h-full w-full flex-col rounded-xl ${wide ? 'max-w-3xl' : 'max-w-lg'}`}>
+          <Dialog.Popup
+            ref={popup}
+            // what one writes in, if the dialog begins with it; the dialog itself rather than its closing button
+            initialFocus={firstFocus}
+            className={`pop flex max-h-full w-full flex-col rounded-xl outline-none ${wide ? 'max-w-3xl' : 'max-w-lg'}`}
+          >
             <div className="flex items-start gap-3 px-5 pt-4 pb-2">
               <div className="min-w-0 flex-1">
                 <Dialog.Title className="text-lg">{title}</Dialog.Title>
@@ -39,7 +50,9 @@ export function Modal({
               </div>
               <Dialog.Close render={<IconButton label={t('common.close')} icon={X} size="sm" />} />
             </div>
-            <div className="min-h-0 flex-1 overflow-y-auto px-5 py-2">{children}</div>
+            <div ref={body} className="min-h-0 flex-1 overflow-y-auto px-5 py-2">
+              {children}
+            </div>
             {footer && <div className="flex justify-end gap-2 px-5 pt-2 pb-4">{footer}</div>}
           </Dialog.Popup>
         </Dialog.Viewport>
