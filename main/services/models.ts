@@ -919,14 +919,17 @@ export class Models implements Service {
       throw new AppError('model.bad-name', { name: wanted })
     await mkdir(dir, { recursive: true })
     const to = path.join(dir, wanted)
-    if (path.resolve(file) === path.resolve(to)) return this.#settleAt(to, null)
-    if (existsSync(to)) {
-      const [here, there] = await Promise.all([file, to].map((each) => this.#thread.ask({ is: 'hash', path: each })))
-      if (here !== there) throw new AppError('model.taken', { name: wanted, dir })
-      if (how === 'move') await rm(file)
-      return this.#settleAt(to, there!)
+    // what a link leads to is meant, not the link
+    const real = await realpath(file)
+    const there = await realpath(to).catch(() => null)
+    if (there === real) return this.#settleAt(to, null)
+    if (there !== null) {
+      const [one, other] = await Promise.all([real, there].map((each) => this.#thread.ask({ is: 'hash', path: each })))
+      if (one !== other) throw new AppError('model.taken', { name: wanted, dir })
+      if (how === 'move') await rm(real)
+      return this.#settleAt(to, other!)
     }
-    return this.#settleAt(to, await bring(file, to, how))
+    return this.#settleAt(to, await bring(real, to, how))
   }
 
   async #settleAt(to: string, sha256: string | null): Promise<Model> {

@@ -4,13 +4,19 @@ import { parseJson } from '../../contract/json.ts'
 import { syncFolder } from './disk.ts'
 import { Spans } from './spans.ts'
 
+const MIB = 1 << 20
+const MOST_BLOCKS = 1 << 16
+const MOST_SOURCES = 1000
+const Place = z.int().nonnegative()
+const SourceIndex = Place.max(MOST_SOURCES)
+
 /** What the bytes in a `.part` are of, and who gave them. The first line of its journal. */
 export const Kept = z.object({
   v: z.literal(1),
   sizeBytes: z.int().nonnegative(),
   /** null: only the source that began it can continue it, as long as its mark is the same. */
   sha256: z.string().nullable(),
-  blockBytes: z.int().positive(),
+  blockBytes: z.int().min(MIB),
   /** Of this start of the machine: after a power cut only what was synced counts. */
   boot: z.string(),
   /** No address, which may hold a secret: a hash of it. */
@@ -19,13 +25,13 @@ export const Kept = z.object({
 export type Kept = z.infer<typeof Kept>
 
 const Line = z.union([
-  z.tuple([z.literal('wrote'), z.int(), z.int(), z.int()]),
-  z.tuple([z.literal('lost'), z.int(), z.int()]),
+  z.tuple([z.literal('wrote'), Place, Place, SourceIndex]),
+  z.tuple([z.literal('lost'), Place, Place]),
   /** crc32 of whole blocks, from the first one on. */
-  z.tuple([z.literal('read'), z.int(), z.array(z.int())]),
-  z.tuple([z.literal('source'), z.int(), z.object({ key: z.string(), etag: z.string().nullable() })]),
+  z.tuple([z.literal('read'), Place, z.array(Place)]),
+  z.tuple([z.literal('source'), SourceIndex, z.object({ key: z.string(), etag: z.string().nullable() })]),
   /** So many of the lines that say `wrote` are on disk for good, and what they say is. */
-  z.tuple([z.literal('synced'), z.int()]),
+  z.tuple([z.literal('synced'), Place]),
 ])
 type Line = z.infer<typeof Line>
 
@@ -48,7 +54,9 @@ export async function readJournal(part: string, boot: string): Promise<Continued
   const first = Kept.safeParse(jsonOf(lines[0]!))
   if (!first.success || file.size > first.data.sizeBytes) return null
   const kept = { ...first.data, sources: [...first.data.sources] }
-  const checks = new Uint32Array(Math.ceil(kept.sizeBytes / kept.blockBytes))
+  const blocks = Math.ceil(kept.sizeBytes / kept.blockBytes)
+  if (blocks > MOST_BLOCKS) return null
+  const checks = new Uint32Array(blocks)
   const have = new Spans()
   const parsed = lines.slice(1, -1).map((line) => Line.safeParse(jsonOf(line))) // what follows the last line end was cut off
   const marks = parsed.flatMap(({ data: line }) => (line?.[0] === 'synced' ? [line[1]] : []))
@@ -58,7 +66,7 @@ export async function readJournal(part: string, boot: string): Promise<Continued
     if (line[0] === 'wrote') have.add(line[1], Math.min(line[2], kept.sizeBytes), line[3])
     else if (line[0] === 'lost') have.remove(line[1], line[2])
     else if (line[0] === 'source') kept.sources[line[1]] = line[2]
-    else if (line[0] === 'read') checks.set(line[2].slice(0, Math.max(0, checks.length - line[1])), line[1])
+    else if (line[0] === 'read' && line[1] < blocks) checks.set(line[2].slice(0, blocks - line[1]), line[1])
   }
   have.remove(file.size, kept.sizeBytes)
   return { kept, have, checks }

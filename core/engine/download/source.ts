@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import type { Dispatcher } from 'undici'
+import type { AppError } from '../../contract/errors.ts'
 import type { FileSource } from './download.ts'
 import { isPublic } from './fetch-public.ts'
 
@@ -35,12 +36,19 @@ export class SourceError extends Error {
   readonly verdict: 'rest' | 'whole' | 'differs' | 'anew' | 'out' | 'refused'
   readonly status: number | null
   readonly restMs: number | null
+  /** What was said with a code of its own. */
+  readonly because: AppError | null
   constructor(
     verdict: SourceError['verdict'],
     reason: string,
-    { status = null, restMs = null }: { status?: number | null; restMs?: number | null } = {},
+    {
+      status = null,
+      restMs = null,
+      because = null,
+    }: { status?: number | null; restMs?: number | null; because?: AppError | null } = {},
   ) {
     super(reason)
+    this.because = because
     this.verdict = verdict
     this.status = status
     this.restMs = restMs
@@ -64,6 +72,8 @@ export class Source {
   whole: boolean
   refusedStatus: number | null = null
   reason: string | null = null
+  /** The reason, where it has a code of its own. */
+  because: AppError | null = null
   /** In a row, without a byte of use. */
   failures = 0
   againAt = 0
@@ -135,6 +145,7 @@ export class Source {
 
   failed(cause: SourceError, now: number, retryMs = BACKOFF_MS) {
     this.reason = cause.message
+    this.because = cause.because
     if (cause.verdict === 'whole') {
       this.whole = true
     } else if (cause.verdict === 'differs') {

@@ -33,6 +33,7 @@ const QUIET_MS = 3_000
 const SLOW_AFTER_MS = 20_000
 const SLOW_PART = 0.1 // of the median connection
 const TRIES = 5
+const LONGEST_REST_SECONDS = 60
 const TICK_MS = 100
 const SYNC_MS = 1_000
 const SYNC_BYTES = 64 * MIB
@@ -922,13 +923,23 @@ export class Transfer {
 
   #giveUpIfHopeless() {
     const left = this.#sources.filter(({ is, suspect }) => (is === 'new' || is === 'in') && !suspect)
-    if (left.some(({ failures }) => failures < TRIES)) return
+    const able = left.filter(({ failures }) => failures < TRIES)
+    const [first] = able.toSorted((a, b) => a.againAt - b.againAt)
+    if (first) {
+      const seconds = Math.ceil((first.againAt - this.#now()) / 1000)
+      // whoever has to wait so long lets others go first
+      if (seconds > LONGEST_REST_SECONDS && !this.#sources.some(({ is }) => is === 'differs'))
+        this.#fail(new AppError('hub.busy', { hub: first.host, host: first.host, seconds }))
+      return
+    }
     if (left.length > 0 || !this.#sources.some(({ is }) => is === 'differs')) this.#fail(this.#whyNot())
     else void this.#believeOthers().then(() => this.fill())
   }
 
   #whyNot(): AppError {
     const file = path.basename(this.#task.wanted.to)
+    const said = this.#sources.find(({ because }) => because !== null)?.because
+    if (said && this.#sources.every(({ is }) => is === 'out')) return said
     const refused = this.#sources.find(({ refusedStatus }) => refusedStatus !== null)
     if (refused && this.#sources.every(({ is }) => is === 'out'))
       return new AppError('download.refused', {
@@ -1001,10 +1012,17 @@ export class Transfer {
 const rateOf = ({ bytesPerSecond, source, bytes, startedAt }: Segment) =>
   Math.max(1, bytesPerSecond || source.bytesPerSecond || (bytes / (performance.now() - startedAt)) * 1000)
 
+const PASSING = new Set(['hub.unreachable', 'hub.wrong-answer', 'hub.busy'])
 const TLS = /^(ERR_TLS_|CERT_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT|UNABLE_TO_(VERIFY|GET)_)/
 
 function toSourceError(cause: unknown): SourceError {
   if (cause instanceof SourceError) return cause
+  // a hub said why: only some of it passes by itself
+  if (cause instanceof AppError)
+    return new SourceError(PASSING.has(cause.code) ? 'rest' : 'out', cause.message, {
+      because: cause,
+      restMs: cause.code === 'hub.busy' ? Math.min(Number(cause.facts.seconds), 3600) * 1000 : null,
+    })
   const { code } = cause as NodeJS.ErrnoException
   return new SourceError(TLS.test(code ?? '') ? 'out' : 'rest', reasonOf(cause))
 }

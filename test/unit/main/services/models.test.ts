@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { existsSync, linkSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, linkSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import Sqlite from 'better-sqlite3'
 import { expect, onTestFinished, test } from 'vitest'
@@ -286,4 +286,27 @@ test('the tables come to a database of the version before, and its rows stay', (
   expect(database.prepare('SELECT name FROM engines').pluck().all()).toEqual(['local'])
   expect(database.prepare('SELECT count(*) FROM model_files').pluck().get()).toBe(0)
   database.close()
+})
+
+test('a file that a model folder only leads to is not moved away from under it', async () => {
+  const { models, dir } = await kit()
+  const file = path.join(tempDir(), 'a.safetensors')
+  writeFileSync(file, aLora())
+  put(dir, { 'models/loras/other.safetensors': aLora(1) })
+  const link = path.join(dir, 'models/loras/a.safetensors')
+  symlinkSync(file, link)
+  await models.scan()
+  await models.import(file, { how: 'move', folder: 'loras' })
+  expect(readFileSync(link)).toEqual(aLora())
+})
+
+test('of a link it is the file it leads to that is taken in', async () => {
+  const { models, dir } = await kit()
+  const from = tempDir()
+  writeFileSync(path.join(from, 'real.safetensors'), aLora())
+  symlinkSync('real.safetensors', path.join(from, 'b.safetensors'))
+  put(dir, { 'models/loras/other.safetensors': aLora(1) })
+  await models.scan()
+  await models.import(path.join(from, 'b.safetensors'), { how: 'link', folder: 'loras' })
+  expect(readFileSync(path.join(dir, 'models/loras/b.safetensors'))).toEqual(aLora())
 })

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Agent } from 'undici'
 import { expect, onTestFinished, test } from 'vitest'
+import { AppError } from '../../../../../core/contract/errors.ts'
 import {
   type DownloadNews,
   type DownloadOptions,
@@ -279,4 +280,45 @@ test('a disk with too little room is told before the first byte', async () => {
   const asked = get({ sources, sizeBytes: 2 ** 50 })
   await expect(asked).rejects.toMatchObject({ code: 'download.no-space', facts: { file: 'model.bin' } })
   expect(farm.asked).toEqual([])
+})
+
+const keptAs = (more: object) =>
+  JSON.stringify({
+    ...{ v: 1, sizeBytes: bytes.length, sha256, blockBytes: MIB, boot: 'another', sources: [{ key: 'k', etag: null }] },
+    ...more,
+  })
+test.each([
+  ['claims a size that cannot be', `${keptAs({ sizeBytes: 9e15, blockBytes: 1 })}\n`],
+  ['tells of blocks before the first', `${keptAs({})}\n["read",-3,[1,2,3]]\n["synced",5]\n`],
+  ['tells of blocks after the last', `${keptAs({})}\n["read",300000,[1,2,3]]\n["synced",5]\n`],
+  [
+    'names sources that were not there',
+    `${keptAs({})}\n["source",4000000000,{"key":"k","etag":null}]\n["wrote",0,500,4000000000]\n["synced",5]\n`,
+  ],
+  ['is of another version', `${keptAs({ v: 2 })}\n["wrote",0,4000000,0]\n["synced",5]\n`],
+  ['says that all is there', `${keptAs({})}\n["wrote",0,9000000000,0]\n["synced",5]\n`],
+  ['is not text', '\0\0\0'],
+])('a journal that %s is no harm: the file comes whole', async (_, journal) => {
+  const { sources } = await farmOf({ one: good, two: good })
+  const file = path.join(tempDir(), 'model.bin')
+  writeFileSync(`${file}.part`, Buffer.alloc(bytes.length, 7))
+  writeFileSync(`${file}.part.json`, journal)
+  isRight(await get({ sources, to: file }))
+})
+
+test('what a hub says of access is what the download says, at once', async () => {
+  const refused = new AppError('hub.needs-token', { hub: 'A hub', what: 'a file', page: 'https://hub.example' })
+  let asked = 0
+  const resolve = () => {
+    asked += 1
+    return Promise.reject(refused)
+  }
+  const source = { id: 'hub', address: 'https://hub.example/file', resolve }
+  await expect(get({ sources: [source] })).rejects.toBe(refused)
+  expect(asked).toBe(1)
+})
+
+test('a host that asks to be left alone for an hour is not waited for', async () => {
+  const { sources } = await farmOf({ one: { ...good, status: 429, retryAfter: '3600' } })
+  await expect(get({ sources })).rejects.toMatchObject({ code: 'hub.busy', facts: { seconds: 3600 } })
 })
