@@ -620,9 +620,11 @@ export class Models implements Service {
     if (open.length === 0) return
     const bytes = open.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
     await this.#job('hash', open.length, bytes, async (signal, news) => {
+      const inodes = Map.groupBy(this.#kept.values(), ({ inode }) => inode)
       for (const one of open) {
         news.at(path.basename(one.real))
-        await this.#hashNow(one, signal, news).catch((cause: unknown) => {
+        const alike = inodes.get(one.inode) ?? []
+        await this.#hashNow(one, { signal, news, alike }).catch((cause: unknown) => {
           signal.throwIfAborted()
           this.#deps.log?.('models.not-hashed', { reason: (cause as Error).message })
         })
@@ -650,7 +652,11 @@ export class Models implements Service {
     return true
   }
 
-  async #hashNow(one: Kept, signal?: AbortSignal, news?: News): Promise<string> {
+  /** `alike`: among which other names of the same file are looked for. */
+  async #hashNow(
+    one: Kept,
+    { signal, news, alike = this.#kept.values() }: { signal?: AbortSignal; news?: News; alike?: Iterable<Kept> } = {},
+  ): Promise<string> {
     const before = await markOf(one.real)
     let last = 0
     const onBytes = (bytes: number) => {
@@ -662,7 +668,7 @@ export class Models implements Service {
     const after = await markOf(one.real)
     if (!sameMark(before, after) || !sameMark(one, after))
       throw new AppError('model.changed', { name: path.basename(one.real) })
-    for (const same of this.#kept.values())
+    for (const same of alike)
       if (same.inode === one.inode && same.device === one.device && sameMark(same, one) && same.inode !== '0')
         this.#hashed(same, sha256)
     this.#hashed(one, sha256)

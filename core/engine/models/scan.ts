@@ -25,6 +25,22 @@ const BESIDE =
   /^(?:\.?(?:preview|thumb)?\.?(?:png|jpe?g|webp|gif|avif)|\.civitai\.info|\.cm-info\.json|\.metadata\.json|\.json|\.preview\.(?:png|jpe?g|webp|gif|avif)|\.safetensors\.(?:png|jpe?g|webp))$/i
 const FOLDERS_AT_ONCE = 16
 
+const LONGEST_BESIDE = '.safetensors.webp'.length
+
+/** What lies beside each model of a folder, by its name without its ending. */
+function besideByStem(names: readonly string[]): Map<string, string[]> {
+  const found = new Map<string, string[]>()
+  for (const name of names) {
+    if (isModelFile(name)) continue
+    for (let at = Math.max(0, name.length - LONGEST_BESIDE); at < name.length; at++) {
+      if (!BESIDE.test(name.slice(at))) continue
+      const stem = name.slice(0, at)
+      found.set(stem, [...(found.get(stem) ?? []), name])
+    }
+  }
+  return found
+}
+
 export const isModelFile = (name: string) => MODEL.test(name)
 
 /** The same file has the same key, whatever leads to it. Some network volumes number nothing: there the path decides. */
@@ -70,7 +86,7 @@ export async function scanRoot(
         if (!isAbsent(cause)) faults.push({ path: one.at, failure: unreadable(one.at, cause) })
         return []
       })
-      const names = entries.map(({ name }) => name)
+      const beside = besideByStem(entries.map(({ name }) => name))
       for (const entry of entries) {
         const { name } = entry
         if (PASSED_OVER.test(name)) continue
@@ -99,9 +115,7 @@ export async function scanRoot(
               path: file,
               linked: one.linked || isLink,
             },
-            beside: names.filter(
-              (each) => each !== name && each.startsWith(stem) && BESIDE.test(each.slice(stem.length)),
-            ),
+            beside: (beside.get(stem) ?? []).filter((each) => each !== name),
           })
         } catch (cause) {
           faults.push({ path: file, failure: unreadable(file, cause) })
