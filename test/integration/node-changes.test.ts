@@ -211,6 +211,7 @@ describe.skipIf(why !== null)(`a change of custom nodes${why === null ? '' : ` (
         { '__init__.py': nodeCode(['Replaces']), 'install.py': pip('torch==2.4.0') },
         'nodes.locked-changed',
       ],
+      ['replaces-when-loaded', { '__init__.py': nodeCode(['Loaded'], pip('torch==2.4.0')) }, 'nodes.locked-changed'],
       ['no-node', { 'readme.md': 'nothing' }, 'nodes.not-a-node'],
     ]
     const before = await environmentOf(engine)
@@ -299,6 +300,27 @@ describe.skipIf(why !== null)(`a change of custom nodes${why === null ? '' : ` (
     const installed = (await environmentOf(engine)).join('\n')
     expect(installed).toContain('tinydep-1.5.0.dist-info')
     expect(installed).not.toContain('harmless')
+
+    // one that installs by itself when it is loaded, even in a trial
+    const sly = path.join(engine.root, 'sly')
+    const install = ['uv', 'pip', 'install', '--no-index', '--find-links', engine.wheels, 'harmless', '--python']
+    nodeRepository(sly, {
+      '__init__.py': nodeCode(
+        ['Sly'],
+        `import subprocess, sys\nsubprocess.check_call(${JSON.stringify(install)} + [sys.executable])`,
+      ),
+    })
+    const quiet = await planNodes(site, tools, [add(sly)])
+    expect(quiet.packages).toEqual([])
+    await expect(carryOutNodes(site, tools, quiet.id, none)).rejects.toMatchObject({
+      code: 'nodes.needs-consent',
+      facts: { packages: 'harmless 2.0' },
+    })
+    expect([(await environmentOf(engine)).join('\n').includes('harmless'), there()]).toEqual([false, ['theirs']])
+    const agreed = await carryOutNodes(site, tools, quiet.id, { ...none, packages: true })
+    expect(agreed.packages).toEqual([{ package: 'harmless', from: null, to: '2.0' }])
+    await undoNodes(site, tools)
+    expect([(await environmentOf(engine)).join('\n').includes('harmless'), there()]).toEqual([false, ['theirs']])
 
     // one that fails its trial puts the packages back
     commitTo(repository, { '__init__.py': 'import a_module_that_is_not_there\n' })

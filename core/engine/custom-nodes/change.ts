@@ -32,7 +32,7 @@ import {
   writeJournal,
   writeWhole,
 } from '../install/generations.ts'
-import { writeLock } from '../install/lock.ts'
+import { normal, writeLock } from '../install/lock.ts'
 import { findUv, UvStory, uvEnvironment } from '../install/uv.ts'
 import { type Fetched, fetchNode } from './fetch.ts'
 import {
@@ -357,8 +357,8 @@ class Change {
       const before = await this.#beforeClasses()
       const packages = await this.#packages(site)
       await step(this.#tools, 'scripts', () => this.#runScripts(site))
-      if (packages.length > 0 || this.#scripts.length > 0) await writeLock(dir)
-      const classes = await this.#trial(site, before)
+      const { classes, brought } = await this.#watchedTrial(site, before)
+      if (packages.length > 0 || brought.length > 0 || this.#scripts.length > 0) await writeLock(dir)
       await writeSet(site, pointer.current, { ...this.#kept.before, classes: before?.nodes ?? null })
       await writeSet(site, id, { ...this.#kept.after, classes: classes?.nodes ?? null })
       await writeJournal(dir, { ...journal, purpose: 'nodes', createdAt: this.#tools.now() })
@@ -366,7 +366,7 @@ class Change {
       await this.#switch(site, id)
       await tidyGenerations(home)
       await tidyAside(site)
-      return this.#result(id, packages, classes)
+      return this.#result(id, [...packages, ...brought], classes)
     } catch (cause) {
       if (readPointer(home)?.current !== id) await removeDir(dir)
       throw cause
@@ -378,9 +378,7 @@ class Change {
     const { packages: wanted } = this.#kept.plan
     const runs = this.#allowed()
     if ((wanted.length > 0 || runs.length > 0) && !this.#consent.packages) {
-      const names = wanted.map(({ package: name, to }) => `${name} ${to ?? '–'}`)
-      const packages = [...names, ...runs.map(({ folder, file }) => `${folder}/${file}`)].join(', ')
-      throw new AppError('nodes.needs-consent', { name: this.#site.name, packages })
+      throw this.#needsConsent([...namesIn(wanted), ...runs.map(({ folder, file }) => `${folder}/${file}`)])
     }
     const id = stampOf(this.#tools)
     const site = this.#site
@@ -394,28 +392,36 @@ class Change {
       await pointAt(site, first)
       await settle(site)
     }
-    const changing = wanted.length > 0 || runs.length > 0
-    if (changing) {
-      const resolver = await resolverOf(site, this.#tools, this.#command)
-      const file = path.join(site.home, 'node-sets', first, UNDO)
-      await writeWhole(file, writeJson(Object.fromEntries(await installedIn(resolver))))
+    // even a trial runs code that may install what it likes
+    const there = this.#isLess()
+      ? null
+      : await packagesIn(site, this.#command).catch((cause) => {
+          if (wanted.length > 0 || runs.length > 0) throw cause
+          return null
+        })
+    if (there) {
+      await writeWhole(path.join(site.home, 'node-sets', first, UNDO), writeJson(Object.fromEntries(there)))
       await writeWhole(path.join(site.home, CHANGING), first)
     }
     try {
       tellDone(this.#tools, 'environment')
       const packages = await this.#packages(site)
       await step(this.#tools, 'scripts', () => this.#runScripts(site))
-      const classes = await this.#trial(site, before)
+      const { classes, brought } = await this.#watchedTrial(site, before)
+      if (brought.length > 0 && !this.#consent.packages) throw this.#needsConsent(namesIn(brought))
       await writeSet(site, id, { ...this.#kept.after, classes: classes?.nodes ?? null })
       this.#tools.point?.('nodes.ready')
       await this.#switch(site, id)
       await removeDir(path.join(site.home, CHANGING))
-      return this.#result(null, packages, classes)
+      return this.#result(null, [...packages, ...brought], classes)
     } catch (cause) {
-      if (changing) await mendPackages(site, { ...this.#tools, signal: undefined })
+      if (there) await mendPackages(site, { ...this.#tools, signal: undefined })
       throw cause
     }
   }
+
+  #needsConsent = (what: readonly string[]) =>
+    new AppError('nodes.needs-consent', { name: this.#site.name, packages: what.join(', ') })
 
   // ---- the steps ----
 
@@ -572,6 +578,26 @@ class Change {
     return found
   }
 
+  /**
+   * The trial, and what custom nodes installed by themselves when they were loaded in it.
+   * @throws AppError 'nodes.locked-changed'
+   */
+  async #watchedTrial(site: NodesSite, before: NodeClasses | null) {
+    if (this.#isLess()) return { classes: await this.#trial(site, before), brought: [] }
+    const look = () => packagesIn(site, this.#command).catch(() => new Map<string, string>())
+    const packages = await look()
+    const tried = await this.#trial(site, before).then(
+      (classes) => ({ classes }),
+      (cause: unknown) => ({ cause }),
+    )
+    this.#tools.signal?.throwIfAborted()
+    // it may be why the trial failed
+    const after = await look()
+    refuseOtherLocked(packages, after, this.#kept.plan.nodes.map(({ folder }) => folder).join(', '))
+    if ('cause' in tried) throw tried.cause
+    return { classes: tried.classes, brought: differences(packages, after) }
+  }
+
   /** Every class is loaded by a server of its own, which then paints. */
   async #trial(site: NodesSite, before: NodeClasses | null): Promise<NodeClasses | null> {
     const dir = path.join(site.home, 'trial')
@@ -695,6 +721,8 @@ function differences(before: ReadonlyMap<string, string>, after: ReadonlyMap<str
     .map((name) => ({ package: name, from: before.get(name) ?? null, to: after.get(name) ?? null }))
 }
 
+const namesIn = (packages: readonly PackageChange[]) => packages.map(({ package: name, to }) => `${name} ${to ?? '–'}`)
+
 // ---- one that is not ours ----
 
 const CHANGING = 'node-packages.changing'
@@ -710,18 +738,37 @@ export async function mendPackages(given: NodesSite, tools: NodesTools): Promise
   return true
 }
 
+const LIST_PACKAGES = `
+import importlib.metadata, json
+found = {}
+for each in importlib.metadata.distributions():
+    said = json.loads(each.read_text("direct_url.json") or "{}")
+    vcs = said.get("vcs_info")
+    at = said.get("url")
+    place = f"{vcs['vcs']}+{at}@{vcs['commit_id']}" if vcs else at
+    if each.metadata["Name"]:
+        found.setdefault(each.metadata["Name"], place or each.version)
+print(json.dumps(found))
+`
+/** Name → version, or address, as its Python says: without uv, which may not be here. */
+async function packagesIn({ python }: NodesSite, command: CommandOptions): Promise<Map<string, string>> {
+  const said = await runCommand(python, ['-I', '-c', LIST_PACKAGES], command)
+  const found = Packages.parse(parseJson(said))
+  return new Map(Object.entries(found).map(([name, version]) => [normal(name), version]))
+}
+
 async function restorePackages(site: NodesSite, tools: NodesTools, set: string) {
   const text = await readFile(path.join(site.home, 'node-sets', set, UNDO), 'utf8').catch(() => null)
   if (text === null) return
   const wanted = new Map(Object.entries(Packages.parse(parseJson(text))))
   const command = commandOf(site, tools)
-  const resolver = await resolverOf(site, tools, command)
-  const { uv, python, indexes, findLinks } = resolver
-  const changes = differences(await installedIn(resolver), wanted)
+  const changes = differences(await packagesIn(site, command), wanted)
+  if (changes.length === 0) return
+  const { uv, python, indexes, findLinks } = await resolverOf(site, tools, command)
   const gone = changes.filter(({ to }) => to === null).map((each) => each.package)
   if (gone.length > 0) await runCommand(uv, ['pip', 'uninstall', '--python', python, ...gone], command)
   const back = changes.flatMap(({ package: name, to }) =>
-    to === null ? [] : [/:\/\//.test(to) ? `${name} @ ${to}` : `${name}==${to}`],
+    to === null || to.startsWith('file:') ? [] : [/:\/\//.test(to) ? `${name} @ ${to}` : `${name}==${to}`],
   )
   if (back.length === 0) return
   const from = indexes.length > 0 ? ['--default-index', indexes[0]!] : ['--no-index']
