@@ -83,6 +83,7 @@ export function formats(language: string) {
         BYTE_UNITS.length - 1,
         Math.max(0, Math.floor(Math.log(Math.max(1, value)) / Math.log(1024))),
       )
+      if (power === 0) return `${number.format(value)} B`
       return new Intl.NumberFormat(language, {
         style: 'unit',
         unit: BYTE_UNITS[power]!,

@@ -69,7 +69,10 @@ export function CustomNodesPage() {
   const busy = plan.isPending || change?.is === 'planning' || change?.is === 'running'
   return (
     <>
-      <PageHead title={t('nav.nodes')} note={name ? t('nodes.of', { name }) : undefined}>
+      <PageHead
+        title={t('nav.nodes')}
+        note={name && nodes.data?.engines.length === 1 ? t('nodes.of', { name }) : undefined}
+      >
         {nodes.data && nodes.data.engines.length > 1 && name && (
           <Select
             small

@@ -2,6 +2,7 @@ import { Link } from '@tanstack/react-router'
 import {
   ArrowDown,
   ArrowUp,
+  Box,
   ChevronDown,
   ChevronRight,
   Clock,
@@ -24,6 +25,7 @@ import { type KeyboardEvent, useState } from 'react'
 import type { DownloadRemedy, DownloadSettings, DownloadTotals, DownloadView } from '../../core/contract/download.ts'
 import { refresh, useAsk, useDo } from '../client/client.ts'
 import { sayFailure, saySentence, useWords } from '../i18n.ts'
+import { useAsking } from '../parts/asking.tsx'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
 import { Field, SearchField } from '../parts/forms.tsx'
 import { Menu, Modal, sayFault } from '../parts/overlays.tsx'
@@ -85,10 +87,16 @@ export function DownloadsPage() {
             icon={Download}
             title={t('downloads.none')}
             action={
-              <Link to="/mirrors" className="btn">
-                <Radar aria-hidden />
-                {t('downloads.toMirrors')}
-              </Link>
+              <>
+                <Link to="/models" search={{ tab: 'get' }} className="btn btn-primary">
+                  <Box aria-hidden />
+                  {t('get.title')}
+                </Link>
+                <Link to="/mirrors" className="btn">
+                  <Radar aria-hidden />
+                  {t('downloads.toMirrors')}
+                </Link>
+              </>
             }
           >
             {t('downloads.noneNote')}
@@ -163,6 +171,7 @@ function Card({ download, place, count }: { download: DownloadView; place: numbe
   const { id, name, state, sizeBytes, doneBytes, bytesPerSecond, etaSeconds, failure, phase, waitsFor, opensAt } =
     download
   const [open, setOpen] = useState(false)
+  const [asked, ask] = useAsking()
   const options = { onError: sayFault, onSettled: again }
   const pause = useDo('download.pause', options)
   const resume = useDo('download.resume', options)
@@ -181,12 +190,23 @@ function Card({ download, place, count }: { download: DownloadView; place: numbe
       ArrowDown: event.altKey ? () => to(place + 1) : () => step(event, 1),
       ' ': () => (state === 'running' || state === 'waiting' ? pause.mutate(of) : goOn()),
       Enter: () => setOpen(!open),
-      Delete: () => cancel.mutate(of),
+      Delete: giveUp,
     }[event.key]
     if (!act) return
     event.preventDefault()
     act()
   }
+  // the bytes that came are thrown away
+  const giveUp = () =>
+    doneBytes === 0
+      ? cancel.mutate(of)
+      : ask({
+          title: t('downloads.cancelAsk', { name }),
+          note: t('downloads.cancelNote', { size: format.bytes(doneBytes) }),
+          yes: t('downloads.cancelYes'),
+          danger: true,
+          run: () => cancel.mutate(of),
+        })
   const goOn = () => (state === 'failed' ? retry.mutate(of) : resume.mutate(of))
   const when = () => {
     if (state !== 'waiting') return null
@@ -241,7 +261,7 @@ function Card({ download, place, count }: { download: DownloadView; place: numbe
             onClick={goOn}
           />
         )}
-        <IconButton size="sm" icon={X} label={t('downloads.cancel', { name })} onClick={() => cancel.mutate(of)} />
+        <IconButton size="sm" icon={X} label={t('downloads.cancel', { name })} onClick={giveUp} />
         <Menu
           trigger={<IconButton size="sm" icon={Ellipsis} label={t('downloads.actions', { name })} />}
           items={[
@@ -305,6 +325,7 @@ function Card({ download, place, count }: { download: DownloadView; place: numbe
       </div>
       {open && <Sources download={download} />}
       {failure && <Fault download={download} onRetry={() => retry.mutate(of)} />}
+      {asked}
     </li>
   )
 }

@@ -1,3 +1,4 @@
+import { Link } from '@tanstack/react-router'
 import {
   Boxes,
   CircleAlert,
@@ -154,7 +155,15 @@ function WorkerCard({ worker }: { worker: WorkerView }) {
           ))}
         </ul>
       )}
-      {health.is === 'unreachable' && <Unreachable health={health} retries={kind !== 'local'} />}
+      {health.is === 'unreachable' && notRunning(health) && (
+        <p className="mt-3 flex flex-wrap items-center gap-3 text-soft">
+          {t('workers.notStarted')}
+          <Link to="/engine" className="btn btn-sm">
+            {t('workers.toEngine')}
+          </Link>
+        </p>
+      )}
+      {health.is === 'unreachable' && !notRunning(health) && <Unreachable health={health} retries={kind !== 'local'} />}
       {quiet && <Silent worker={worker} quiet={quiet} />}
       {!rehearsal && enabled && (
         <div className="mt-3 border-t border-line pt-2.5">
@@ -229,8 +238,12 @@ function Fact({ name, value }: { name: string; value: string }) {
   )
 }
 
+/** A ComfyUI of this machine that is not started: nothing is wrong. */
+const notRunning = (health: WorkerHealth) => health.is === 'unreachable' && health.because.code === 'engine.not-running'
+
 function Health({ health }: { health: WorkerHealth }) {
   const { t } = useWords()
+  if (notRunning(health)) return <span className="badge">{t('engine.states.stopped')}</span>
   const tone = { ready: 'tone-good', unreachable: 'tone-bad', connecting: 'tone-accent', disabled: '' }[health.is]
   return <span className={`badge ${tone}`}>{t(`workers.${health.is}`)}</span>
 }

@@ -87,8 +87,8 @@ export function ModelDuplicates() {
         </div>
       )}
       {groups.length === 0 ? (
-        <Empty icon={Copy} title={t('models.dupNone')}>
-          {t('models.dupNoneNote')}
+        <Empty icon={Copy} title={t(unhashed > 0 ? 'models.dupUnknown' : 'models.dupNone')}>
+          {t(unhashed > 0 ? 'models.dupUnknownNote' : 'models.dupNoneNote')}
         </Empty>
       ) : (
         <ul className="flex flex-col gap-3 p-5">

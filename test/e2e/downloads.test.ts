@@ -108,6 +108,7 @@ test('downloads are seen live by source, paused, moved by keys, and end in a lis
   await failed.getByRole('alert').waitFor({ timeout: 30_000 })
   await failed.getByRole('link', { name: 'Test the mirrors' }).waitFor()
   await failed.getByRole('button', { name: 'Cancel lost.safetensors' }).click()
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel the download' }).click()
   await ended.getByText('cancelled').waitFor()
   await ended.getByRole('button', { name: 'Clear the list' }).click()
   await ended.waitFor({ state: 'detached' })

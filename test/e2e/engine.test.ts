@@ -10,7 +10,7 @@ import { barriers, go, openScreens } from './kit.ts'
 test('a ComfyUI of this machine is watched, searched, stopped and started; what fails says why and offers a remedy', async () => {
   const { page, client } = await openScreens()
   await go(page, '/engine')
-  await page.getByText('No ComfyUI of this machine is run yet').waitFor()
+  await page.getByText('No ComfyUI runs here yet').waitFor()
   await page.getByRole('region', { name: 'This machine', exact: true }).waitFor()
   expect(await barriers(page)).toEqual([])
 

@@ -52,7 +52,7 @@ test('models are found, looked at, moved to where they belong, trusted, merged a
   await page.getByRole('button', { name: 'Trust it no longer' }).waitFor()
 
   await page.getByRole('button', { name: 'Duplicates' }).click()
-  await page.getByRole('button', { name: 'Hash them' }).click()
+  await page.getByRole('button', { name: 'Compare them' }).click()
   await page.getByRole('button', { name: 'Merge all' }).click()
   await page.getByRole('dialog').getByRole('button', { name: 'Merge' }).click()
   await page.getByText(/1 file merged/).waitFor()
