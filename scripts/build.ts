@@ -1,4 +1,4 @@
-// The four bundles: renderer (a page), host and main (Node ESM), preload (CommonJS, as the sandbox demands).
+// The bundles: renderer (a page), host, main and agent (Node ESM), preload (CommonJS, as the sandbox demands).
 import { builtinModules } from 'node:module'
 import path from 'node:path'
 import { build, type InlineConfig } from 'vite'
@@ -56,5 +56,6 @@ for (const name of ['host', 'headless']) {
   ])
     await build(nodeBundle(name, { [path.basename(thread)]: `${thread}.ts` }, 'es', external, false))
 }
+await build(nodeBundle('agent', { index: 'agent/index.ts' }, 'es'))
 await build(nodeBundle('preload', { index: 'preload/index.ts' }, 'cjs', ['electron']))
 console.log(`built in ${Math.round(performance.now() - started)} ms`)

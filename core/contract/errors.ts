@@ -829,6 +829,36 @@ export const errors = {
     message: 'The snapshot needs {needMiB} MiB in {dir}; {freeMiB} MiB are free.',
     remedy: 'Make room there, or choose another folder.',
   },
+  'agent.no-key': {
+    message: 'No key, or one that is not right.',
+    remedy: 'Send one of the agent’s keys as Authorization: Bearer … or X-API-Key.',
+  },
+  'agent.too-many': { message: 'Too many requests.', remedy: 'Wait a minute.' },
+  'agent.refused': {
+    message: 'Not allowed: {reason}',
+    remedy:
+      'Only what an agent is for can be asked of it; its names and the pages it lets in are set where it is started.',
+  },
+  'agent.no-task': {
+    message: 'There is no task {id}.',
+    remedy: 'Check the id; old tasks are forgotten after a while.',
+  },
+  'agent.task-differs': {
+    message: 'Task {id} exists already, with another workflow.',
+    remedy: 'Send each workflow with an id of its own.',
+  },
+  'agent.busy': { message: '{count} tasks are waiting already.', remedy: 'Send it again in a while.' },
+  'agent.stopping': { message: 'The agent is stopping.', remedy: 'Send it again; another agent takes it.' },
+  'agent.not-ready': { message: 'ComfyUI does not answer yet: {reason}', remedy: 'Send it again in a while.' },
+  'agent.bad-input': {
+    message: 'The file for {input} of node {node} cannot be used: {reason}',
+    remedy:
+      'Send a picture, video or sound as base64 or by a public http(s) address, or the name of one that is there.',
+  },
+  'agent.too-long': {
+    message: 'The task took longer than {seconds} s and was ended.',
+    remedy: 'Send less in one task, or raise the agent’s limit.',
+  },
 } as const satisfies Record<string, { message: string; remedy: string }>
 
 export type ErrorCode = keyof typeof errors

@@ -1,8 +1,6 @@
-import { createServer, request as httpRequest, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { request as httpsRequest } from 'node:https'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { Agent, FormData, request } from 'undici'
 import type { FileReference, HistoryEntry } from '../contract/comfyui.ts'
 import { AppError, type ErrorCode, toFailure } from '../contract/errors.ts'
@@ -12,6 +10,7 @@ import { collectOutputs } from '../engine/comfy/outputs.ts'
 import { bytesWithin } from '../engine/download/follow.ts'
 import { isOurHost, reachableAs } from './guard.ts'
 import { Rate } from './rate.ts'
+import { bytesOf, json, passReply, passUpgrade, textOf } from './wire.ts'
 
 /** A ComfyUI that is shared. */
 export interface Place {
@@ -216,10 +215,7 @@ export class ShareDoor {
     for (const name of ['range', 'accept'] as const) if (headers[name]) passed[name] = headers[name]
     if (typeof body === 'string') passed['content-type'] = 'application/json'
     const answer = await this.#ask(asked.place, path, { method: method as 'GET', headers: passed, body })
-    for (const name of ['content-type', 'content-length', 'content-range', 'accept-ranges', 'content-disposition'])
-      if (answer.headers[name]) reply.setHeader(name, answer.headers[name])
-    reply.writeHead(answer.statusCode)
-    await pipeline(answer.body, reply).catch(() => reply.destroy())
+    await passReply(answer, reply)
   }
 
   /** Without the command line, which tells of this machine's folders. */
@@ -347,33 +343,11 @@ export class ShareDoor {
       if (wanted?.route !== 'ws') throw new AppError('share.refused', { reason: 'only the socket is one' })
       const { place, search } = wanted
       if (!place.address) throw new AppError('share.not-running', { id: place.id })
-      const { url, header } = place.address
       const clientId = search.get('clientId')
-      const target = new URL(clientId === null ? 'ws' : `ws?clientId=${encodeURIComponent(clientId)}`, url)
-      const headers: Record<string, string> = { connection: 'Upgrade', upgrade: 'websocket', host: target.host }
-      for (const name of ['sec-websocket-key', 'sec-websocket-version'] as const)
-        headers[name] = request.headers[name] ?? ''
-      if (header) headers[header.name] = header.value
-      const upstream = (target.protocol === 'https:' ? httpsRequest : httpRequest)(target, { headers })
-      upstream.on('error', () => refuse(502))
-      upstream.on('response', () => refuse(502))
-      upstream.on('upgrade', (response, other, first) => {
-        const accept = response.headers['sec-websocket-accept'] ?? ''
-        stream.write(
-          `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
-        )
-        stream.write(first)
-        other.write(head)
-        this.#sockets.set(stream, key)
-        other.on('error', () => stream.destroy())
-        other.on('close', () => stream.destroy())
-        stream.on('close', () => {
-          this.#sockets.delete(stream)
-          other.destroy()
-        })
-        other.pipe(stream).pipe(other)
-      })
-      upstream.end()
+      const path = clientId === null ? 'ws' : `ws?clientId=${encodeURIComponent(clientId)}`
+      passUpgrade(request, stream, head, place.address, path, () => refuse(502))
+      this.#sockets.set(stream, key)
+      stream.on('close', () => this.#sockets.delete(stream))
     } catch (cause) {
       refuse(statusOf(toFailure(cause).code))
     }
@@ -431,10 +405,6 @@ function statusOf(code: string): number {
   return code === 'app.bad-request' ? 400 : 502
 }
 
-function json(reply: ServerResponse, status: number, body: unknown) {
-  reply.writeHead(status, { 'content-type': 'application/json; charset=utf-8' }).end(writeJson(body))
-}
-
 function decoded(text: string): string | null {
   try {
     return decodeURIComponent(text)
@@ -442,27 +412,6 @@ function decoded(text: string): string | null {
     return null
   }
 }
-
-async function bytesOf(request: IncomingMessage, limitBytes: number): Promise<Buffer> {
-  const tooLarge = (size: number) =>
-    new AppError('app.too-large', {
-      name: 'The request',
-      sizeMiB: Math.ceil(size / 2 ** 20),
-      limitMiB: limitBytes / 2 ** 20,
-    })
-  const said = Number(request.headers['content-length'] ?? 0)
-  if (said > limitBytes) throw tooLarge(said)
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > limitBytes) throw tooLarge(size)
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
-}
-const textOf = async (request: IncomingMessage, limitBytes: number) =>
-  (await bytesOf(request, limitBytes)).toString('utf8')
 
 function parsed(text: string): Record<string, Json> {
   try {

@@ -18,6 +18,7 @@ const commands: Record<string, () => Promise<Command>> = {
   nodes: async () => (await import('./nodes.ts')).nodes,
   models: async () => (await import('./models.ts')).models,
   snapshot: async () => (await import('./snapshot.ts')).snapshot,
+  agent: async () => (await import('./agent.ts')).agent,
   mirrors: async () => (await import('./mirrors.ts')).mirrors,
   help: async () => help,
   version:

@@ -195,9 +195,12 @@ export class ComfyClient {
   }
 
   /** Puts a file into the server's input folder; the reply is where it lies there. */
-  async upload(file: { path: string; name: string; subfolder: string }, signal?: AbortSignal): Promise<FileReference> {
+  async upload(
+    file: ({ path: string } | { bytes: Uint8Array<ArrayBuffer> }) & { name: string; subfolder: string },
+    signal?: AbortSignal,
+  ): Promise<FileReference> {
     const form = new FormData()
-    form.set('image', await openAsBlob(file.path), file.name)
+    form.set('image', 'bytes' in file ? new Blob([file.bytes]) : await openAsBlob(file.path), file.name)
     form.set('type', 'input')
     form.set('subfolder', file.subfolder)
     const reply = await this.#send('POST', 'upload/image', { body: form, signal, timeoutMs: 600_000 })

@@ -1,0 +1,606 @@
+import { createHash, randomUUID, timingSafeEqual } from 'node:crypto'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { type Duplex, Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { Agent, request } from 'undici'
+import { type WebSocket, WebSocketServer } from 'ws'
+import { isOver, type Task } from '../../contract/agent.ts'
+import { AppError, type Failure, toFailure } from '../../contract/errors.ts'
+import { isJsonObject, type Json, type JsonObject, parseJson, writeJson } from '../../contract/json.ts'
+import type { ComfyAddress } from '../../engine/comfy/address.ts'
+import { bytesWithin } from '../../engine/download/follow.ts'
+import { isOurHost, reachableAs } from '../guard.ts'
+import { Rate } from '../rate.ts'
+import { bytesOf, json, passReply, passUpgrade, textOf } from '../wire.ts'
+import { progressMap, seedsHeader } from './progress.ts'
+import { type ComfyRunner, told } from './runner.ts'
+
+export interface DoorOptions {
+  readonly host: string
+  readonly port: number
+  /** What else this agent is called by those who come, as behind a balancer. */
+  readonly names: readonly string[]
+  /** Pages of these origins may call. */
+  readonly origins: readonly string[]
+  readonly keys: readonly string[]
+  readonly runner: ComfyRunner
+  readonly address: () => ComfyAddress
+  /** Why tasks are not taken now; null: they are. */
+  readonly ready: () => Promise<{ phase: string } | null>
+  /** Epoch ms. */
+  readonly now: () => number
+  readonly log?: (event: string, facts: JsonObject) => void
+  readonly limitBytes?: number
+}
+interface Asked {
+  /** Without /api before it. */
+  readonly route: string
+  readonly search: URLSearchParams
+  readonly request: IncomingMessage
+  readonly reply: ServerResponse
+  readonly requestId: string
+}
+type Serve = (asked: Asked) => unknown
+
+const BODY_LIMIT_BYTES = 64 * 2 ** 20
+const UPLOAD_LIMIT_BYTES = 256 * 2 ** 20
+const REPLY_LIMIT_BYTES = 256 * 2 ** 20
+const PING_EVERY_MS = 30_000
+const WORD = '[^/]{1,200}'
+
+/** fc-comfyui's HTTP and socket API, and what may be asked of ComfyUI itself, over one port. */
+export class FcDoor {
+  readonly #options: DoorOptions
+  readonly #keys: Buffer[]
+  readonly #failing: Rate
+  readonly #agent = new Agent({ headersTimeout: 300_000, bodyTimeout: 60_000 })
+  readonly #streams = new Set<Duplex>()
+  readonly #sockets = new WebSocketServer({ noServer: true, maxPayload: BODY_LIMIT_BYTES, perMessageDeflate: false })
+  #server: Server | undefined
+  #beat: NodeJS.Timeout | undefined
+  #closing = false
+
+  constructor(options: DoorOptions) {
+    this.#options = options
+    this.#keys = options.keys.map(hashOf)
+    this.#failing = new Rate(20, 0.5, options.now)
+  }
+
+  get url(): string {
+    const port = (this.#server?.address() as AddressInfo | null)?.port ?? 0
+    return `http://${reachableAs(this.#options.host)}:${port}`
+  }
+
+  /** @throws AppError 'app.port-in-use' | 'app.port-refused' */
+  async start() {
+    const { host, port } = this.#options
+    const server = createServer({ requestTimeout: 120_000, headersTimeout: 20_000 }, (asked, reply) => {
+      void this.#answer(asked, reply)
+    })
+    server.maxConnections = 2_000
+    server.on('upgrade', (asked, stream, head) => this.#upgrade(asked, stream, head))
+    server.on('connection', (stream) => {
+      this.#streams.add(stream)
+      stream.on('close', () => this.#streams.delete(stream))
+    })
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(port, host, () => {
+        server.off('error', reject)
+        resolve()
+      })
+    }).catch((cause: NodeJS.ErrnoException) => {
+      if (cause.code === 'EADDRINUSE') throw new AppError('app.port-in-use', { port }, { cause })
+      throw new AppError('app.port-refused', { host, port, reason: cause.code ?? cause.message }, { cause })
+    })
+    this.#server = server
+    this.#beat = setInterval(() => this.#ping(), PING_EVERY_MS)
+  }
+
+  /** From now on it is not ready, so that nobody sends more. */
+  close() {
+    this.#closing = true
+  }
+
+  async stop() {
+    this.#closing = true
+    clearInterval(this.#beat)
+    const server = this.#server
+    this.#server = undefined
+    if (server) {
+      const closed = new Promise((resolve) => server.close(resolve))
+      server.closeIdleConnections()
+      const late = setTimeout(() => this.#cut(), 1_000) // answers just given are on their way
+      for (const socket of this.#sockets.clients) socket.close(1001)
+      await closed
+      clearTimeout(late)
+    }
+    await this.#agent.destroy()
+  }
+
+  #cut() {
+    for (const stream of this.#streams) stream.destroy()
+  }
+
+  // ---- who comes ----
+
+  /** The origin to let in, if a page asks. @throws AppError */
+  #origin({ headers, socket }: IncomingMessage): string | null {
+    const { host, names, origins } = this.#options
+    if (!isOurHost(headers.host ?? '', host, socket.localPort ?? 0, names))
+      throw new AppError('agent.refused', { reason: 'the agent is not called so' })
+    const { origin } = headers
+    const site = headers['sec-fetch-site']
+    if (origin === undefined) {
+      if (site === undefined || site === 'none' || site === 'same-origin') return null
+    } else if (origins.includes(origin)) return origin
+    else if (URL.canParse(origin) && new URL(origin).host === headers.host) return null
+    throw new AppError('agent.refused', { reason: 'this page may not ask the agent' })
+  }
+
+  /** @throws AppError */
+  #enter({ headers, socket }: IncomingMessage) {
+    const [, bearer] = /^Bearer ([\x21-\x7e]{1,500})$/i.exec(headers.authorization ?? '') ?? []
+    const token = bearer ?? headers['x-api-key']
+    const given = typeof token === 'string' ? hashOf(token) : null
+    if (given && this.#keys.some((key) => timingSafeEqual(key, given))) return
+    const patient = this.#failing.take(socket.remoteAddress ?? '')
+    this.#options.log?.('door.refused', { from: socket.remoteAddress ?? '' })
+    throw new AppError(patient ? 'agent.no-key' : 'agent.too-many')
+  }
+
+  // ---- HTTP ----
+
+  async #answer(request: IncomingMessage, reply: ServerResponse) {
+    const { headers, url = '/', method = 'GET' } = request
+    const requestId = requestIdOf(headers['x-fc-request-id'])
+    const [path = '', query = ''] = url.split('?', 2)
+    const asked: Asked = {
+      route: path.replace(/^\/(?:api\/)?/, ''),
+      search: new URLSearchParams(query),
+      request,
+      reply,
+      requestId,
+    }
+    request.on('error', () => {}) // it left; the reply is closed with it
+    reply.setHeader('x-fc-request-id', requestId)
+    reply.setHeader('x-content-type-options', 'nosniff')
+    reply.setHeader('cache-control', 'no-store')
+    reply.setHeader('content-security-policy', "default-src 'none'; sandbox")
+    try {
+      const health = HEALTH[path]
+      if (health && (method === 'GET' || method === 'HEAD')) return await this.#health(asked, health)
+      const origin = this.#origin(request)
+      if (origin !== null) letIn(reply, origin)
+      if (method === 'OPTIONS') return void reply.writeHead(204).end()
+      this.#enter(request)
+      const own = path.startsWith('/api/') ? this.#own[asked.route] : undefined
+      if (own) {
+        if (own.methods.includes(method)) return await own.serve(asked)
+        reply.setHeader('allow', own.methods.join(', '))
+        return this.#fail(asked, new AppError('app.bad-request', { reason: `${method} is not for ${path}` }), 405)
+      }
+      if (!CLEAN.test(path)) throw new AppError('agent.refused', { reason: path.slice(0, 100) })
+      const passed = this.#passed.find(({ methods, route }) => methods.includes(method) && route.test(asked.route))
+      if (!passed) throw new AppError('agent.refused', { reason: `${method} ${path.slice(0, 100)}` })
+      await passed.serve(asked)
+    } catch (cause) {
+      this.#fail(asked, cause)
+    }
+  }
+
+  readonly #own: Record<string, { methods: readonly string[]; serve: Serve }> = {
+    __proto__: null as never,
+    run: { methods: ['POST'], serve: (asked) => this.#run(asked) },
+    status: { methods: ['GET', 'HEAD', 'POST'], serve: (asked) => this.#status(asked) },
+    result: { methods: ['GET', 'HEAD'], serve: (asked) => this.#result(asked) },
+    cancel: { methods: ['POST', 'DELETE'], serve: (asked) => this.#cancel(asked) },
+  }
+
+  async #run(asked: Asked) {
+    const { request, reply, search } = asked
+    const { headers } = request
+    const wish = `${headers['x-fc-invocation-type'] ?? ''}, ${headers.prefer ?? ''}`
+    const background = /^async\b|(?:^|[,\s])respond-async\b/i.test(wish)
+    const id = taskIdOf(headers['task-id'] ?? headers['x-fc-async-task-id'])
+    const workflow = parsed(await textOf(request, this.#options.limitBytes ?? BODY_LIMIT_BYTES))
+    reply.setHeader('task-id', id)
+    const task = await this.#options.runner.submit(id, workflow)
+    const seeds = seedsHeader(task.seeds)
+    if (seeds !== null) reply.setHeader('x-comfy-seeds', seeds)
+    if (background) {
+      reply.setHeader('location', `/api/status?${new URLSearchParams({ id })}`)
+      if (headers.prefer) reply.setHeader('preference-applied', 'respond-async')
+      return json(reply, 202, { taskId: id })
+    }
+    const left = new AbortController()
+    reply.on('close', () => left.abort())
+    const ended = await this.#options.runner.result(id, left.signal).catch((cause: unknown) => {
+      if (left.signal.aborted) return null // it left; the task goes on
+      throw cause
+    })
+    if (!ended) return
+    if (ended.state === 'succeeded' || search.get('legacyStatus') === '1')
+      return this.#whole(ended, reply, search.get('legacyBase64') === '1')
+    this.#fail(asked, ended)
+  }
+
+  async #known({ search }: Asked): Promise<Task> {
+    const id = taskIdOf(search.get('id') ?? '')
+    const task = await this.#options.runner.status(id)
+    if (!task) throw new AppError('agent.no-task', { id })
+    return task
+  }
+
+  async #status(asked: Asked) {
+    asked.request.resume()
+    json(asked.reply, 200, progressMap(await this.#known(asked)))
+  }
+
+  /** The whole map with results, or one file. */
+  async #result(asked: Asked) {
+    const { search, reply, request } = asked
+    const task = await this.#known(asked)
+    const [node, index] = [search.get('node'), search.get('index')]
+    if (node === null) {
+      if (!isOver(task.state)) return json(reply, 202, progressMap(task))
+      if (task.state !== 'succeeded') return this.#fail(asked, task)
+      return this.#whole(task, reply, search.get('legacyBase64') === '1')
+    }
+    const file = task.files.find((each) => each.node === node && String(each.index) === (index ?? '0'))
+    const bytes = file && (await this.#options.runner.file(task, file))
+    if (!file || !bytes) throw new AppError('app.not-found', { what: `${node} ${index ?? '0'}`.slice(0, 100) })
+    reply.setHeader(
+      'content-disposition',
+      `attachment; filename*=UTF-8''${encodeURIComponent(file.name.toWellFormed())}`,
+    )
+    reply.writeHead(200, { 'content-type': file.mediaType, 'content-length': file.sizeBytes })
+    if (request.method !== 'HEAD') return pipeline(bytes, reply).catch(() => reply.destroy())
+    bytes.destroy()
+    reply.end()
+  }
+
+  async #cancel(asked: Asked) {
+    asked.request.resume()
+    const { id } = await this.#known(asked)
+    const task = await this.#options.runner.cancel(id)
+    json(asked.reply, 200, { taskId: id, state: task?.state ?? 'cancelled' })
+  }
+
+  async #health({ reply }: Asked, which: 'alive' | 'ready' | 'ping') {
+    const phase = which === 'alive' ? null : this.#closing ? { phase: 'stopping' } : await this.#options.ready()
+    if (which === 'ping' && phase) return void reply.writeHead(204).end()
+    json(reply, phase ? 503 : 200, { ok: phase === null, ...phase })
+  }
+
+  /** Its map, pictures in it, sent as they are read. */
+  async #whole(task: Task, reply: ServerResponse, unpadded: boolean) {
+    reply.writeHead(200, { 'content-type': 'application/json; charset=utf-8' })
+    await pipeline(Readable.from(this.#pieces(task, unpadded)), reply).catch(() => reply.destroy())
+  }
+  async *#pieces(task: Task, unpadded: boolean) {
+    let text = '{'
+    for (const [node, entry] of Object.entries(progressMap(task))) {
+      if (text !== '{') text = ','
+      text += `${writeJson(node)}:${writeJson(entry)}`
+      const pictures = task.files.filter((file) => file.node === node && file.key === 'images')
+      if (pictures.length === 0) {
+        yield text
+        continue
+      }
+      yield `${text.slice(0, -1)},"results":[`
+      for (const [at, file] of pictures.entries()) {
+        yield at === 0 ? '"' : ',"'
+        const bytes = await this.#options.runner.file(task, file)
+        if (bytes) yield* base64(bytes, unpadded)
+        yield '"'
+      }
+      yield ']}'
+    }
+    yield '}'
+  }
+
+  /** `failed`: a task that did not succeed, or what was thrown. */
+  #fail({ reply, request, requestId }: Asked, failed: unknown, status?: number) {
+    const task = isTask(failed) ? failed : null
+    const failure: Failure = task ? (task.failure ?? toFailure(new AppError('prompt.interrupted'))) : toFailure(failed)
+    if (failure.code === 'app.internal') this.#options.log?.('door.failed', { requestId, reason: failure.message })
+    if (reply.headersSent) return void reply.destroy()
+    if (reply.destroyed) return
+    const { code, message, remedy } = failure
+    const internal = code === 'app.internal' || code === 'worker.unreachable' // they name what is behind us
+    const progress = task ? progressMap(task) : undefined
+    const error: Json = task?.refusal ??
+      (progress?.['']?.error as JsonObject | undefined) ?? {
+        type: code,
+        message: internal ? PLAIN[code]! : message,
+        remedy,
+      }
+    if (RETRY[code]) reply.setHeader('retry-after', RETRY[code])
+    if (code === 'agent.no-key') reply.setHeader('www-authenticate', 'Bearer')
+    if (!request.complete) {
+      reply.setHeader('connection', 'close')
+      reply.on('finish', () => request.destroy())
+    }
+    json(reply, status ?? statusOf(failure), {
+      message: kindOf(code),
+      error,
+      code,
+      requestId,
+      ...(progress && { progress }),
+    })
+  }
+
+  // ---- passed on to ComfyUI ----
+
+  readonly #passed: readonly { methods: readonly string[]; route: RegExp; serve: Serve }[] = [
+    { methods: ['GET'], route: /^system_stats$/, serve: (asked) => this.#stats(asked) },
+    {
+      methods: ['GET', 'HEAD'],
+      route: new RegExp(
+        `^(?:queue|prompt|features|embeddings|extensions|view|(?:history|object_info|models)(?:/${WORD})?)$`,
+      ),
+      serve: (asked) => this.#pass(asked),
+    },
+    { methods: ['POST'], route: /^prompt$/, serve: async (asked) => this.#pass(asked, await this.#text(asked)) },
+    {
+      methods: ['POST'],
+      route: /^upload\/(?:image|mask)$/,
+      serve: async (asked) => this.#pass(asked, await bytesOf(asked.request, UPLOAD_LIMIT_BYTES)),
+    },
+    { methods: ['POST'], route: /^(?:queue|interrupt)$/, serve: (asked) => this.#end(asked) },
+  ]
+
+  #text = ({ request }: Asked) => textOf(request, this.#options.limitBytes ?? BODY_LIMIT_BYTES)
+
+  /** Of named prompts only: not all that waits, nor whatever happens to run. */
+  async #end(asked: Asked) {
+    const text = await this.#text(asked)
+    const said = parsed(text)
+    const { delete: names, clear, prompt_id } = isJsonObject(said) ? said : {}
+    const named = asked.route === 'queue' ? Array.isArray(names) && clear === undefined : typeof prompt_id === 'string'
+    if (!named) throw new AppError('agent.refused', { reason: `${asked.route} without naming a prompt` })
+    await this.#pass(asked, text)
+  }
+
+  async #pass(asked: Asked, body?: string | Buffer) {
+    const { request, reply } = asked
+    const answer = await this.#ask(asked, body)
+    request.resume()
+    await passReply(answer, reply)
+  }
+
+  /** Without the command line, which tells of the folders there. */
+  async #stats(asked: Asked) {
+    const answer = await this.#ask(asked)
+    const said = parsed((await bytesWithin(answer, REPLY_LIMIT_BYTES)).toString('utf8'))
+    if (isJsonObject(said) && isJsonObject(said.system)) delete said.system.argv
+    json(asked.reply, answer.statusCode, said)
+  }
+
+  async #ask({ request: { headers, method = 'GET' }, route, search, reply }: Asked, body?: string | Buffer) {
+    const { url, header } = this.#options.address()
+    const passed: Record<string, string> = {}
+    for (const name of ['range', 'accept', 'content-type'] as const) if (headers[name]) passed[name] = headers[name]
+    if (header) passed[header.name] = header.value
+    const target = new URL(search.size > 0 ? `${route}?${search}` : route, url)
+    const left = new AbortController()
+    reply.on('close', () => left.abort())
+    return request(target, {
+      method: method as 'GET',
+      headers: passed,
+      body,
+      signal: left.signal,
+      dispatcher: this.#agent,
+    }).catch((cause) => {
+      throw new AppError('worker.unreachable', { url: 'ComfyUI', reason: (cause as Error).message }, { cause })
+    })
+  }
+
+  // ---- sockets ----
+
+  #upgrade(request: IncomingMessage, stream: Duplex, head: Buffer) {
+    stream.on('error', () => stream.destroy())
+    const refuse = (status: number) =>
+      stream.end(`HTTP/1.1 ${status} Refused\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
+    try {
+      this.#origin(request)
+      this.#enter(request)
+      if (this.#closing) throw new AppError('agent.stopping')
+      const [path = '', query = ''] = (request.url ?? '/').split('?', 2)
+      const search = new URLSearchParams(query)
+      if (path === '/api/run/ws')
+        return this.#sockets.handleUpgrade(request, stream, head, (socket) => {
+          const id = request.headers['task-id'] ?? search.get('task-id') ?? undefined
+          this.#converse(socket, id)
+        })
+      if (path !== '/ws' && path !== '/api/ws') throw new AppError('agent.refused', { reason: path })
+      const client = search.get('clientId')
+      const way = client === null ? 'ws' : `ws?clientId=${encodeURIComponent(client.toWellFormed())}`
+      passUpgrade(request, stream, head, this.#options.address(), way, () => refuse(502))
+    } catch (cause) {
+      refuse(statusOf(toFailure(cause)))
+    }
+  }
+
+  /** One workflow a connection; what comes after it only ends the conversation, and not the task. */
+  #converse(socket: WebSocket, wanted: string | string[] | undefined) {
+    const left = new AbortController()
+    const send = (type: string, data: unknown) => {
+      if (socket.readyState === socket.OPEN) socket.send(writeJson({ type, data }))
+    }
+    let begun = false
+    const alive = socket as WebSocket & { alive?: boolean }
+    alive.alive = true
+    socket.on('pong', () => {
+      alive.alive = true
+    })
+    socket.on('error', () => socket.terminate())
+    socket.on('close', () => left.abort())
+    socket.on('message', (data, isBinary) => {
+      const text = isBinary ? '' : String(data)
+      if (begun) {
+        const said = tryParse(text)
+        if (!isJsonObject(said) || said.type === 'close') socket.close(1000)
+        return
+      }
+      begun = true
+      this.#follow(text, wanted, left.signal, socket, send).catch((cause: unknown) => {
+        if (left.signal.aborted) return
+        const failure = toFailure(cause)
+        if (failure.code === 'app.internal') this.#options.log?.('door.failed', { reason: failure.message })
+        send('error', {
+          message: kindOf(failure.code),
+          error: PLAIN[failure.code] ?? failure.message,
+          code: failure.code,
+        })
+        socket.close(1000)
+      })
+    })
+  }
+
+  async #follow(
+    text: string,
+    wanted: string | string[] | undefined,
+    signal: AbortSignal,
+    socket: WebSocket,
+    send: (type: string, data: unknown) => void,
+  ) {
+    const { runner } = this.#options
+    const id = taskIdOf(wanted)
+    let newest: Task | null = null
+    // whoever reads slowly is told only how it is by then
+    const tell = () => {
+      if (!newest || socket.bufferedAmount > 0) return
+      if (socket.readyState !== socket.OPEN) return
+      const told = newest
+      newest = null
+      socket.send(writeJson({ type: 'progress', data: progressMap(told) }), () => tell())
+    }
+    const hear = (task: Task) => {
+      newest = task
+      tell()
+    }
+    runner.events.on(told(id), hear)
+    try {
+      await runner.submit(id, parsed(text))
+      const task = await runner.result(id, signal)
+      newest = null
+      if (task.state === 'succeeded') {
+        let whole = ''
+        for await (const piece of this.#pieces(task, false)) whole += piece
+        if (socket.readyState === socket.OPEN) socket.send(`{"type":"result","data":${whole}}`)
+      } else {
+        const failure = task.failure ?? toFailure(new AppError('prompt.interrupted'))
+        const error = task.refusal ?? (progressMap(task)[''] as JsonObject).error ?? failure.message
+        send('error', { message: kindOf(failure.code), error, code: failure.code, progress: progressMap(task) })
+      }
+      socket.close(1000)
+    } finally {
+      runner.events.off(told(id), hear)
+    }
+  }
+
+  #ping() {
+    for (const socket of this.#sockets.clients as Set<WebSocket & { alive?: boolean }>) {
+      if (!socket.alive) socket.terminate()
+      socket.alive = false
+      socket.ping()
+    }
+  }
+}
+
+const HEALTH: Record<string, 'alive' | 'ready' | 'ping'> = { '/healthz': 'alive', '/readyz': 'ready', '/ping': 'ping' }
+/** A path that means what it says: no dots that climb, nothing hidden by escapes of slashes. */
+const CLEAN = /^(?!.*(?:\/\.{1,2}(?:\/|$)|%2e%2e|%2f|%5c|\\|\/\/))\/[\x21-\x7e]*$/i
+
+const PLAIN: Record<string, string> = {
+  'app.internal': 'Something went wrong inside the agent.',
+  'worker.unreachable': 'ComfyUI does not answer.',
+}
+const RETRY: Record<string, string> = {
+  'agent.busy': '5',
+  'agent.too-many': '60',
+  'agent.stopping': '1',
+  'agent.not-ready': '5',
+}
+
+function statusOf({ code, facts }: Failure): number {
+  const known = STATUS[code]
+  if (known !== undefined) return known
+  if (code === 'prompt.rejected' && String(facts.type).startsWith('http_5')) return 502
+  if (/^prompt\.(rejected|missing-node|outputs-dropped|invalid|paid)$/.test(code)) return 422
+  return /^(worker|output)\./.test(code) ? 502 : 500
+}
+const STATUS: Record<string, number> = {
+  'app.bad-request': 400,
+  'app.not-found': 404,
+  'app.too-large': 413,
+  'agent.no-key': 401,
+  'agent.refused': 403,
+  'agent.no-task': 404,
+  'agent.task-differs': 409,
+  'agent.bad-input': 422,
+  'agent.busy': 429,
+  'agent.too-many': 429,
+  'agent.stopping': 503,
+  'agent.not-ready': 503,
+  'agent.too-long': 504,
+  'prompt.interrupted': 499,
+  'prompt.forgotten': 502,
+}
+
+/** fc-comfyui's own words for what went wrong. */
+function kindOf(code: string): string {
+  if (code === 'agent.no-task' || code === 'app.not-found') return 'LoadProgressError'
+  return /^(prompt|worker|output)\./.test(code) || code === 'agent.too-long'
+    ? 'CallComfyUIPromptError'
+    : 'RequestParamsError'
+}
+
+/** @throws AppError 'app.bad-request' */
+function taskIdOf(given: string | string[] | undefined): string {
+  if (given === undefined) return randomUUID()
+  if (typeof given === 'string' && /^[\x21-\x7e]{1,128}$/.test(given)) return given
+  throw new AppError('app.bad-request', { reason: 'a task id has 1 to 128 characters, no blanks' })
+}
+const requestIdOf = (given: string | string[] | undefined) =>
+  typeof given === 'string' && /^[\w.:-]{1,128}$/.test(given) ? given : randomUUID()
+
+function letIn(reply: ServerResponse, origin: string) {
+  reply.setHeader('access-control-allow-origin', origin)
+  reply.setHeader('vary', 'origin')
+  reply.setHeader('access-control-allow-methods', 'GET, HEAD, POST, DELETE, OPTIONS')
+  const ask = 'authorization, content-type, prefer, task-id, x-api-key, x-fc-invocation-type, x-fc-async-task-id'
+  reply.setHeader('access-control-allow-headers', ask)
+  reply.setHeader('access-control-expose-headers', 'location, retry-after, task-id, x-comfy-seeds, x-fc-request-id')
+  reply.setHeader('access-control-max-age', '600')
+}
+
+const tryParse = (text: string): Json | undefined => {
+  try {
+    return parseJson(text)
+  } catch {
+    return undefined
+  }
+}
+function parsed(text: string): Json {
+  const said = tryParse(text)
+  if (said === undefined) throw new AppError('app.bad-request', { reason: 'the body is no JSON' })
+  return said
+}
+
+async function* base64(bytes: AsyncIterable<Buffer>, unpadded: boolean) {
+  let rest: Buffer = Buffer.alloc(0)
+  for await (const chunk of bytes) {
+    const whole = Buffer.concat([rest, chunk])
+    const cut = whole.length - (whole.length % 3)
+    rest = whole.subarray(cut)
+    if (cut > 0) yield whole.toString('base64', 0, cut)
+  }
+  if (rest.length > 0) yield rest.toString('base64').replace(unpadded ? /=+$/ : /$^/, '')
+}
+
+const hashOf = (token: string) => createHash('sha256').update(token).digest()
+const isTask = (thing: unknown): thing is Task => isJsonObject(thing) && 'promptId' in thing && 'state' in thing

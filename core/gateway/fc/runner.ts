@@ -1,0 +1,514 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { EventEmitter, once } from 'node:events'
+import type { Readable } from 'node:stream'
+import { setTimeout as pause } from 'node:timers/promises'
+import { isOver, type Task, type TaskFile } from '../../contract/agent.ts'
+import type { FileReference, HistoryEntry, Prompt, PromptReply } from '../../contract/comfyui.ts'
+import { AppError, toFailure } from '../../contract/errors.ts'
+import { isJsonObject, type Json, type JsonObject, parseJson, walkable, writeJson } from '../../contract/json.ts'
+import { mediaOf } from '../../domain/media.ts'
+import type { ComfyAddress } from '../../engine/comfy/address.ts'
+import { ComfyClient, type Submission } from '../../engine/comfy/client.ts'
+import { cancelPrompt, type Ending, followPrompt, recoverPrompt, runPrompt } from '../../engine/comfy/run-prompt.ts'
+import { chooseSeeds, type InputRules, placeInputs } from './inputs.ts'
+import { RunProgress } from './progress.ts'
+import type { TaskStore } from './tasks.ts'
+
+/** What every surface that runs prompts for others stands on. */
+export interface Runner {
+  /**
+   * Takes a workflow in, to be run once however often it is sent under this id.
+   * @throws AppError 'agent.task-differs' | 'agent.busy' | 'agent.stopping' | 'app.bad-request'
+   */
+  submit(id: string, workflow: Json): Promise<Task>
+  status(id: string): Promise<Task | null>
+  /** Asks for its end; the task as it was then. */
+  cancel(id: string): Promise<Task | null>
+  /** The task once it is over, wherever it runs. @throws AppError 'agent.no-task' | 'agent.stopping' */
+  result(id: string, signal: AbortSignal): Promise<Task>
+}
+
+export interface RunnerOptions {
+  readonly address: () => ComfyAddress
+  readonly store: TaskStore
+  /** Epoch ms. */
+  readonly now: () => number
+  /** Prompts ComfyUI has at a time: one that runs, one that is ready. */
+  readonly inFlight?: number
+  readonly mostWaiting?: number
+  readonly limitMs?: number
+  readonly leaseMs?: number
+  readonly keepMs?: number
+  readonly inputs?: InputRules
+  readonly log?: (event: string, facts: JsonObject) => void
+}
+
+interface Held {
+  task: Task
+  prompt: Prompt
+  bytes: number
+  readonly stopping: AbortController
+  /** Who asked for its end. */
+  ended: 'cancel' | 'limit' | 'release' | null
+  writing: Promise<void>
+  writtenAt: number
+  late: NodeJS.Timeout | undefined
+}
+
+const MOST_ATTEMPTS = 3
+const WRITE_EVERY_MS = 250 // what a caller sees of progress is at most this old
+const MOST_WAITING_BYTES = 512 * 2 ** 20
+const EXPIRE_EVERY_MS = 600_000
+const WORKFLOW = 'workflow'
+
+/** Runs tasks on one ComfyUI, first come first served; what another agent of the same store left undone, too. */
+export class ComfyRunner implements Runner {
+  /** Of each task that is held here, under `told(id)`. */
+  readonly events = new EventEmitter<Record<ReturnType<typeof told>, [Task]>>()
+  readonly #options: RunnerOptions
+  readonly #leaseMs: number
+  /** Waiting and running, in the order they came. */
+  readonly #held = new Map<string, Held>()
+  readonly #running = new Map<string, Promise<void>>()
+  readonly #taking = new Map<string, Promise<Task>>()
+  readonly #stopped = new AbortController()
+  #stopping = false
+  #watch: Promise<void> = Promise.resolve()
+
+  constructor(options: RunnerOptions) {
+    this.#options = options
+    this.#leaseMs = options.leaseMs ?? 15_000
+    this.events.setMaxListeners(0)
+  }
+
+  async start() {
+    this.#watch = this.#keepWatch()
+  }
+
+  /** What runs may end within `graceMs`; what waits is left to another agent, or to the next start. */
+  async stop(graceMs = 30_000) {
+    this.#stopping = true
+    for (const held of this.#held.values()) if (!this.#running.has(held.task.id)) await this.#release(held)
+    await Promise.race([
+      Promise.allSettled(this.#running.values()),
+      pause(graceMs, undefined, { ref: false, signal: this.#stopped.signal }).catch(() => {}),
+    ])
+    for (const held of this.#held.values()) {
+      held.ended ??= 'release'
+      held.stopping.abort()
+    }
+    this.#stopped.abort()
+    await Promise.allSettled([...this.#running.values(), this.#watch])
+  }
+
+  get counts() {
+    return { running: this.#running.size, waiting: this.#held.size - this.#running.size }
+  }
+
+  async submit(id: string, workflow: Json): Promise<Task> {
+    const prompt = readWorkflow(workflow)
+    const text = writeJson(prompt)
+    const sha256 = createHash('sha256').update(text).digest('hex')
+    const same = (task: Task) => {
+      if (task.sha256 === sha256) return task
+      throw new AppError('agent.task-differs', { id })
+    }
+    // two requests at once with one id: the second waits for what becomes of the first
+    const before = this.#taking.get(id)
+    if (before) return same(await before)
+    const taking = this.#take(id, prompt, text, sha256, same)
+    this.#taking.set(id, taking)
+    try {
+      return await taking
+    } finally {
+      this.#taking.delete(id)
+    }
+  }
+
+  async status(id: string): Promise<Task | null> {
+    return this.#held.get(id)?.task ?? this.#options.store.get(id)
+  }
+
+  async cancel(id: string): Promise<Task | null> {
+    const { store } = this.#options
+    const held = this.#held.get(id)
+    if (held) await this.#end(held)
+    else {
+      const task = await store.get(id)
+      if (!task) return null
+      if (!isOver(task.state)) await store.mark(id, 'cancel')
+    }
+    return this.status(id)
+  }
+
+  async result(id: string, signal: AbortSignal): Promise<Task> {
+    const listening = AbortSignal.any([signal, this.#stopped.signal])
+    try {
+      for (;;) {
+        const task = await this.status(id)
+        if (!task) throw new AppError('agent.no-task', { id })
+        if (isOver(task.state)) return task
+        if (this.#stopping && !this.#running.has(id)) throw new AppError('agent.stopping')
+        if (!this.#held.has(id)) {
+          await pause(LOOK_EVERY_MS, undefined, { signal: listening })
+          continue
+        }
+        const [changed] = (await once(this.events, told(id), { signal: listening })) as [Task]
+        if (isOver(changed.state) && !this.#held.has(id)) return changed
+      }
+    } catch (cause) {
+      if (this.#stopped.signal.aborted && !signal.aborted) throw new AppError('agent.stopping', {}, { cause })
+      throw cause
+    }
+  }
+
+  /** One of its files. */
+  file(task: Task, { node, index }: Pick<TaskFile, 'node' | 'index'>): Promise<Readable | null> {
+    const at = task.files.findIndex((file) => file.node === node && file.index === index)
+    return at < 0 ? Promise.resolve(null) : this.#options.store.read(task.id, String(at))
+  }
+
+  // ---- taking in ----
+
+  async #take(id: string, prompt: Prompt, text: string, sha256: string, same: (task: Task) => Task): Promise<Task> {
+    const { store, mostWaiting = 1_000, now } = this.#options
+    const known = await this.status(id)
+    if (known) {
+      same(known)
+      return isOver(known.state) || known.leaseUntil > now() ? known : ((await this.#adopt(known)) ?? known)
+    }
+    if (this.#stopping) throw new AppError('agent.stopping')
+    const waitingBytes = [...this.#held.values()].reduce((sum, { bytes }) => sum + bytes, 0)
+    if (this.counts.waiting >= mostWaiting || waitingBytes + text.length > MOST_WAITING_BYTES)
+      throw new AppError('agent.busy', { count: this.counts.waiting })
+    if (!(await store.mark(id, 'attempt-1'))) return this.#elsewhere(id, same)
+    const chosen = chooseSeeds(prompt)
+    await store.keep(id, WORKFLOW, one(Buffer.from(writeJson(chosen.prompt))))
+    const task: Task = {
+      id,
+      sha256,
+      promptId: UUID.test(id) ? id.toLowerCase() : randomUUID(),
+      state: 'queued',
+      createdAt: now(),
+      updatedAt: now(),
+      attempt: 1,
+      leaseUntil: now() + this.#leaseMs,
+      queuePosition: this.counts.waiting,
+      seeds: chosen.seeds,
+      failure: null,
+      refusal: null,
+      nodes: new RunProgress(prompt).nodes,
+      files: [],
+    }
+    await store.put(task)
+    this.#hold(task, chosen.prompt, text.length)
+    return task
+  }
+
+  /** Another agent is just taking it in. */
+  async #elsewhere(id: string, same: (task: Task) => Task): Promise<Task> {
+    for (const until = performance.now() + 5_000; performance.now() < until; await pause(50)) {
+      const task = await this.#options.store.get(id)
+      if (task) return same(task)
+    }
+    throw new AppError('agent.busy', { count: this.counts.waiting }) // it died between its mark and its task
+  }
+
+  #hold(task: Task, prompt: Prompt, bytes: number) {
+    const held: Held = {
+      task,
+      prompt,
+      bytes,
+      stopping: new AbortController(),
+      ended: null,
+      writing: Promise.resolve(),
+      writtenAt: 0,
+      late: undefined,
+    }
+    this.#held.set(task.id, held)
+    this.#next()
+  }
+
+  /** What an agent that is gone left undone; null where another one was quicker. */
+  async #adopt(left: Task): Promise<Task | null> {
+    const { store, now, log } = this.#options
+    if (this.#stopping || this.#held.has(left.id)) return null
+    const attempt = left.attempt + 1
+    if (!(await store.mark(left.id, `attempt-${attempt}`))) return null
+    const task = { ...left, attempt, leaseUntil: now() + this.#leaseMs, updatedAt: now() }
+    const kept = await store.read(left.id, WORKFLOW)
+    if (!kept || attempt > MOST_ATTEMPTS) {
+      const lost = { ...task, state: 'failed' as const, failure: toFailure(new AppError('prompt.forgotten')) }
+      await store.put(lost)
+      return lost
+    }
+    const parts = (await kept.toArray()) as Buffer[]
+    const text = Buffer.concat(parts).toString('utf8')
+    log?.('task.adopted', { id: task.id, attempt })
+    await store.put(task)
+    this.#hold(task, parseJson(text) as unknown as Prompt, text.length)
+    return task
+  }
+
+  // ---- running ----
+
+  #next() {
+    if (this.#stopping) return
+    const { inFlight = 2 } = this.#options
+    let place = 0
+    for (const held of this.#held.values()) {
+      const { id } = held.task
+      if (this.#running.has(id)) continue
+      if (this.#running.size < inFlight) {
+        const run = this.#run(held).finally(() => {
+          this.#running.delete(id)
+          this.#held.delete(id)
+          this.events.emit(told(held.task.id), held.task)
+          this.#next()
+        })
+        this.#running.set(id, run)
+      } else this.#change(held, { queuePosition: place++ })
+    }
+  }
+
+  async #run(held: Held): Promise<void> {
+    const { address, limitMs = 3_600_000, log } = this.#options
+    const { id, promptId, attempt } = held.task
+    const client = new HearingClient(address(), { clientId: randomUUID() })
+    const limit = setTimeout(() => {
+      held.ended ??= 'limit'
+      held.stopping.abort()
+    }, limitMs)
+    limit.unref()
+    const { signal } = held.stopping
+    const progress = new RunProgress(held.prompt)
+    const tell = (change: Partial<Task> = {}) => this.#change(held, { ...change, nodes: progress.nodes })
+    client.socket.events.on('message', (message) => {
+      const { is } = message
+      if ('promptId' in message && message.promptId !== null && message.promptId !== promptId) return
+      if (is !== 'preview' && progress.hear(message, this.#seconds())) tell()
+    })
+    try {
+      signal.throwIfAborted()
+      const seen = attempt > 1 ? await recoverPrompt(client, promptId, signal) : { is: 'lost' as const }
+      const prompt = seen.is === 'lost' ? await placeInputs(client, held.prompt, signal, this.#options.inputs) : {}
+      const steps =
+        seen.is === 'lost'
+          ? runPrompt(client, { promptId, prompt, pngInfo: { nightshift: { task: id } } }, signal, PACE)
+          : seen.is === 'queued' || seen.is === 'running'
+            ? followPrompt(client, promptId, signal, PACE)
+            : [seen]
+      for await (const step of steps) {
+        if (step.is === 'started') tell({ state: 'running', queuePosition: null })
+        else if (isEnding(step)) await this.#ending(held, client, progress, step)
+      }
+    } catch (cause) {
+      if (held.ended === 'release') return await this.#release(held)
+      if (held.ended) await this.#giveUp(client, promptId)
+      if (held.ended === 'cancel') tell({ state: 'cancelled', queuePosition: null })
+      else {
+        const long = new AppError('agent.too-long', { seconds: Math.round(limitMs / 1000) })
+        tell({ state: 'failed', queuePosition: null, failure: toFailure(held.ended === 'limit' ? long : cause) })
+      }
+    } finally {
+      clearTimeout(limit)
+      clearTimeout(held.late)
+      await client.close()
+    }
+    await this.#write(held).catch((cause) => log?.('task.not-written', { id, reason: (cause as Error).message }))
+    log?.('task.over', { id, state: held.task.state, code: held.task.failure?.code ?? null })
+  }
+
+  async #ending(held: Held, client: HearingClient, progress: RunProgress, ending: Ending) {
+    const tell = (change: Partial<Task>) =>
+      this.#change(held, { ...change, queuePosition: null, nodes: progress.nodes })
+    const failed = ending.is === 'failed' && ending.failure.code !== 'prompt.no-files'
+    if (ending.is === 'interrupted') return tell({ state: 'cancelled' })
+    if (ending.is === 'lost') throw new AppError('prompt.forgotten')
+    if (failed) return tell({ state: 'failed', failure: ending.failure, refusal: client.refusal })
+    const entry = await client.history(held.task.promptId, held.stopping.signal)
+    for (const [node, output] of Object.entries(entry?.outputs ?? {}))
+      if (isJsonObject(output)) progress.show(node, output, this.#seconds())
+    progress.succeed(this.#seconds())
+    const files = await this.#keepFiles(held, client, entry)
+    const nodes = progress.nodes
+    for (const [node, report] of Object.entries(nodes)) {
+      const own = files.filter((file) => file.node === node)
+      if (own.length === 0) continue
+      report.mime = own.map(({ mediaType }) => mediaType)
+      report.urls = own.map(
+        ({ index }) => `/api/result?${new URLSearchParams({ id: held.task.id, node, index: String(index) })}`,
+      )
+    }
+    this.#change(held, { state: 'succeeded', queuePosition: null, files, nodes })
+  }
+
+  /** All that it saved and showed, put where every agent of the store has it; pictures first. */
+  async #keepFiles(held: Held, client: HearingClient, entry: HistoryEntry | undefined): Promise<TaskFile[]> {
+    const files: TaskFile[] = []
+    for (const [node, output] of Object.entries(entry?.outputs ?? {})) {
+      const lists = Object.entries(isJsonObject(output) ? output : {})
+      const ordered = lists.toSorted(([a], [b]) => Number(b === 'images') - Number(a === 'images'))
+      let index = 0
+      for (const [key, list] of ordered)
+        for (const item of Array.isArray(list) ? list : []) {
+          const file = fileIn(item)
+          if (!file) continue
+          let head: Uint8Array = new Uint8Array()
+          const bytes = client.view(file, held.stopping.signal)
+          const { sizeBytes } = await this.#options.store.keep(
+            held.task.id,
+            String(files.length),
+            tapped(bytes, (first) => {
+              head = first
+            }),
+          )
+          const { mediaType } = mediaOf(head, file.filename)
+          files.push({ node, index: index++, key, name: file.filename, mediaType, sizeBytes })
+        }
+    }
+    return files
+  }
+
+  /** It is ended at ComfyUI too, as far as that answers. */
+  async #giveUp(client: ComfyClient, promptId: string) {
+    const reason = AbortSignal.timeout(10_000)
+    await cancelPrompt(client, promptId, reason).catch((cause) =>
+      this.#options.log?.('task.not-cancelled', { promptId, reason: (cause as Error).message }),
+    )
+  }
+
+  async #end(held: Held) {
+    held.ended ??= 'cancel'
+    held.stopping.abort()
+    const running = this.#running.get(held.task.id)
+    if (running) return running
+    this.#held.delete(held.task.id)
+    this.#change(held, { state: 'cancelled', queuePosition: null })
+    await this.#write(held)
+  }
+
+  /** Whoever comes next may have it. */
+  async #release(held: Held) {
+    this.#held.delete(held.task.id)
+    held.task = { ...held.task, leaseUntil: 0, state: 'queued' }
+    await this.#write(held)
+    this.events.emit(told(held.task.id), held.task)
+  }
+
+  // ---- keeping ----
+
+  /** A change of state is written at once, progress a few times a second. */
+  #change(held: Held, change: Partial<Task>) {
+    const before = held.task.state
+    if (isOver(before)) return
+    held.task = { ...held.task, ...change, updatedAt: this.#options.now() }
+    this.events.emit(told(held.task.id), held.task)
+    if (held.task.state !== before)
+      void this.#write(held).catch(() => {}) // written again at its end, and told there
+    else if (held.late === undefined && this.#running.has(held.task.id))
+      held.late = setTimeout(
+        () => {
+          held.late = undefined
+          void this.#write(held).catch(() => {})
+        },
+        Math.max(0, held.writtenAt + WRITE_EVERY_MS - performance.now()),
+      )
+  }
+
+  /** One after the other, each with the newest. */
+  #write(held: Held): Promise<void> {
+    clearTimeout(held.late)
+    held.late = undefined
+    held.writtenAt = performance.now()
+    const write = async () => {
+      if (held.ended !== 'release') held.task = { ...held.task, leaseUntil: this.#options.now() + this.#leaseMs }
+      await this.#options.store.put(held.task)
+    }
+    held.writing = held.writing.then(write, write)
+    return held.writing
+  }
+
+  /** Says of what is held that it is; hears what others want of it; takes what others left; forgets what is old. */
+  async #keepWatch() {
+    const { store, now, keepMs = 7 * 86_400_000, log } = this.#options
+    let expiredAt = Number.NEGATIVE_INFINITY
+    while (!this.#stopped.signal.aborted) {
+      try {
+        for (const held of [...this.#held.values()]) {
+          if (await store.marked(held.task.id, 'cancel')) await this.#end(held)
+          else if (held.task.leaseUntil - now() < (this.#leaseMs * 2) / 3) await this.#write(held)
+        }
+        for (const id of await store.open()) {
+          if (this.#held.has(id) || this.#taking.has(id) || this.#stopping) continue
+          const task = await store.get(id)
+          if (task && !isOver(task.state) && task.leaseUntil < now()) await this.#adopt(task)
+        }
+        if (performance.now() - expiredAt > EXPIRE_EVERY_MS) {
+          expiredAt = performance.now()
+          await store.expire(now() - keepMs)
+        }
+      } catch (cause) {
+        log?.('tasks.unreadable', { reason: (cause as Error).message })
+      }
+      await pause(this.#leaseMs / 10, undefined, { signal: this.#stopped.signal }).catch(() => {})
+    }
+  }
+
+  #seconds() {
+    return Math.floor(this.#options.now() / 1000)
+  }
+}
+
+const LOOK_EVERY_MS = 250
+export const told = (id: string) => `task ${id}` as const
+const PACE = { lookEveryMs: 2_000 }
+const UUID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i
+
+/** Keeps what ComfyUI said when it refused. */
+class HearingClient extends ComfyClient {
+  refusal: JsonObject | null = null
+  override async submit(submission: Submission, signal?: AbortSignal): Promise<PromptReply> {
+    const reply = await super.submit(submission, signal)
+    if (reply.error) this.refusal = reply as unknown as JsonObject
+    return reply
+  }
+}
+
+/** @throws AppError 'app.bad-request' */
+export function readWorkflow(workflow: Json): Prompt {
+  const refuse = (reason: string) => new AppError('app.bad-request', { reason })
+  if (!isJsonObject(workflow)) throw refuse('the body is no workflow in API format')
+  if (!walkable(workflow)) throw refuse('it is nested too deeply')
+  const nodes = Object.entries(workflow)
+  if (nodes.length === 0) throw refuse('the workflow has no node')
+  for (const [id, node] of nodes) {
+    if (id === '' || !isJsonObject(node)) throw refuse(`node ${id.slice(0, 60)} is no object`)
+    if (typeof node.class_type !== 'string' || node.class_type === '')
+      throw refuse(`node ${id.slice(0, 60)} has no class_type`)
+    if (!isJsonObject(node.inputs)) throw refuse(`node ${id.slice(0, 60)} has no inputs`)
+  }
+  return workflow as unknown as Prompt
+}
+
+function fileIn(item: Json): FileReference | null {
+  if (!isJsonObject(item) || typeof item.filename !== 'string' || item.filename === '') return null
+  const { filename, subfolder, type } = item
+  const kind = type === 'temp' || type === 'input' ? type : 'output'
+  return { filename, subfolder: typeof subfolder === 'string' ? subfolder : '', type: kind }
+}
+
+async function* one(bytes: Uint8Array) {
+  yield bytes
+}
+
+async function* tapped(bytes: AsyncIterable<Uint8Array>, first: (chunk: Uint8Array) => void) {
+  let seen = false
+  for await (const chunk of bytes) {
+    if (!seen) first(chunk)
+    seen = true
+    yield chunk
+  }
+}
+
+const isEnding = (step: { is: string }): step is Ending => ['saved', 'failed', 'interrupted', 'lost'].includes(step.is)
