@@ -592,15 +592,14 @@ export class CustomNodes implements Service {
 
   /** @throws AppError 'nodes.not-allowed' */
   async #refuseForbidden(change: NodeChange, { from: allowed, chosen }: NodeRules) {
-    if (change.is !== 'add' || allowed === 'any') return
+    // what an update is fetched from may be named too
+    if (!('from' in change) || change.from === null || allowed === 'any') return
     const { from } = change
     const item = from.is === 'registry' ? from.id : from.url
     const key = keyOf(item)
     const fits = (rule: string) => {
-      const wanted = keyOf(/^[\w.-]+\/[\w.*-]+$/.test(rule) ? `x://-/${rule}` : rule).replace(/^-\//, '')
-      return wanted.endsWith('/*')
-        ? key.includes(`/${wanted.slice(0, -1)}`)
-        : key === wanted || key.endsWith(`/${wanted}`)
+      const wanted = keyOf(/^[\w-]+\/[\w.*-]+$/.test(rule) ? `https://github.com/${rule}` : rule)
+      return wanted.endsWith('/*') ? key.startsWith(wanted.slice(0, -1)) : key === wanted
     }
     if (allowed === 'chosen' ? chosen.some(fits) : from.is === 'registry') return
     const listed = allowed === 'listed' ? (await this.#deps.nodePacks.all()).packs : []

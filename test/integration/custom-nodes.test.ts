@@ -162,6 +162,13 @@ test('what nobody knows, what could be several, what is withdrawn, and what may 
   await client.call('settings.set', { customNodes: { from: 'chosen', chosen: ['o/*', 'q/one'] } })
   expect(await refused(['https://example.org/q/two'])).toMatchObject(['nodes.not-allowed', {}])
   expect(await refused([repository])).toMatchObject(['nodes.not-allowed', {}])
+  // owner/name is GitHub's, wherever else somebody has the same name
+  for (const elsewhere of ['https://example.org/q/one', 'https://example.org/github.com/q/one', 'git@example.org:o/x'])
+    expect(await refused([elsewhere]), elsewhere).toMatchObject(['nodes.not-allowed', {}])
+  const from = { is: 'git' as const, url: 'https://example.org/q/two', ref: null }
+  await expect(
+    client.call('nodes.plan', { items: [], changes: [{ is: 'update', folder: 'flip', from }] } as never),
+  ).rejects.toMatchObject({ failure: { code: 'nodes.not-allowed' } })
   await client.call('settings.set', { customNodes: { from: 'chosen', chosen: [repository] } })
   expect(await refused(['flipper'])).toBeNull()
   expect(await settled(client, 'planned')).toMatchObject({ plan: { nodes: [{ folder: 'flip' }] } })
