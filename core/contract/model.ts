@@ -222,7 +222,7 @@ export const MergeResult = z.object({
   files: z.array(
     z.object({
       path: z.string(),
-      outcome: z.enum(['merged', 'undone', 'changed', 'in-use', 'gone']),
+      outcome: z.enum(['merged', 'undone', 'changed', 'in-use', 'gone', 'failed']),
       freedBytes: z.number(),
     }),
   ),

@@ -854,14 +854,18 @@ export class Models implements Service {
         },
         settled: (file, outcome) => {
           const isDone = outcome === 'merged' || outcome === 'undone'
-          if (isDone) set.run(outcome, id, file.path)
-          else set.run(what === 'merge' || outcome === 'gone' ? 'left' : 'merged', id, file.path)
+          // what was deleted is undone by nobody; what is on a disk that is away, once it is back
+          const isOver = what === 'merge' || (outcome === 'gone' && existsSync(path.dirname(file.path)))
+          set.run(isDone ? outcome : isOver ? 'left' : 'merged', id, file.path)
           outcomes.push({ path: file.path, outcome, freedBytes: outcome === 'merged' ? file.freedBytes : 0 })
           news.at(path.basename(file.path))
           news.done(0)
         },
       })
-    }).finally(() => this.#remark(outcomes.map((one) => one.path)))
+    }).finally(async () => {
+      await this.#recoverMerges() // one that was stopped halfway
+      await this.#remark(outcomes.map((one) => one.path))
+    })
     return { id, files: outcomes, freedBytes: outcomes.reduce((sum, { freedBytes }) => sum + freedBytes, 0) }
   }
 
@@ -886,7 +890,8 @@ export class Models implements Service {
       .all()
     const set = database.prepare('UPDATE model_merges SET state = ? WHERE seq = ?')
     for (const row of open) {
-      const outcome = await recoverMerge(toMerged(row), row.state as 'merging' | 'undoing')
+      const outcome = await recoverMerge(toMerged(row), row.state as 'merging' | 'undoing').catch(() => null)
+      if (outcome === null) continue // its disk does not let us look
       set.run(outcome === 'merged' || outcome === 'undone' ? outcome : 'left', row.seq)
     }
   }

@@ -64,7 +64,8 @@ export interface MergedFile {
   readonly mode: number
   readonly freedBytes: number
 }
-export type Outcome = 'merged' | 'undone' | 'changed' | 'in-use' | 'gone'
+/** `failed`: the disk or its permissions did not allow it; it is as it was. */
+export type Outcome = 'merged' | 'undone' | 'changed' | 'in-use' | 'gone' | 'failed'
 
 interface Seen {
   readonly path: string
@@ -254,7 +255,17 @@ export const mergesIn = (plans: readonly GroupPlan[]): MergedFile[] =>
 export async function merge(files: readonly MergedFile[], carrying: Carrying): Promise<void> {
   for (const file of files) {
     carrying.signal?.throwIfAborted()
-    carrying.settled(file, await mergeOne(file, carrying))
+    carrying.settled(file, await evenIfOneFails(carrying, () => mergeOne(file, carrying)))
+  }
+}
+
+/** The others are carried out all the same. */
+async function evenIfOneFails({ signal }: Carrying, act: () => Promise<Outcome>): Promise<Outcome> {
+  try {
+    return await act()
+  } catch {
+    signal?.throwIfAborted()
+    return 'failed'
   }
 }
 
@@ -293,7 +304,7 @@ async function mergeOne(file: MergedFile, { signal, planned, onBytes }: Carrying
 export async function undoMerge(files: readonly MergedFile[], carrying: Carrying): Promise<void> {
   for (const file of files) {
     carrying.signal?.throwIfAborted()
-    carrying.settled(file, await undoOne(file, carrying))
+    carrying.settled(file, await evenIfOneFails(carrying, () => undoOne(file, carrying)))
   }
 }
 
@@ -357,7 +368,7 @@ async function takePlace(part: string, file: string) {
     if (!busy || process.platform !== 'win32') throw cause
     throw new AppError('model.in-use', { name: path.basename(file) }, { cause })
   }
-  await syncFolder(file)
+  await syncFolder(file).catch(() => {}) // it has the name already
 }
 
 const PIECE = 4 << 20

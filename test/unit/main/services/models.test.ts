@@ -1,5 +1,15 @@
 import { EventEmitter } from 'node:events'
-import { existsSync, linkSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  linkSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import path from 'node:path'
 import Sqlite from 'better-sqlite3'
 import { expect, onTestFinished, test } from 'vitest'
@@ -309,4 +319,19 @@ test('of a link it is the file it leads to that is taken in', async () => {
   await models.scan()
   await models.import(path.join(from, 'b.safetensors'), { how: 'link', folder: 'loras' })
   expect(readFileSync(path.join(dir, 'models/loras/b.safetensors'))).toEqual(aLora())
+})
+
+test('undo is still there once a disk that was away is back', async () => {
+  const { models, dir } = await kit()
+  put(dir, { 'models/loras/a.safetensors': aLora(), 'models/loras/away/b.safetensors': aLora() })
+  await models.scan()
+  await models.hash()
+  const { id, files } = await models.merge(null)
+  const away = path.dirname(files[0]!.path).endsWith('away')
+    ? path.join(dir, 'models/loras/away')
+    : path.join(dir, 'models/loras')
+  renameSync(away, path.join(dir, 'aside'))
+  expect((await models.undo(id)).files).toMatchObject([{ outcome: 'gone' }])
+  renameSync(path.join(dir, 'aside'), away)
+  expect((await models.undo(id)).files).toMatchObject([{ outcome: 'undone' }])
 })

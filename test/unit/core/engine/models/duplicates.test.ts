@@ -20,6 +20,7 @@ import {
   merge,
   mergesIn,
   type Outcome,
+  partOf,
   planMerge,
   recoverMerge,
   undoMerge,
@@ -195,3 +196,17 @@ test.skipIf(!mayMount)(
     )
   },
 )
+
+test('one name that cannot be changed does not keep the others from it', async () => {
+  const dir = tempDir()
+  const [one, other] = [randomBytes(4096), randomBytes(4096)]
+  put(dir, { 'a.bin': one, 'b.bin': one, 'c.bin': other, 'd.bin': other })
+  const at = (name: string) => path.join(dir, name)
+  const files = mergesIn(await planMerge([group(at('a.bin'), at('b.bin')), group(at('c.bin'), at('d.bin'))]))
+  put(dir, { [`${path.basename(partOf(files[0]!.path))}/in the way`]: one })
+  const kept = journal()
+  await merge(files, kept)
+  expect([...kept.outcomes.values()]).toEqual(['failed', 'merged'])
+  expect(readFileSync(files[0]!.path)).toEqual(one)
+  expect(readFileSync(files[1]!.path)).toEqual(other)
+})
