@@ -12,6 +12,7 @@ import { throttled } from './api/events.ts'
 import { serveIpc } from './api/serve-ipc.ts'
 import { actionsOf, chooseWorkflows, importFiles } from './electron/actions.ts'
 import { commandIn, filesIn, optionIn, SCHEME } from './electron/addresses.ts'
+import { EditorWindows } from './electron/editor-windows.ts'
 import { denyPermissions, guardEveryPage } from './electron/guards.ts'
 import { HostLink } from './electron/host-link.ts'
 import type { MenuActions } from './electron/menu.ts'
@@ -79,6 +80,7 @@ function run() {
     icon: icon('app/256x256.png'),
     mayClose,
   })
+  const editors = new EditorWindows(icon('app/256x256.png'))
   const language = () => languageOf(settings?.language ?? window.language, systemLanguages())
   const words = () => wordsIn(language())
   const deps = { link, language, dragIcon: icon('app/64x64.png') }
@@ -96,7 +98,7 @@ function run() {
     quit: () => app.quit(),
   }
 
-  guardEveryPage(words)
+  guardEveryPage(words, editors)
   link.events.on('up', () => void catchUp())
   link.events.on('down', () => {
     if (leaving !== 'stopping') presence?.tell({ ...presence.night, link: 'down' })
@@ -129,7 +131,7 @@ function run() {
       key = found
       if (leaving === 'no') link.start()
     })
-    denyPermissions(session.defaultSession)
+    for (const each of [session.defaultSession, editors.session]) denyPermissions(each, editors)
     protocol.handle(SCHEME, answerPages(path.join(root, 'out', 'renderer'), link))
     serveIpc(link, actionsOf(deps), (cause, name) => console.error(name, cause))
     powerMonitor.on('shutdown', ((event: Electron.Event) => {

@@ -2,7 +2,7 @@ import { bridge, useDo } from './client/client.ts'
 import { useWords } from './i18n.ts'
 import { say, sayFault } from './parts/overlays.tsx'
 
-/** Opens a ComfyUI's own editor in the browser; `mutate` says with what. */
+/** Opens a ComfyUI's own editor: in a window of its own session, or another tab of the browser; `mutate` says with what. */
 export function useOpenEditor() {
   const { t } = useWords()
   return useDo('editor.open', {

@@ -58,12 +58,17 @@ const WELL_KNOWN = [
   'electronjs.org',
 ]
 
+/** The way into ComfyUI's editor, on a port of ours. */
+export function isEditorEntry(url: string): boolean {
+  if (!URL.canParse(url)) return false
+  const { protocol, hostname, pathname } = new URL(url)
+  return protocol === 'http:' && hostname === '127.0.0.1' && pathname === '/nightshift/enter'
+}
+
 /** Whether an address may be handed to the system's browser. */
 export function mayOpen(url: string): 'yes' | 'ask' | 'no' {
   if (!URL.canParse(url)) return 'no'
-  const { protocol, hostname, pathname, username, password } = new URL(url)
-  // ComfyUI's editor, on a port of ours
-  if (protocol === 'http:' && hostname === '127.0.0.1' && pathname === '/nightshift/enter') return 'yes'
+  const { protocol, hostname, username, password } = new URL(url)
   if (protocol !== 'https:' || username || password) return 'no'
   return WELL_KNOWN.some((known) => hostname === known || hostname.endsWith(`.${known}`)) ? 'yes' : 'ask'
 }

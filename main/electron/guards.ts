@@ -1,23 +1,29 @@
 import { app, dialog, type Session, shell, type WebContents } from 'electron'
 import { fill } from '../../core/contract/errors.ts'
 import { isOurs, mayOpen } from './addresses.ts'
+import type { EditorWindows } from './editor-windows.ts'
 import type { Words } from './words.ts'
 
-/** No page of ours may become another's, open a window, or ask the machine for anything. */
-export function guardEveryPage(words: () => Words) {
+/** No page of ours may become another's, open a window, or ask the machine for anything; nor may an editor's leave it. */
+export function guardEveryPage(words: () => Words, editors: EditorWindows) {
   app.on('web-contents-created', (_event, contents) => {
+    const mayGo = (url: string) => {
+      const home = editors.homeOf(contents)
+      return home === null ? isOurs(url) : URL.canParse(url) && new URL(url).origin === home
+    }
     contents.on('will-navigate', (event) => {
-      if (!isOurs(event.url)) event.preventDefault()
+      if (!mayGo(event.url)) event.preventDefault()
     })
     contents.on('will-redirect', (event) => {
-      if (!isOurs(event.url)) event.preventDefault()
+      if (!mayGo(event.url)) event.preventDefault()
     })
     contents.on('will-frame-navigate', (event) => {
-      if (!isOurs(event.url)) event.preventDefault()
+      if (!mayGo(event.url)) event.preventDefault()
     })
     contents.on('will-attach-webview', (event) => event.preventDefault())
     contents.setWindowOpenHandler(({ url }) => {
-      void openOutside(url, words())
+      if (editors.takes(url, contents)) editors.open(url)
+      else void openOutside(url, words())
       return { action: 'deny' }
     })
   })
@@ -26,9 +32,9 @@ export function guardEveryPage(words: () => Words) {
 /** Copying text is all a page may ask for. */
 const GRANTED = 'clipboard-sanitized-write'
 
-export function denyPermissions(session: Session) {
+export function denyPermissions(session: Session, editors: EditorWindows) {
   const granted = (permission: string, contents: WebContents | null) =>
-    permission === GRANTED && contents !== null && isOurs(contents.getURL())
+    permission === GRANTED && contents !== null && (isOurs(contents.getURL()) || editors.homeOf(contents) !== null)
   session.setPermissionRequestHandler((contents, permission, answer) => answer(granted(permission, contents)))
   session.setPermissionCheckHandler((contents, permission) => granted(permission, contents))
   session.setDevicePermissionHandler(() => false)

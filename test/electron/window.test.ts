@@ -180,7 +180,7 @@ describe('a page in the window', () => {
     await page.evaluate(() => void window.open('https://github.com/comfyanonymous/ComfyUI'))
     await eventually(() => app.recorded('window.open').length >= 3)
     expect(app.recorded('window.open').map(({ action }) => action)).toEqual(['deny', 'deny', 'deny'])
-    await eventually(() => app.pageCount() === 1)
+    await eventually(async () => (await app.pageCount()) === 1)
     expect(page.url()).toBe(before)
     // a place that is not well known is asked about (the stand-in's person says yes), ours is not opened outside
     await eventually(() => app.recorded('shell.openExternal').length >= 2)

@@ -153,7 +153,16 @@ class Session extends EventEmitter {
     this.device = handler
   }
 }
-export const session = { defaultSession: new Session() }
+const partitions = new Map<string, Session>()
+export const session = {
+  defaultSession: new Session(),
+  fromPartition(name: string) {
+    if (!app.isReady()) throw new Error('Session can only be received when app is ready')
+    const known = partitions.get(name) ?? new Session()
+    partitions.set(name, known)
+    return known
+  },
+}
 
 // --- windows
 
@@ -173,13 +182,14 @@ type OpenHandler = (details: { url: string; disposition: string }) => { action: 
 
 class WebContents extends EventEmitter {
   readonly id: number
-  readonly session = session.defaultSession
+  readonly session: Session
   readonly owner: BrowserWindow
   url = ''
   #openHandler: OpenHandler = () => ({ action: 'allow' })
 
-  constructor(owner: BrowserWindow) {
+  constructor(owner: BrowserWindow, partition: string | undefined) {
     super()
+    this.session = partition === undefined ? session.defaultSession : session.fromPartition(partition)
     this.id = owner.id
     this.owner = owner
   }
@@ -238,13 +248,14 @@ export class BrowserWindow extends EventEmitter {
     this.#bounds = { x, y, width, height }
     this.#visible = show
     this.backgroundColor = backgroundColor
-    this.webContents = new WebContents(this)
+    this.webContents = new WebContents(this, preferences.partition)
     windows.set(this.id, this)
     record('BrowserWindow', { ...options, webPreferences: preferences })
     line.tell('new-window', {
       window: this.id,
       bounds: this.#bounds,
       preload: preferences.preload ? fs.readFileSync(preferences.preload, 'utf8') : '',
+      partition: preferences.partition ?? '',
     })
     queueMicrotask(() => app.emit('web-contents-created', {}, this.webContents))
   }

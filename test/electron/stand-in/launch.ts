@@ -51,7 +51,8 @@ export async function launch({ main, browser, args = [], env = {}, locale = 'en-
   const utilities: number[] = []
   const schemes: string[] = []
   const consoleLines: string[] = []
-  let context: BrowserContext | undefined
+  /** By session; '' is the default one. */
+  const contexts = new Map<string, Promise<BrowserContext>>()
   let output = ''
 
   const child = fork(main, args, {
@@ -126,9 +127,9 @@ export async function launch({ main, browser, args = [], env = {}, locale = 'en-
       })
       .catch(() => {}) // the page is gone, and with it whoever listened
 
-  async function openContext() {
+  async function openContext(partition: string) {
     const made = await browser.newContext({ locale, viewport: VIEWPORT, serviceWorkers: 'block' })
-    await made.route('**/*', answer)
+    await made.route('**/*', (route) => answer(route, partition))
     // a window that a page opened: main was asked about it (Page.windowOpen), and Electron would not have made it
     made.on('page', async (page) => {
       if (await page.opener()) await page.close()
@@ -137,13 +138,15 @@ export async function launch({ main, browser, args = [], env = {}, locale = 'en-
   }
 
   /** Every request of every page: our scheme is answered by main, and nothing leaves this machine. */
-  async function answer(route: Route) {
+  async function answer(route: Route, partition: string) {
     const request = route.request()
     try {
       const page = request.frame().page()
       const window = (await Promise.all(windows.values())).find((one) => one.page === page)
       if (!window || !(await mayGo(window, request))) return await route.abort('aborted')
       const url = inside(request.url())
+      // other programs of this machine are had by a session of their own alone
+      if (partition !== '' && new URL(url).hostname === '127.0.0.1') return await route.continue()
       if (url === request.url()) {
         records.push({ api: 'network', url })
         return await route.abort('blockedbyclient')
@@ -168,8 +171,11 @@ export async function launch({ main, browser, args = [], env = {}, locale = 'en-
     return may
   }
 
-  async function openWindow({ window: id, bounds, preload }: { window: number; bounds: any; preload: string }) {
-    context ??= await openContext()
+  type Made = { window: number; bounds: any; preload: string; partition: string }
+  async function openWindow({ window: id, bounds, preload, partition }: Made) {
+    const opening = contexts.get(partition) ?? openContext(partition)
+    contexts.set(partition, opening)
+    const context = await opening
     const page = await context.newPage()
     await page.setViewportSize({ width: bounds.width, height: bounds.height })
     const cdp = await context.newCDPSession(page)
@@ -256,7 +262,9 @@ export async function launch({ main, browser, args = [], env = {}, locale = 'en-
       return page
     },
     windowCount: () => windows.size,
-    pageCount: () => context?.pages().length ?? 0,
+    pageCount: async () => (await Promise.all(contexts.values())).flatMap((context) => context.pages()).length,
+    /** The page of a window, by its number. */
+    page: async (id: number) => (await windowOf(id)).page,
     /** Runs a function, which may use nothing from outside, in main. */
     evaluate: <T, G>(look: (electron: StandIn, given: G) => T, given?: G): Promise<Awaited<T>> =>
       line.ask('evaluate', { source: String(look), given }),
@@ -284,7 +292,7 @@ export async function launch({ main, browser, args = [], env = {}, locale = 'en-
             // it ended by itself
           }
       }
-      await context?.close()
+      for (const context of contexts.values()) await (await context).close()
     },
   }
 }

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import {
   commandIn,
   filesIn,
+  isEditorEntry,
   isHarmless,
   isOurs,
   mayOpen,
@@ -57,7 +58,7 @@ test.each([
   ['https://github.com.evil.example/', 'ask'],
   ['https://someone:secret@github.com/', 'no'],
   ['http://github.com/', 'no'],
-  ['http://127.0.0.1:20123/nightshift/enter?ticket=t', 'yes'],
+  ['http://127.0.0.1:20123/nightshift/enter?ticket=t', 'no'],
   ['http://127.0.0.1:20123/anything', 'no'],
   ['file:///etc/passwd', 'no'],
   ['javascript:alert(1)', 'no'],
@@ -65,6 +66,16 @@ test.each([
   ['', 'no'],
 ])('%s goes to the browser: %s', (url, expected) => {
   expect(mayOpen(url)).toBe(expected)
+})
+
+test.each([
+  ['http://127.0.0.1:20123/nightshift/enter?ticket=t', true],
+  ['http://127.0.0.1:20123/other', false],
+  ['http://192.0.2.1:20123/nightshift/enter', false],
+  ['https://127.0.0.1:20123/nightshift/enter', false],
+  ['nonsense', false],
+])('%s is the way into an editor: %s', (url, expected) => {
+  expect(isEditorEntry(url)).toBe(expected)
 })
 
 test.each([
