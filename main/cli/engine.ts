@@ -7,19 +7,16 @@ import { AppError, type Facts, fill } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import type { OutputOf } from '../../core/contract/procedure.ts'
 import type { Client } from '../api/client.ts'
-import { type Command, type Context, EXIT, onlyArgument, parseOptions, usageError, wholeNumber } from './context.ts'
+import { type Action, commandOf, type ValuesOf } from './actions.ts'
+import { type Context, EXIT, onlyArgument, usageError, wholeNumber } from './context.ts'
 import { INSTALL_OPTIONS, installActions } from './install.ts'
 import { hearInterruption } from './interruption.ts'
-import { type Reached, reachApp } from './reach.ts'
 
 const text = { type: 'string' } as const
 const list = { type: 'string', multiple: true } as const
 const flag = { type: 'boolean' } as const
 const OPTIONS = {
-  name: text,
-  python: text,
   card: list,
-  cpu: flag,
   port: text,
   flag: list,
   'base-directory': text,
@@ -32,45 +29,18 @@ const OPTIONS = {
   follow: flag,
   ...INSTALL_OPTIONS,
 } as const
-const readOptions = (args: string[]) => parseOptions(args, OPTIONS)
-type Options = ReturnType<typeof readOptions>['values']
-/** Gives whether all is well. */
-type Action = (context: Context, app: Reached, args: string[], options: Options) => Promise<boolean>
+type Options = ValuesOf<typeof OPTIONS>
 
-/** `engine`: the ComfyUIs of this machine that Nightshift runs. */
-export const engine: Command = async (context, args) => {
-  const { terminal } = context
-  const { reason } = terminal.speech.words
-  const { values, positionals } = readOptions(args)
-  const [name, ...others] = positionals
-  if (name === undefined) throw usageError(reason.missing, { what: 'ACTION' })
-  const action = Object.hasOwn(actions, name) ? actions[name] : undefined
-  if (!action) throw usageError(reason.unknownAction, { command: 'engine', action: name })
-  const app = await reachApp(context, { work: name === 'start' })
-  try {
-    const ok = await action(context, app, others, values)
-    terminal.event('done', { ok })
-    return ok ? EXIT.ok : EXIT.someFailed
-  } finally {
-    await app.close()
-  }
-}
-
-const actions: Record<string, Action> = {
-  ...Object.fromEntries(
-    Object.entries(installActions).map(([name, act]): [string, Action] => [
-      name,
-      (context, { client }, args, options) => act(context, client, args, options),
-    ]),
-  ),
-  async status(context, { client }) {
+const actions: Record<string, Action<typeof OPTIONS>> = {
+  ...installActions,
+  async status(context, client) {
     tellMachine(context, await client.call('machine.look', {}))
     const { rows } = await client.call('engine.list', {})
     if (rows.length === 0) context.terminal.note(context.terminal.speech.words.engine.none)
     for (const row of rows) tell(context, row)
     return rows.every(({ processes }) => processes.every(({ state }) => state.is !== 'failed'))
   },
-  async adopt(context, { client }, args, options) {
+  async adopt(context, client, args, options) {
     const dir = path.resolve(context.cwd, onlyArgument(context, args, 'DIR'))
     const python = options.python === undefined ? undefined : path.resolve(context.cwd, options.python)
     const baseDir = options['base-directory']
@@ -82,13 +52,13 @@ const actions: Record<string, Action> = {
     tell(context, await client.call('engine.adopt', { dir, python, name: options.name, settings }))
     return true
   },
-  async set(context, { client }, args, options) {
+  async set(context, client, args, options) {
     const { name, settings } = await chosen(context, client, args)
     const changes = settingsOf(context, options, settings.cards)
     tell(context, await client.call('engine.set', { name, settings: changes }))
     return true
   },
-  async start(context, { client, elsewhere }, args) {
+  async start(context, client, args, _, elsewhere) {
     const { name } = await chosen(context, client, args)
     const interrupt = hearInterruption(EXIT.interrupted)
     try {
@@ -105,12 +75,12 @@ const actions: Record<string, Action> = {
       interrupt.end()
     }
   },
-  async stop(context, { client }, args) {
+  async stop(context, client, args) {
     const { name } = await chosen(context, client, args)
     tell(context, await client.call('engine.stop', { name }))
     return true
   },
-  async logs(context, { client }, args, { search, lines = '50', follow }) {
+  async logs(context, client, args, { search, lines = '50', follow }) {
     const { processes } = await chosen(context, client, args)
     const { id } = processes.find((process) => process.id === args[0]) ?? processes[0]!
     const limit = Math.min(1000, Math.max(1, wholeNumber(context, '--lines', lines)))
@@ -119,7 +89,7 @@ const actions: Record<string, Action> = {
     if (follow) await followLog(context, client, { id, search, after: rows.at(-1)?.n ?? 0 })
     return true
   },
-  async remove(context, { client }, args) {
+  async remove(context, client, args) {
     const { name } = await chosen(context, client, args)
     await client.call('engine.remove', { name })
     context.terminal.event('removed', { name })
@@ -127,6 +97,9 @@ const actions: Record<string, Action> = {
     return true
   },
 }
+
+/** `engine`: the ComfyUIs of this machine that Nightshift runs. */
+export const engine = commandOf('engine', { options: OPTIONS, actions, works: 'start' })
 
 /** The engine named, or the only one. */
 async function chosen(context: Context, client: Client, args: string[]): Promise<EngineView> {

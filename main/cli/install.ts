@@ -12,6 +12,7 @@ import {
 import { AppError, FailureError } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import type { Client } from '../api/client.ts'
+import type { Action, ValuesOf } from './actions.ts'
 import { type Context, EXIT, usageError } from './context.ts'
 import { hearInterruption } from './interruption.ts'
 
@@ -19,6 +20,9 @@ const text = { type: 'string' } as const
 const flag = { type: 'boolean' } as const
 const list = { type: 'string', multiple: true } as const
 export const INSTALL_OPTIONS = {
+  name: text,
+  python: text,
+  cpu: flag,
   source: text,
   ref: text,
   'find-links': text,
@@ -33,33 +37,13 @@ export const INSTALL_OPTIONS = {
   bundle: text,
   undo: flag,
 } as const
-export interface InstallOptions {
-  name?: string
-  source?: string
-  ref?: string
-  python?: string
-  'find-links'?: string
-  torch?: string
-  cpu?: boolean
-  manager?: boolean
-  index?: string
-  mirrors?: string
-  proxy?: string
-  'speed-up'?: string[]
-  'no-speed-ups'?: boolean
-  mend?: boolean
-  bundle?: string
-  undo?: boolean
-}
+type InstallOptions = ValuesOf<typeof INSTALL_OPTIONS>
 
 const DEFAULT_NAME = 'local'
 const MiB = 2 ** 20
 const GB = 1e9
 
-/** Gives whether all is well. */
-type Action = (context: Context, client: Client, args: string[], options: InstallOptions) => Promise<boolean>
-
-export const installActions: Record<string, Action> = {
+export const installActions: Record<string, Action<typeof INSTALL_OPTIONS>> = {
   async plan(context, client, args, options) {
     tellPlan(
       context,

@@ -9,9 +9,8 @@ import {
   type NetworkView,
   TokenHost,
 } from '../../core/contract/mirror.ts'
-import type { Client } from '../api/client.ts'
-import { type Command, type Context, EXIT, parseOptions, usageError } from './context.ts'
-import { reachApp } from './reach.ts'
+import { type Action, commandOf } from './actions.ts'
+import { type Context, usageError } from './context.ts'
 
 const OPTIONS = {
   id: { type: 'string' },
@@ -27,30 +26,8 @@ const OPTIONS = {
   'take-from': { type: 'string' },
   remove: { type: 'boolean' },
 } as const
-type Options = { [Name in keyof typeof OPTIONS]?: (typeof OPTIONS)[Name]['type'] extends 'boolean' ? boolean : string }
-/** Gives whether all is well. */
-type Action = (context: Context, client: Client, args: string[], options: Options) => Promise<boolean>
 
-/** `mirrors`: where things are fetched from, and how the internet is reached. */
-export const mirrors: Command = async (context, args) => {
-  const { terminal } = context
-  const { reason } = terminal.speech.words
-  const { values, positionals } = parseOptions(args, OPTIONS)
-  const [name, ...others] = positionals
-  if (name === undefined) throw usageError(reason.missing, { what: 'ACTION' })
-  const action = Object.hasOwn(actions, name) ? actions[name] : undefined
-  if (!action) throw usageError(reason.unknownAction, { command: 'mirrors', action: name })
-  const app = await reachApp(context, { work: false })
-  try {
-    const ok = await action(context, app.client, others, values as Options)
-    terminal.event('done', { ok })
-    return ok ? EXIT.ok : EXIT.someFailed
-  } finally {
-    await app.close()
-  }
-}
-
-const actions: Record<string, Action> = {
+const actions: Record<string, Action<typeof OPTIONS>> = {
   async list(context, client, args) {
     const kinds = kindsIn(context, args)
     tellAll(context, (await client.call('mirror.list', {})).kinds, kinds)
@@ -184,6 +161,9 @@ const actions: Record<string, Action> = {
     return tellNetwork(context, await client.call('network.get', {}))
   },
 }
+
+/** `mirrors`: where things are fetched from, and how the internet is reached. */
+export const mirrors = commandOf('mirrors', { options: OPTIONS, actions })
 
 async function textOf({ cwd }: Context, name: string | undefined): Promise<string | undefined> {
   if (name === undefined) return undefined

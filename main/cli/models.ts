@@ -4,9 +4,9 @@ import { AppError, fill } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import type { ImportHow, MergeResult, Model, ModelProgress } from '../../core/contract/model.ts'
 import type { Client } from '../api/client.ts'
-import { type Command, type Context, EXIT, onlyArgument, parseOptions, usageError } from './context.ts'
+import { type Action, commandOf } from './actions.ts'
+import { type Context, onlyArgument, usageError } from './context.ts'
 import { findModels, getModels } from './get-models.ts'
-import { reachApp } from './reach.ts'
 import { sayBytes, sayTime } from './terminal.ts'
 
 const flag = { type: 'boolean', default: false } as const
@@ -24,48 +24,8 @@ const OPTIONS = {
   workflow: { type: 'string' },
   'dry-run': flag,
 } as const
-interface Options {
-  hash: boolean
-  add: string[]
-  move: boolean
-  copy: boolean
-  link: boolean
-  folder?: string
-  engine?: string
-  name?: string
-  merge: boolean
-  undo: boolean
-  workflow?: string
-  'dry-run': boolean
-}
-/** Gives whether all is well. */
-type Action = (context: Context, client: Client, args: string[], options: Options) => Promise<boolean>
 
-/** `models`: the model files of this machine. */
-export const models: Command = async (context, args) => {
-  const { terminal } = context
-  const { reason } = terminal.speech.words
-  const { values, positionals } = parseOptions(args, OPTIONS)
-  const [name, ...others] = positionals
-  if (name === undefined) throw usageError(reason.missing, { what: 'ACTION' })
-  const action = Object.hasOwn(actions, name) ? actions[name] : undefined
-  if (!action) throw usageError(reason.unknownAction, { command: 'models', action: name })
-  const app = await reachApp(context, { work: false })
-  const leave = app.client.subscribe(null, ({ name, payload }) => {
-    if (name === 'model.progress') draw(context, (payload as { progress: ModelProgress[] }).progress)
-  })
-  try {
-    const ok = await action(context, app.client, others, values)
-    terminal.endProgress()
-    terminal.event('done', { ok })
-    return ok ? EXIT.ok : EXIT.someFailed
-  } finally {
-    leave()
-    await app.close()
-  }
-}
-
-const actions: Record<string, Action> = {
+const actions: Record<string, Action<typeof OPTIONS>> = {
   find: (context, client, words) => findModels(context, client, words),
   get: (context, client, items, options) => getModels(context, client, items, options),
   async scan(context, client, _args, { add, hash }) {
@@ -181,6 +141,16 @@ const actions: Record<string, Action> = {
     return true
   },
 }
+
+/** `models`: the model files of this machine. */
+export const models = commandOf('models', {
+  options: OPTIONS,
+  actions,
+  watch: (context, client) =>
+    client.subscribe(null, ({ name, payload }) => {
+      if (name === 'model.progress') draw(context, (payload as { progress: ModelProgress[] }).progress)
+    }),
+})
 
 function tellMerge(context: Context, { id, files, freedBytes }: MergeResult, good: 'merged' | 'undone'): boolean {
   const { terminal } = context

@@ -15,9 +15,9 @@ import { AppError, FailureError } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import type { NodeLists } from '../../core/contract/workflow.ts'
 import type { Client } from '../api/client.ts'
-import { type Command, type Context, EXIT, onlyArgument, parseOptions, usageError } from './context.ts'
+import { type Action, commandOf, type ValuesOf } from './actions.ts'
+import { type Context, EXIT, onlyArgument, usageError } from './context.ts'
 import { hearInterruption } from './interruption.ts'
-import { reachApp } from './reach.ts'
 
 const text = { type: 'string' } as const
 const flag = { type: 'boolean' } as const
@@ -31,61 +31,10 @@ const OPTIONS = {
   check: text,
   restore: text,
 } as const
-interface Options {
-  engine?: string
-  plan?: boolean
-  'allow-scripts'?: boolean
-  'allow-builds'?: boolean
-  'allow-packages'?: boolean
-  without?: string[]
-  check?: string
-  restore?: string
-}
-/** Gives whether all is well. */
-type Action = (context: Context, client: Client, args: string[], options: Options) => Promise<boolean>
+type Options = ValuesOf<typeof OPTIONS>
 
-/** `nodes`: the custom nodes of a ComfyUI of this machine. */
-export const nodes: Command = async (context, args) => {
-  const { terminal } = context
-  const { reason } = terminal.speech.words
-  const { values, positionals } = parseOptions(args, OPTIONS)
-  const [name, ...others] = positionals
-  if (name === undefined) throw usageError(reason.missing, { what: 'ACTION' })
-  const action = Object.hasOwn(actions, name) ? actions[name] : undefined
-  if (!action) throw usageError(reason.unknownAction, { command: 'nodes', action: name })
-  const app = await reachApp(context, { work: false })
-  try {
-    const ok = await action(context, app.client, others, values as Options)
-    terminal.event('done', { ok })
-    return ok ? EXIT.ok : EXIT.someFailed
-  } finally {
-    await app.close()
-  }
-}
-
-const actions: Record<string, Action> = {
-  async list(context, client, _, { engine }) {
-    const { terminal } = context
-    const { nodes: said } = terminal.speech.words
-    const listed = await client.call('nodes.list', { engine })
-    if (listed.engine === null) throw new AppError('nodes.no-engine')
-    for (const node of listed.rows) {
-      terminal.event('node', node as unknown as Record<string, Json>)
-      if (terminal.json) continue
-      const { source } = node
-      const at =
-        source.is === 'registry' ? source.version : 'commit' in source ? (source.commit?.slice(0, 10) ?? '') : ''
-      terminal.say(said.line, {
-        folder: node.folder,
-        state: node.load?.failed ? said.failed : node.enabled ? said.on : said.off,
-        version: node.version ?? '',
-        at,
-        classes: node.classes?.length ?? '?',
-      })
-    }
-    if (!terminal.json && listed.rows.length === 0) terminal.say(said.none)
-    return listed.rows.every(({ load }) => !load?.failed)
-  },
+const actions: Record<string, Action<typeof OPTIONS>> = {
+  list: (context, client, _, { engine }) => tellNodes(context, client, engine),
   async find(context, client, classTypes) {
     const { terminal } = context
     if (classTypes.length === 0) throw usageError(terminal.speech.words.reason.missing, { what: 'CLASS_TYPE' })
@@ -167,7 +116,7 @@ const actions: Record<string, Action> = {
   async rollback(context, client, _, options) {
     const engine = await engineOf(client, options)
     await client.call('nodes.rollback', { engine })
-    return actions.list!(context, client, [], { engine })
+    return tellNodes(context, client, engine)
   },
   async bisect(context, client, _, options) {
     const [, is = 'start', classType] = /^(\w+)(?:=(.+))?$/.exec(options.check ?? 'start') ?? []
@@ -200,6 +149,31 @@ const actions: Record<string, Action> = {
     if (!terminal.json) terminal.say(file)
     return true
   },
+}
+
+/** `nodes`: the custom nodes of a ComfyUI of this machine. */
+export const nodes = commandOf('nodes', { options: OPTIONS, actions })
+
+async function tellNodes(context: Context, client: Client, engine: string | undefined): Promise<boolean> {
+  const { terminal } = context
+  const { nodes: said } = terminal.speech.words
+  const listed = await client.call('nodes.list', { engine })
+  if (listed.engine === null) throw new AppError('nodes.no-engine')
+  for (const node of listed.rows) {
+    terminal.event('node', node as unknown as Record<string, Json>)
+    if (terminal.json) continue
+    const { source } = node
+    const at = source.is === 'registry' ? source.version : 'commit' in source ? (source.commit?.slice(0, 10) ?? '') : ''
+    terminal.say(said.line, {
+      folder: node.folder,
+      state: node.load?.failed ? said.failed : node.enabled ? said.on : said.off,
+      version: node.version ?? '',
+      at,
+      classes: node.classes?.length ?? '?',
+    })
+  }
+  if (!terminal.json && listed.rows.length === 0) terminal.say(said.none)
+  return listed.rows.every(({ load }) => !load?.failed)
 }
 
 async function engineOf(client: Client, { engine }: Options): Promise<string> {

@@ -1,33 +1,13 @@
 import type { Batch } from '../../core/contract/batch.ts'
 import type { Job, JobSelection } from '../../core/contract/job.ts'
 import type { Json } from '../../core/contract/json.ts'
-import type { Client } from '../api/client.ts'
-import { type Command, type Context, EXIT, onlyArgument, parseOptions, usageError, wholeNumber } from './context.ts'
-import { reachApp } from './reach.ts'
+import { type Action, commandOf } from './actions.ts'
+import { type Context, onlyArgument, usageError, wholeNumber } from './context.ts'
 
-type Action = (context: Context, client: Client, args: string[], now: boolean) => Promise<void>
+const OPTIONS = { now: { type: 'boolean', default: false } } as const
 const PAGE = 200
 
-/** `queue`: what is queued, seen and steered. */
-export const queue: Command = async (context, args) => {
-  const { terminal } = context
-  const { reason } = terminal.speech.words
-  const { values, positionals } = parseOptions(args, { now: { type: 'boolean', default: false } })
-  const [name, ...others] = positionals
-  if (name === undefined) throw usageError(reason.missing, { what: 'ACTION' })
-  const action = Object.hasOwn(actions, name) ? actions[name] : undefined
-  if (!action) throw usageError(reason.unknownAction, { command: 'queue', action: name })
-  const app = await reachApp(context, { work: false })
-  try {
-    await action(context, app.client, others, values.now)
-  } finally {
-    await app.close()
-  }
-  terminal.event('done', { ok: true })
-  return EXIT.ok
-}
-
-const actions: Record<string, Action> = {
+const actions: Record<string, Action<typeof OPTIONS>> = {
   async list(context, client, args) {
     const { terminal } = context
     noneOf(context, args)
@@ -70,7 +50,7 @@ const actions: Record<string, Action> = {
       if (rows.length < PAGE) return
     }
   },
-  async pause(context, client, args, now) {
+  async pause(context, client, args, { now }) {
     const { queue: said } = context.terminal.speech.words
     const how = now ? 'now' : 'after-current'
     const id = maybeBatch(context, args)
@@ -110,6 +90,9 @@ const actions: Record<string, Action> = {
     else terminal.say('{text}', { text: text.trimEnd() })
   },
 }
+
+/** `queue`: what is queued, seen and steered. */
+export const queue = commandOf('queue', { options: OPTIONS, actions })
 
 const isJob = (id: string) => /^j\d+$/.test(id)
 const isBatch = (id: string) => /^b\d+$/.test(id)

@@ -2,9 +2,8 @@ import path from 'node:path'
 import { AppError } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import type { SecretFound, SnapshotView } from '../../core/contract/snapshot.ts'
-import type { Client } from '../api/client.ts'
-import { type Command, type Context, EXIT, onlyArgument, parseOptions, usageError, wholeNumber } from './context.ts'
-import { reachApp } from './reach.ts'
+import { type Action, commandOf } from './actions.ts'
+import { type Context, onlyArgument, usageError, wholeNumber } from './context.ts'
 
 const OPTIONS = {
   engine: { type: 'string' },
@@ -19,30 +18,8 @@ const OPTIONS = {
   limit: { type: 'string' },
   all: { type: 'boolean' },
 } as const
-type Options = ReturnType<typeof parseOptions<typeof OPTIONS>>['values']
-/** Gives whether all is well. */
-type Action = (context: Context, client: Client, args: string[], options: Options) => Promise<boolean>
 
-/** `snapshot`: environments as they were, to keep, compare, push and restore. */
-export const snapshot: Command = async (context, args) => {
-  const { terminal } = context
-  const { reason } = terminal.speech.words
-  const { values, positionals } = parseOptions(args, OPTIONS)
-  const [name, ...others] = positionals
-  if (name === undefined) throw usageError(reason.missing, { what: 'ACTION' })
-  const action = Object.hasOwn(actions, name) ? actions[name] : undefined
-  if (!action) throw usageError(reason.unknownAction, { command: 'snapshot', action: name })
-  const app = await reachApp(context, { work: false })
-  try {
-    const ok = await action(context, app.client, others, values)
-    terminal.event('done', { ok })
-    return ok ? EXIT.ok : EXIT.someFailed
-  } finally {
-    await app.close()
-  }
-}
-
-const actions: Record<string, Action> = {
+const actions: Record<string, Action<typeof OPTIONS>> = {
   async create(context, client, _, { engine, name, consent = [], label }) {
     const { terminal } = context
     const { snapshot: said } = terminal.speech.words
@@ -160,6 +137,9 @@ const actions: Record<string, Action> = {
     return true
   },
 }
+
+/** `snapshot`: environments as they were, to keep, compare, push and restore. */
+export const snapshot = commandOf('snapshot', { options: OPTIONS, actions })
 
 function needed({ terminal }: Context, option: string, value: string | undefined): string {
   if (value === undefined) throw usageError(terminal.speech.words.reason.missing, { what: option })

@@ -3,9 +3,9 @@ import path from 'node:path'
 import { AppError, fill } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import type { WorkerHealth, WorkerView } from '../../core/contract/worker.ts'
-import type { Client } from '../api/client.ts'
-import { type Command, type Context, EXIT, hostAndPort, onlyArgument, parseOptions, usageError } from './context.ts'
-import { reachApp, settledWorkers } from './reach.ts'
+import { type Action, commandOf, type ValuesOf } from './actions.ts'
+import { type Context, hostAndPort, onlyArgument, usageError } from './context.ts'
+import { settledWorkers } from './reach.ts'
 
 const OPTIONS = {
   name: { type: 'string' },
@@ -15,30 +15,9 @@ const OPTIONS = {
   'header-file': { type: 'string' },
   header: { type: 'string' },
 } as const
-type Options = { [Name in keyof typeof OPTIONS]?: string }
-/** Gives whether all is well. */
-type Action = (context: Context, client: Client, args: string[], options: Options) => Promise<boolean>
+type Options = ValuesOf<typeof OPTIONS>
 
-/** `workers`: the ComfyUIs that do the work. */
-export const workers: Command = async (context, args) => {
-  const { terminal } = context
-  const { reason } = terminal.speech.words
-  const { values, positionals } = parseOptions(args, OPTIONS)
-  const [name, ...others] = positionals
-  if (name === undefined) throw usageError(reason.missing, { what: 'ACTION' })
-  const action = Object.hasOwn(actions, name) ? actions[name] : undefined
-  if (!action) throw usageError(reason.unknownAction, { command: 'workers', action: name })
-  const app = await reachApp(context, { work: false })
-  try {
-    const ok = await action(context, app.client, others, values)
-    terminal.event('done', { ok })
-    return ok ? EXIT.ok : EXIT.someFailed
-  } finally {
-    await app.close()
-  }
-}
-
-const actions: Record<string, Action> = {
+const actions: Record<string, Action<typeof OPTIONS>> = {
   async list(context, client) {
     const { rows } = await client.call('worker.list', {})
     for (const worker of rows) tell(context, worker)
@@ -159,6 +138,9 @@ const actions: Record<string, Action> = {
     return true
   },
 }
+
+/** `workers`: the ComfyUIs that do the work. */
+export const workers = commandOf('workers', { options: OPTIONS, actions })
 
 const sayDate = ({ terminal }: Context, at: number) => new Date(at).toLocaleString(terminal.speech.language)
 
