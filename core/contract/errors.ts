@@ -431,6 +431,10 @@ export const errors = {
     message: 'There is no earlier state of {name}’s custom nodes.',
     remedy: 'There is one after a change.',
   },
+  'nodes.undoes-more': {
+    message: 'The last change of {name} was none of its custom nodes: {what}. Going back would undo that.',
+    remedy: 'Go back to the generation before on the engine page, or with engine rollback, if that is what you want.',
+  },
   'nodes.class-missing': {
     message: 'The class {classType} is not there.',
     remedy: 'A custom node that brings it may be missing or fail to load.',

@@ -24,7 +24,7 @@ export const EXIT = { ok: 0, someFailed: 1, usage: 2, refused: 3, environment: 4
 
 /** A change of custom nodes that would break what works, or that nobody agreed to. */
 const NODES_REFUSED =
-  /^nodes\.(clash|needs-consent|not-allowed|locked-changed|broken|classes-gone|changed-files|unsafe|withdrawn)$/
+  /^nodes\.(clash|needs-consent|not-allowed|locked-changed|broken|classes-gone|changed-files|unsafe|withdrawn|undoes-more)$/
 const NODES_USAGE =
   /^nodes\.(unknown|unknown-item|ambiguous|which-engine|bad-snapshot|bad-name|already|not-a-node|no-source|no-undo)$/
 

@@ -149,7 +149,7 @@ export class CustomNodes implements Service {
     const site = this.#site(engine)
     const installed = engine.kind === 'installed'
     const mayRollBack = installed
-      ? (await installations.generations(engine.name)).length > 1
+      ? (await installations.generations(engine.name)).length > 1 && (await this.#undoneToo(engine.name)) === null
       : await hasUndo(site).catch(() => false)
     const way = installed ? ('beside' as const) : ('in-place' as const)
     return { engine: engine.name, engines, way, mayRollBack, rows: await this.#scan(engine) }
@@ -293,10 +293,15 @@ export class CustomNodes implements Service {
     return true
   }
 
-  /** As it was before the last change. @throws AppError 'install.busy' | 'install.no-generation' | 'nodes.no-undo' */
+  /**
+   * As it was before the last change.
+   * @throws AppError 'install.busy' | 'install.no-generation' | 'nodes.no-undo' | 'nodes.undoes-more'
+   */
   async rollBack(name: string): Promise<void> {
     this.#refuseBusy(name)
     const engine = this.#engine(name)
+    const what = engine.kind === 'installed' ? await this.#undoneToo(name) : null
+    if (what !== null) throw new AppError('nodes.undoes-more', { name, what })
     if (engine.kind === 'installed') await this.#deps.installations.rollback(name)
     else
       await this.#deps.installations.alone(name, async () => undoNodes(this.#site(engine), await this.#tools(engine)))
@@ -496,6 +501,21 @@ export class CustomNodes implements Service {
       loads,
       command: commandOf(site, await this.#tools(engine, { pythons: false })),
     })
+  }
+
+  /** What the generation before is that no change of custom nodes made: another ComfyUI, or what was mended; null: nothing. */
+  async #undoneToo(name: string): Promise<string | null> {
+    const home = this.#home(name)
+    const { current, previous } = readPointer(home) ?? {}
+    const [now, before] = await Promise.all(
+      [current, previous].map((id) => (id ? readJournal(generationDir(home, id)) : null)),
+    )
+    if (!now || !before) return null
+    const newer = now.createdAt > before.createdAt ? now : before
+    if (newer.purpose === 'nodes') return null
+    const told = ({ version, commit, torch }: Journal) =>
+      `ComfyUI ${version ?? ''} ${commit?.slice(0, 10) ?? ''}, PyTorch ${torch ?? ''}`
+    return told(before) === told(now) ? `${newer.purpose}, ${told(now)}` : `${told(before)} → ${told(now)}`
   }
 
   async #journal(engine: EngineView): Promise<Journal | null> {
