@@ -73,6 +73,8 @@ export interface AppOptions {
   readonly share?: { host: string; port: number }
   /** For tests: what is run as ssh. */
   readonly ssh?: ConstructorParameters<typeof Fleet>[0]['ssh']
+  /** For tests: how long engines are waited for. */
+  readonly enginePace?: ConstructorParameters<typeof LocalEngine>[0]['pace']
   /** For tests: how the embedded server behaves. */
   readonly rehearsal?: Partial<RehearsalOptions>
 }
@@ -129,6 +131,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     fleet,
     dataDir,
     idle: options.idle,
+    pace: options.enginePace,
     picturesDir: () => settings.get().outputDir || outputDir,
     hasEnded: (promptId) => queue.hasEnded(promptId),
   })

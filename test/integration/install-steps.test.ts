@@ -104,7 +104,7 @@ async function install(
     stateDir: path.join(dataDir, 'engines', '.running'),
     dispatcher,
     env: {
-      PATH: `${path.dirname(uv!)}${path.delimiter}${process.env.PATH}`,
+      PATH: `${path.dirname(uv ?? '')}${path.delimiter}${process.env.PATH}`,
       UV_PYTHON_DOWNLOADS: 'never',
       UV_HTTP_TIMEOUT: '2',
       UV_HTTP_RETRIES: '0',

@@ -127,17 +127,22 @@ test('ComfyUI killed twice in the middle of a batch: every picture is made, once
     workers: ['local'],
     axes: [{ parameter: '1.color', values: colours }],
   })
+  let killed = 0
   for (const done of [5, 20]) {
     await eventually(async () => (await app.client.call('batch.get', { id: batchId })).counts.done >= done, 30_000)
-    await eventually(async () => (await viewOf(app.client)).processes[0]!.state.is === 'ready')
-    process.kill(readyOf(await viewOf(app.client)).pid, 'SIGKILL')
+    killed = await eventually(async () => {
+      const { state } = (await viewOf(app.client)).processes[0]!
+      return state.is === 'ready' && state.pid !== killed && state.pid
+    })
+    process.kill(killed, 'SIGKILL')
   }
   await app.ended(batchId)
   const { counts } = await app.client.call('batch.get', { id: batchId })
   expect(counts).toMatchObject({ done: 40, failed: 0, parked: 0 })
   const { total } = await app.client.call('artifact.page', { batchId, limit: 1 })
   expect(total).toBe(40)
-  expect((await viewOf(app.client)).processes[0]!.restarts).toBe(2)
+  // another program may have taken its port while it was away: then it is started once more
+  expect((await viewOf(app.client)).processes[0]!.restarts).toBeGreaterThanOrEqual(2)
 })
 
 test('a ComfyUI that the machine is found to have is adopted by its name there; no other folder is', async () => {
@@ -222,7 +227,7 @@ test.skipIf(!onLinux)(
 test.skipIf(!onLinux)(
   'a ComfyUI that stands still in the middle of a batch is started again; no job fails of it, none is made twice',
   async () => {
-    const app = await startApp()
+    const app = await startApp({ enginePace: { stopMs: 500 } })
     await app.client.call('engine.adopt', comfyFolder())
     const { pid } = readyOf(await app.client.call('engine.start', { name: 'local' }))
     const colours = Array.from({ length: 20 }, (_, index) => index)

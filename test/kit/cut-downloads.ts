@@ -42,7 +42,8 @@ export interface Cuts {
 
 /**
  * Fetches a file, cut again and again, until it is there: never may anything else be seen under its name. After some cuts
- * a byte of what is kept is another one, after others what was not synced is gone, as after a power cut.
+ * a byte of what is kept is another one, after others what was not synced is gone, as after a power cut. Gives what the
+ * last, which nothing cut, had to fetch.
  */
 export async function fetchWithCuts(
   wanted: FileWanted,
@@ -72,7 +73,7 @@ export async function fetchWithCuts(
       if (!visible) so.violations.push(`it ended (${last.is}) without the file`)
       const left = readdirSync(path.dirname(wanted.to)).filter((name) => name.includes('.part'))
       if (left.length > 0) so.violations.push(`${left.join(', ')} is left`)
-      return
+      return last.fetchedBytes ?? Number.NaN
     }
     so.cuts += 1
     if (visible) continue

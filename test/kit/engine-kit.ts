@@ -12,13 +12,19 @@ export const fakeComfy = path.join(import.meta.dirname, 'fake-comfy.mjs')
 export const quick: Partial<Pace> = {
   readyLookMs: 20,
   watchEveryMs: 30,
-  answerWithinMs: 200,
-  hungIdleMs: 300,
+  answerWithinMs: 5_000,
+  hungIdleMs: 60_000,
   tellSilentMs: 60_000,
   firstPauseMs: 20,
   longestPauseMs: 50,
   stopMs: 4_000,
 }
+
+// engines of tests that run beside this one choose among the first ones, or in a range of their own
+const mine = 8700 + (Number(process.env.VITEST_POOL_ID ?? 0) % 24) * 20
+const portsOfOthers = new Set(
+  Array.from({ length: 1000 }, (_, at) => 8188 + at).filter((port) => port < mine || port >= mine + 20),
+)
 
 /** A supervisor of a program that behaves as its flags say. */
 export function supervise(
@@ -43,6 +49,7 @@ export function supervise(
       env: process.env,
     }),
     port,
+    taken: () => portsOfOthers,
     stateDir: path.join(dir, 'state'),
     log,
     newId: randomUUID,

@@ -152,7 +152,7 @@ onLinux('a stranger that takes the port after the choice is not taken for ours',
 })
 
 test('one that stops answering while it has nothing to do is ended and started again', async () => {
-  const kit = supervise()
+  const kit = supervise([], { pace: { answerWithinMs: 500, hungIdleMs: 600 } })
   await kit.supervisor.start()
   const { url, pid } = ready(kit)
   await fetch(`${url}/hang`)
@@ -168,7 +168,7 @@ test.skipIf(process.platform === 'win32').each([
   'one that stands still %s says so, and is ended and started again after as long as the person said',
   async (_when, flags) => {
     let hungAfterMs: number | null = 60_000
-    const kit = supervise(flags, { pace: { tellSilentMs: 50, hungIdleMs: 60_000 }, hungAfterMs: () => hungAfterMs })
+    const kit = supervise(flags, { pace: { answerWithinMs: 200, tellSilentMs: 50 }, hungAfterMs: () => hungAfterMs })
     await kit.supervisor.start()
     const { pid } = ready(kit)
     await eventually(() => kit.asked() > 0) // it was seen to be busy, or not
@@ -189,7 +189,7 @@ test.skipIf(process.platform === 'win32').each([
 )
 
 test('one that is silent while it works is given time', async () => {
-  const kit = supervise(['--busy'], { pace: { hungIdleMs: 100, hungBusyMs: 60_000 } })
+  const kit = supervise(['--busy'], { pace: { answerWithinMs: 200, hungIdleMs: 100, hungBusyMs: 60_000 } })
   await kit.supervisor.start()
   const { url, pid } = ready(kit)
   await fetch(`${url}/hang`)
@@ -208,7 +208,7 @@ test('a restart that ComfyUI-Manager asks for comes at once and is no crash', as
 })
 
 test('a flood of 100 MB of log leaves us responsive, and is bounded', async () => {
-  const kit = supervise([], { pace: { answerWithinMs: 5_000, hungIdleMs: 60_000 } })
+  const kit = supervise()
   await kit.supervisor.start()
   const { url, pid } = ready(kit)
   const delay = monitorEventLoopDelay({ resolution: 5 })
@@ -217,7 +217,7 @@ test('a flood of 100 MB of log leaves us responsive, and is bounded', async () =
   await fetch(`${url}/flood`)
   await eventually(() => kit.log.lastLines(300).includes('the flood is over'), 30_000)
   delay.disable()
-  expect(delay.max / 1e6).toBeLessThan(500)
+  expect(delay.max / 1e6).toBeLessThan(1_000)
   expect(process.memoryUsage().rss - before).toBeLessThan(250 * 1024 * 1024)
   const written = readdirSync(kit.dir)
     .filter((name) => name.startsWith('engine.log'))
@@ -235,7 +235,7 @@ onLinux('stopping ends what ignores signals, with its children', async () => {
 })
 
 onLinux('children that a dead one left are ended before it is started again', async () => {
-  const kit = supervise(['--stubborn'])
+  const kit = supervise(['--stubborn'], { pace: { stopMs: 200 } })
   await kit.supervisor.start()
   const { pid } = ready(kit)
   const before = kit.started()
