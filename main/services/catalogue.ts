@@ -1,4 +1,4 @@
-import { link, mkdir, statfs, symlink } from 'node:fs/promises'
+import { access, link, mkdir, statfs, symlink } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
 import type { DownloadView, DownloadWanted } from '../../core/contract/download.ts'
@@ -359,6 +359,13 @@ export class Catalogue {
     const rest = folder.replaceAll('\\', '/').split('/').slice(1)
     const to = placeIn(dir, [...rest, ...name.split('/')])
     if (to === null) return state({ is: 'refused', because: toFailure(new AppError('model.bad-name', { name })) })
+    if (
+      await access(to).then(
+        () => true,
+        () => false,
+      )
+    )
+      return state({ is: 'present' }, to) // fetched just now
     const here = this.#elsewhere(settled, candidate)
     if (here) return state(here, to)
     const queued = this.#deps.downloads.open().find((each) => each.to === to)
