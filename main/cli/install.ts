@@ -15,6 +15,7 @@ import type { Client } from '../api/client.ts'
 import type { Action, ValuesOf } from './actions.ts'
 import { type Context, EXIT, usageError } from './context.ts'
 import { hearInterruption } from './interruption.ts'
+import { sayBytes } from './terminal.ts'
 
 const text = { type: 'string' } as const
 const flag = { type: 'boolean' } as const
@@ -40,8 +41,6 @@ export const INSTALL_OPTIONS = {
 type InstallOptions = ValuesOf<typeof INSTALL_OPTIONS>
 
 const DEFAULT_NAME = 'local'
-const MiB = 2 ** 20
-const GB = 1e9
 
 export const installActions: Record<string, Action<typeof INSTALL_OPTIONS>> = {
   async plan(context, client, args, options) {
@@ -71,7 +70,7 @@ export const installActions: Record<string, Action<typeof INSTALL_OPTIONS>> = {
     if (use)
       for (const each of (await client.call('engine.lookAtModels', { dir })).folders) {
         terminal.event('folder', each)
-        if (!terminal.json) terminal.say(said.folder, { ...each, size: (each.sizeBytes / GB).toFixed(1) })
+        if (!terminal.json) terminal.say(said.folder, { ...each, size: sayBytes(each.sizeBytes) })
       }
     const { settings } = await client.call('engine.shareModels', { name, dir, use })
     terminal.event('shared', { name, modelsOf: settings.modelsOf })
@@ -160,12 +159,12 @@ function tellPlan({ terminal }: Context, plan: InstallPlan) {
     terminal.say(said.planned, {
       step: said.steps[step.id],
       what: step.what,
-      size: Math.round(step.downloadBytes / MiB),
+      size: sayBytes(step.downloadBytes),
       from: step.from[0] ?? '',
     })
   terminal.say(said.total, {
-    download: (plan.downloadBytes / GB).toFixed(1),
-    disk: (plan.diskBytes / GB).toFixed(1),
+    download: sayBytes(plan.downloadBytes),
+    disk: sayBytes(plan.diskBytes),
     minutes: Math.ceil(plan.seconds / 60),
     dir: plan.home,
   })
@@ -189,10 +188,10 @@ async function follow(context: Context, client: Client, begun: InstallView): Pro
       if (step.is === 'waiting' || told.get(step.id) === key) continue
       told.set(step.id, key)
       terminal.event('step', { ...step })
-      const facts = { step: said.steps[step.id], state: said.states[step.is], bytes: Math.round(step.bytes / MiB) }
+      const facts = { step: said.steps[step.id], state: said.states[step.is], bytes: sayBytes(step.bytes) }
       terminal.note(step.bytes > 0 ? said.progress : said.step, {
         ...facts,
-        total: Math.round((step.totalBytes ?? 0) / MiB),
+        total: sayBytes(step.totalBytes ?? 0),
         eta: step.etaSeconds ?? '?',
       })
     }
@@ -237,7 +236,7 @@ function tellGenerations({ terminal }: Context, rows: readonly Generation[]) {
       version: row.version ?? '?',
       commit: row.commit?.slice(0, 10) ?? '',
       torch: row.torch ?? '-',
-      size: row.sizeBytes === null ? '?' : (row.sizeBytes / GB).toFixed(1),
+      size: row.sizeBytes === null ? '?' : sayBytes(row.sizeBytes),
     })
   }
 }

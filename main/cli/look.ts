@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { rename, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { readObjectInfo } from '../../core/contract/comfyui.ts'
 import { AppError, fill } from '../../core/contract/errors.ts'
@@ -20,6 +19,7 @@ import { NodePacks } from '../services/node-packs.ts'
 import { convertFile, inspectFile } from '../services/read-import.ts'
 import { resourcesDir } from '../services/resources.ts'
 import { ServerFiles } from '../services/server-files.ts'
+import { writeWhole } from '../services/write-whole.ts'
 import {
   type Command,
   type Context,
@@ -30,6 +30,7 @@ import {
   readWorkflowInput,
 } from './context.ts'
 import { reachApp } from './reach.ts'
+import { sayBytes } from './terminal.ts'
 
 const WHOSE = { worker: { type: 'string' }, 'object-info': { type: 'string' } } as const
 type Whose = { worker?: string; 'object-info'?: string }
@@ -66,7 +67,7 @@ export const convert: Command = async (context, args) => {
   if (refused) return EXIT.refused
   if (values.output !== undefined) {
     const target = path.resolve(cwd, values.output)
-    await writeWhole(target, `${writeJson(prompt, 2)}\n`)
+    save(target, `${writeJson(prompt, 2)}\n`)
     terminal.note(said.written, { file: target })
   } else if (!terminal.json) terminal.document(prompt)
   return EXIT.ok
@@ -164,12 +165,9 @@ async function askDefinitions(url: string): Promise<Definitions> {
   }
 }
 
-/** The file takes its name last: a disk that is full leaves what was there. */
-async function writeWhole(file: string, text: string) {
-  const part = `${file}.${process.pid}.part`
+function save(file: string, text: string) {
   try {
-    await writeFile(part, text)
-    await rename(part, file)
+    writeWhole(file, text)
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException
     throw new AppError(code === 'ENOSPC' ? 'disk.full' : 'disk.denied', { dir: path.dirname(file) }, { cause })
@@ -208,13 +206,13 @@ function describe(context: Context, inspection: Inspection): string {
     ...section(
       said.models,
       models.flatMap(({ file, folder, present, workers, sizeBytes, sources }) => [
-        `${folder}/${file}: ${presence(present)}${sizeBytes === null ? '' : `, ${gibOf(sizeBytes)}`}`,
+        `${folder}/${file}: ${presence(present)}${sizeBytes === null ? '' : `, ${sayBytes(sizeBytes)}`}`,
         ...workers.map(({ worker, present: there, as }) => `  ${worker}: ${presence(there)}${as ? ` (${as})` : ''}`),
         ...sources.map(({ url }) => `  ${url}`),
       ]),
     ),
     ...(vram && models.length > 0
-      ? ['', vram.aboutBytes === null ? said.vramUnknown : fill(said.vram, { size: gibOf(vram.aboutBytes) })]
+      ? ['', vram.aboutBytes === null ? said.vramUnknown : fill(said.vram, { size: sayBytes(vram.aboutBytes) })]
       : []),
     ...section(
       said.customNodes,
@@ -244,8 +242,6 @@ function describe(context: Context, inspection: Inspection): string {
     ),
   ].join('\n')
 }
-
-const gibOf = (bytes: number) => `${(bytes / 1024 ** 3).toFixed(bytes < 1024 ** 3 ? 2 : 1)} GiB`
 
 function short(value: unknown): string {
   const text = typeof value === 'string' ? value.replace(/\s+/g, ' ') : writeJson(value)

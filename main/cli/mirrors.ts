@@ -11,6 +11,7 @@ import {
 } from '../../core/contract/mirror.ts'
 import { type Action, commandOf } from './actions.ts'
 import { type Context, usageError } from './context.ts'
+import { sayBytes } from './terminal.ts'
 
 const OPTIONS = {
   id: { type: 'string' },
@@ -205,7 +206,7 @@ function tell({ terminal }: Context, kind: MirrorKind, place: MirrorView) {
   const how = () => {
     if (measured === null) return said.notTried
     if (!measured.ok) return `${said.faults[measured.fault ?? 'unreachable']} (${measured.reason ?? ''})`
-    const rate = measured.bytesPerSecond === null ? '' : `${(measured.bytesPerSecond / 1e6).toFixed(1)} MB/s  `
+    const rate = measured.bytesPerSecond === null ? '' : `${sayBytes(measured.bytesPerSecond)}/s  `
     return `${rate}${measured.latencyMs ?? '?'} ms`
   }
   const marks = [place.official && said.official, place.own && said.own].filter((mark) => mark !== false).join(', ')

@@ -4,6 +4,7 @@ import type { Json } from '../../core/contract/json.ts'
 import type { SecretFound, SnapshotView } from '../../core/contract/snapshot.ts'
 import { type Action, commandOf } from './actions.ts'
 import { type Context, onlyArgument, usageError, wholeNumber } from './context.ts'
+import { sayBytes } from './terminal.ts'
 
 const OPTIONS = {
   engine: { type: 'string' },
@@ -38,7 +39,7 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
       })
     const view = label ? await client.call('snapshot.label', { id: made.snapshot.id, label, on: true }) : made.snapshot
     tell(context, view, { newBytes: made.newBytes })
-    if (!terminal.json) terminal.say(said.added, { size: size(made.newBytes) })
+    if (!terminal.json) terminal.say(said.added, { size: sayBytes(made.newBytes) })
     return true
   },
   async list(context, client) {
@@ -84,8 +85,8 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
       terminal.say(dry ? terminal.speech.words.snapshot.would : terminal.speech.words.snapshot.sent, {
         missing: objects.missing,
         all: objects.all,
-        bytes: size(bytes.missing),
-        of: size(bytes.all),
+        bytes: sayBytes(bytes.missing),
+        of: sayBytes(bytes.all),
       })
     return true
   },
@@ -110,7 +111,7 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
     terminal.event('verified', found as unknown as Record<string, Json>)
     for (const { pack, reason } of found.damaged) terminal.note(said.damaged, { pack: pack.slice(0, 12), reason })
     for (const { id, reason } of found.broken) terminal.note(said.broken, { id: id.slice(0, 12), reason })
-    if (!terminal.json) terminal.say(said.verified, { packs: found.packs, size: size(found.bytes) })
+    if (!terminal.json) terminal.say(said.verified, { packs: found.packs, size: sayBytes(found.bytes) })
     return found.damaged.length === 0 && found.broken.length === 0
   },
   async gc(context, client, _, { all }) {
@@ -118,7 +119,7 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
     context.terminal.event('collected', freed)
     if (!context.terminal.json)
       context.terminal.say(context.terminal.speech.words.snapshot.freed, {
-        size: size(freed.bytes),
+        size: sayBytes(freed.bytes),
         packs: freed.packs,
       })
     return true
@@ -156,7 +157,7 @@ function tell({ terminal }: Context, view: SnapshotView, more: Record<string, Js
     version: view.comfyuiVersion ?? '',
     nodes: view.nodes,
     packages: view.packages,
-    size: size(view.bytes),
+    size: sayBytes(view.bytes),
     labels: view.labels.join(' '),
   })
 }
@@ -165,10 +166,3 @@ function tellSecret({ terminal }: Context, secret: SecretFound) {
   terminal.event('secret', secret)
   terminal.note(terminal.speech.words.snapshot.secret, { ...secret })
 }
-
-const size = (bytes: number) =>
-  bytes >= 1e9
-    ? `${(bytes / 1e9).toFixed(2)} GB`
-    : bytes >= 1e6
-      ? `${(bytes / 1e6).toFixed(1)} MB`
-      : `${Math.ceil(bytes / 1e3)} kB`
