@@ -704,15 +704,17 @@ function RulesDialog({ onClose }: { onClose: () => void }) {
     >
       {now && (
         <div className="flex flex-col gap-4">
-          <Segmented
-            label={t('nodes.rules.from')}
-            value={now.from}
-            onChange={(from) => setRules({ ...now, from })}
-            choices={(['any', 'listed', 'chosen'] as const).map((value) => ({
-              value,
-              label: t(`nodes.rules.${value}`),
-            }))}
-          />
+          <div>
+            <Segmented
+              label={t('nodes.rules.from')}
+              value={now.from}
+              onChange={(from) => setRules({ ...now, from })}
+              choices={(['any', 'listed', 'chosen'] as const).map((value) => ({
+                value,
+                label: t(`nodes.rules.${value}`),
+              }))}
+            />
+          </div>
           <p className="text-soft">{t(`nodes.rules.${now.from}Note`)}</p>
           {now.from === 'chosen' && (
             <Field label={t('nodes.rules.list')} help={t('nodes.rules.listNote')}>

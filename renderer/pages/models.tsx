@@ -430,7 +430,7 @@ function Cells({
     requestAnimationFrame(() => scroller.current?.querySelector<HTMLElement>(`[data-index="${index}"]`)?.focus())
   }
   return (
-    <div ref={scroller} className="min-h-0 flex-1 overflow-y-auto">
+    <div ref={scroller} className="@container min-h-0 flex-1 overflow-y-auto">
       <ul aria-label={t('models.library')} className="relative" style={{ height: virtual.getTotalSize() }}>
         {lines.flatMap((line) =>
           Array.from({ length: Math.min(across, total - line.index * across) }, (_, column) => {
@@ -488,18 +488,20 @@ function Line({ model }: { model: Model }) {
       <Picture model={model} className="size-10 shrink-0 rounded-md" />
       <span className="min-w-0 flex-1">
         <span className="flex items-center gap-2">
-          <span className="truncate font-medium">{name}</span>
+          <span className="truncate font-medium" title={name}>
+            {name}
+          </span>
           <Flags model={model} />
         </span>
         <span className="block truncate text-xs text-faint" title={places[0]?.path}>
           {places[0]?.path}
         </span>
       </span>
-      <span className="w-28 shrink-0 truncate text-xs text-soft">{t(`models.kinds.${kind}`)}</span>
-      <span className="hidden w-28 shrink-0 truncate text-xs text-soft min-[1180px]:block">
+      <span className="hidden w-28 shrink-0 truncate text-xs text-soft @2xl:block">{t(`models.kinds.${kind}`)}</span>
+      <span className="hidden w-28 shrink-0 truncate text-xs text-soft @4xl:block">
         {[base, precision].filter(Boolean).join(' · ')}
       </span>
-      <span className="num w-24 shrink-0 truncate text-right text-xs text-faint">
+      <span className="num hidden w-24 shrink-0 truncate text-right text-xs text-faint @2xl:block">
         {used > 0 ? t('models.used', { count: used }) : t('models.neverUsed')}
       </span>
       <span className="num w-20 shrink-0 text-right text-xs">{format.bytes(sizeBytes)}</span>

@@ -31,7 +31,7 @@ export function NodeChangeDialog({ engine, onClose }: { engine: string; onClose:
   const view = useNodeChange(engine)
   const cancel = useDo('nodes.cancel', { onError: sayFault, onSettled: () => refresh('nodes.changes') })
   const forget = () => {
-    if (view?.is === 'planning' || view?.is === 'planned') cancel.mutate({ engine })
+    if (view && ['planning', 'planned', 'failed'].includes(view.is)) cancel.mutate({ engine })
     onClose()
   }
   if (!view) return null
@@ -42,7 +42,7 @@ export function NodeChangeDialog({ engine, onClose }: { engine: string; onClose:
     <Modal
       open
       wide
-      onClose={is === 'planning' ? forget : onClose}
+      onClose={is === 'running' ? onClose : forget}
       title={t(`nodes.change.title.${is}`)}
       note={is === 'running' ? t('nodes.change.goesOn') : undefined}
       footer={
