@@ -10,9 +10,9 @@ export interface Private {
   readonly hostname: string
 }
 
-/** Shapes of keys that tell themselves: hubs, code hosts, clouds, model services, signed tokens. */
-const KEYS =
-  /\b(?:hf_[A-Za-z\d]{16,}|(?:sk|pk|rk)[-_][\w-]{16,}|gh[opsur]_[A-Za-z\d]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z\d]{16}|LTAI[A-Za-z\d]{12,}|AIza[\w-]{30,}|comfyui-[A-Za-z\d]{20,}|ms-[\da-f-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?|nsk_[\w-]{16,})/g
+/** Shapes of keys that tell themselves: ours, hubs, code hosts, clouds, model services, signed tokens. */
+export const KEYS =
+  /\b(?:hf_[A-Za-z\d]{16,}|(?:sk|pk|rk)[-_][\w-]{16,}|gh[opsur]_[A-Za-z\d]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z\d]{16}|LTAI[A-Za-z\d]{12,}|AIza[\w-]{30,}|comfyui-[A-Za-z\d]{20,}|ms-[\da-f-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?|ns_[\w-]{30,})/g
 const NAMED =
   /(["']?[\w.-]*(?:token|secret|passw(?:or)?d|passwd|pwd|api[-_]?key|access[-_]?key|private[-_]?key|account[-_]?key|credentials?|session[-_]?id|signature)["']?\s*[:=]\s*)(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\s,;&"'}\])]+)/gi
 /** As written in a shell, and as a list in JSON. */
@@ -25,6 +25,8 @@ const PEM = /-----BEGIN [A-Z ]+-----[\s\S]*?(?:-----END [A-Z ]+-----|$)/g
 const EMAIL = /[\w.+-]+@(?:[\w-]+\.)+[a-z]{2,}/gi
 const ADDRESS = /\b([a-z][a-z\d+.-]{0,15}:\/\/)([^\s"'<>\\]+)/gi
 const HOMES = /((?:\/home|\/Users|[A-Za-z]:(?:\\{1,2}|\/)Users)(?:\\{1,2}|\/))([^\\/\s"':;,<>|]+)/g
+/** Whom somebody is elsewhere. */
+const SSH = /(\bssh(?: -[ip] \S+)* -l )[^\s"']+|(\bssh )[^\s"'@/]+@/g
 const SHORTEST = 4
 
 /** Takes what is secret or personal out of a text, whatever wrote it. */
@@ -38,6 +40,7 @@ export function scrub(text: string, { secrets, home, user, hostname }: Private):
     .replace(KEYS, HIDDEN)
     .replace(NAMED, `$1${HIDDEN}`)
     .replace(OPTIONS, `$1${HIDDEN}`)
+    .replace(SSH, (_, by = '', at = '') => (by ? `${by}user` : `${at}user@`))
     .replace(EMAIL, HIDDEN)
   if (home.length >= SHORTEST) clean = clean.replaceAll(home, '~').replaceAll(home.replaceAll('\\', '\\\\'), '~')
   clean = clean.replace(HOMES, '$1user')

@@ -1,6 +1,7 @@
 import { closeSync, fstatSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { type Logger, pino } from 'pino'
+import { KEYS } from '../domain/scrub.ts'
 
 export type Log = Logger
 
@@ -26,12 +27,13 @@ export function openLog({ dir, level = 'info' }: { dir: string; level?: string }
   return { log, close: () => file.close() }
 }
 
-/** What a person may paste into an address or a message: keys, bearer tokens, `user:password@`. */
+/** What a person may paste into an address or a message: keys, bearer tokens, `user:password@` (an @ may be in it). */
 export function hideSecrets(line: string): string {
   return line
     .replace(/([#?&](?:t|token|key|api_?key|access_token)=)[^&\s"\\]+/gi, `$1${HIDDEN}`)
     .replace(/\b(Bearer|Basic)\s+[\w.~+/=-]{6,}/gi, `$1 ${HIDDEN}`)
-    .replace(/(\b[a-z][a-z\d+.-]{0,15}:\/\/)[^/\s:@"]{1,200}:[^/\s@"]{1,500}@/gi, `$1${HIDDEN}@`)
+    .replace(/(\b[a-z][a-z\d+.-]{0,15}:\/\/)[^/\s:@"]{1,200}:[^/\s"]{1,500}@/gi, `$1${HIDDEN}@`)
+    .replace(KEYS, HIDDEN)
 }
 
 /** `name.log`, and `name.log.1` … the older the higher. Writes at once: a crash loses no line. */

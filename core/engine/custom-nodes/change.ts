@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, stat, statfs, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
@@ -430,14 +430,14 @@ class Change {
     const { home } = this.#site
     const copied = this.#allowed().length > 0 ? (sizeBytes ?? 4e9) : 0.5e9 // small files are not shared
     const needBytes = copied + this.#kept.plan.diskBytes + 0.5e9
-    const { bavail, bsize } = await statfs(home)
+    const free = await freeBytes(home)
     const gib = (bytes: number) => Math.round((bytes / 2 ** 30) * 10) / 10
-    if (bavail * bsize < needBytes)
+    if (free !== null && free < needBytes)
       throw new AppError('install.no-space', {
         role: 'target',
         dir: home,
         needGiB: gib(needBytes),
-        freeGiB: gib(bavail * bsize),
+        freeGiB: gib(free),
       })
   }
 

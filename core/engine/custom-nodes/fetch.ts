@@ -395,4 +395,4 @@ const exists = (file: string) =>
     () => false,
   )
 /** Addresses may hold credentials. */
-export const withoutUser = (url: string) => url.replace(/(:\/\/)[^/@\s]*@/g, '$1')
+export const withoutUser = (url: string) => url.replace(/(:\/\/)[^/\s]*@/g, '$1')

@@ -199,4 +199,4 @@ function nameIn(url: string): string | null {
 }
 
 /** For a person: no credentials, and not endless. */
-const shown = (line: string) => line.replace(/(:\/\/)[^/@\s]*@/g, '$1').slice(0, 500)
+const shown = (line: string) => line.replace(/(:\/\/)[^/\s]*@/g, '$1').slice(0, 500)

@@ -443,7 +443,7 @@ function reasonIn(lines: readonly string[]): string {
     .map((line) => line.replace(/^\s*(?:error:|cause:|×|[├╰]─▶|│)\s*/, '').trim())
   return told
     .join(' ')
-    .replace(/(:\/\/)[^/@\s]*@/g, '$1')
+    .replace(/(:\/\/)[^/\s]*@/g, '$1')
     .slice(0, LONGEST_REASON)
 }
 

@@ -81,4 +81,4 @@ export async function runCommand(command: string, args: readonly string[], optio
 }
 
 /** Addresses may hold credentials. */
-const withoutUser = (text: string) => text.replace(/(:\/\/)[^/@\s]*@/g, '$1***@')
+const withoutUser = (text: string) => text.replace(/(:\/\/)[^/\s]*@/g, '$1***@')

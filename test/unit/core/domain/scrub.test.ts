@@ -27,6 +27,8 @@ test.each([
   ['an option in JSON', '"a\\n--token abc","b"', '"a\\n--token [hidden]","b"'],
   ['an option and its value in a list', '["--api-key","abc"]', '["--api-key","[hidden]"]'],
   ['a key of a hub', 'using hf_abcdefghijklmnopqrst', 'using [hidden]'],
+  ['a key of ours', 'entered with ns_AbCdEfGhIjKlMnOpQrStUvWxYz012345-_x', 'entered with [hidden]'],
+  ['whom somebody is elsewhere', 'ssh -p 22 -l anna gpu exit; ssh bo@gpu', 'ssh -p 22 -l user gpu exit; ssh user@gpu'],
   ['a signed token', 'jwt eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2ln', 'jwt [hidden]'],
   ['an e-mail address', 'by lin@mail.example.com.', 'by [hidden].'],
   ['a private key', 'a\n-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\nb', 'a\n[hidden]\nb'],

@@ -43,6 +43,9 @@ test.each([
   ['http://host/view?a=1&token=abc&b=2', 'http://host/view?a=1&token=[hidden]&b=2'],
   ['Authorization: Basic dXNlcjpwYXNz', 'Authorization: Basic [hidden]'],
   ['https://user:pass@host/path', 'https://[hidden]@host/path'],
+  ['http://user:p@ss@proxy:3128/ failed', 'http://[hidden]@proxy:3128/ failed'],
+  ['invalid hf_abcdefghijklmnopqrstuvwxyz0123456789, said the hub', 'invalid [hidden], said the hub'],
+  ['key ns_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_abcde', 'key [hidden]'],
   ['a basic idea at 10:30@home', 'a basic idea at 10:30@home'],
 ])('%s', (line, expected) => {
   expect(hideSecrets(line)).toBe(expected)
