@@ -1,5 +1,5 @@
 import { lookup } from 'node:dns'
-import { BlockList, isIP } from 'node:net'
+import { BlockList, isIP, type LookupFunction } from 'node:net'
 import { Agent } from 'undici'
 import { AppError } from '../../contract/errors.ts'
 import { reasonOf } from '../comfy/client.ts'
@@ -40,6 +40,20 @@ export function isPublic(address: string): boolean {
   return family !== undefined && !inside[family].check(address, family)
 }
 
+/** A name's addresses, only those that may be reached: what is checked here is what is connected to. */
+export function lookupAmong(mayReach: (address: string) => boolean): LookupFunction {
+  return (host, options, done) => {
+    lookup(host, { ...options, all: true }, (cause, found) => {
+      const usable = cause ? [] : found.filter(({ address }) => mayReach(address))
+      const [first] = usable
+      if (cause || !first) done(cause ?? new NotPublic(NOT_PUBLIC), '', 4)
+      else if (options.all) done(null, usable as never)
+      else done(null, first.address, first.family)
+    })
+  }
+}
+export class NotPublic extends Error {}
+
 export interface PublicRequest {
   limitBytes: number
   timeoutMs?: number
@@ -58,16 +72,7 @@ export async function fetchPublic(url: string, asked: PublicRequest): Promise<{ 
   const agent = new Agent({
     connect: {
       timeout: 8_000,
-      // what is checked here is what is connected to
-      lookup(host, options, done) {
-        lookup(host, { ...options, all: true }, (cause, found) => {
-          const usable = cause ? [] : found.filter(({ address }) => mayReach(address))
-          const [first] = usable
-          if (cause || !first) done(cause ?? new Error(NOT_PUBLIC), '', 4)
-          else if (options.all) done(null, usable as never)
-          else done(null, first.address, first.family)
-        })
-      },
+      lookup: lookupAmong(mayReach),
     },
   })
   const limits = [AbortSignal.timeout(timeoutMs), asked.signal].filter((given) => given !== undefined)

@@ -1,5 +1,6 @@
 import { getCACertificates, rootCertificates } from 'node:tls'
-import { type Dispatcher, EnvHttpProxyAgent } from 'undici'
+import { Dispatcher, EnvHttpProxyAgent } from 'undici'
+import { isPublic, lookupAmong } from './fetch-public.ts'
 
 /** How the internet is reached. Addresses may hold credentials: http://, https:// or socks5://. */
 export interface Route {
@@ -31,7 +32,35 @@ export function dispatcherBy(route: Route): Dispatcher {
     httpsProxy: route.https ?? '',
     noProxy: [...ALWAYS_DIRECT, ...route.bypass].join(','),
   }
-  return new EnvHttpProxyAgent(proxied)
+  const abroad = { ...proxied, connect: { ...proxied.connect, lookup: lookupAmong(isPublic) } }
+  return new ByRoute(new EnvHttpProxyAgent(proxied), new EnvHttpProxyAgent(abroad))
+}
+
+/** Of a request that somebody else's redirect led to. */
+export type MaybePublicOnly = Dispatcher.DispatchOptions & { publicOnly?: boolean }
+
+/**
+ * With `publicOnly` a name that stands for an address of this machine or network is not connected to (NotPublic). Where a
+ * proxy is asked it is the proxy that resolves: to ask for the name ourselves would tell others what the proxy is to hide.
+ */
+class ByRoute extends Dispatcher {
+  readonly #any: Dispatcher
+  readonly #abroad: Dispatcher
+  constructor(any: Dispatcher, abroad: Dispatcher) {
+    super()
+    this.#any = any
+    this.#abroad = abroad
+  }
+
+  override dispatch(options: MaybePublicOnly, handler: Dispatcher.DispatchHandler): boolean {
+    return (options.publicOnly ? this.#abroad : this.#any).dispatch(options, handler)
+  }
+  override async close(): Promise<void> {
+    await Promise.all([this.#any.close(), this.#abroad.close()])
+  }
+  override async destroy(): Promise<void> {
+    await Promise.all([this.#any.destroy(), this.#abroad.destroy()])
+  }
 }
 
 const userOf = ({ username, password }: URL) =>

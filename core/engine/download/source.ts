@@ -1,8 +1,9 @@
+import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import type { Dispatcher } from 'undici'
 import type { AppError } from '../../contract/errors.ts'
 import type { FileSource } from './download.ts'
-import { isPublic } from './fetch-public.ts'
+import { isPublic, NotPublic } from './fetch-public.ts'
 
 const REDIRECTS = 10
 const ASSUMED_LIFE_MS = 4 * 60_000 // of a signed link that does not say
@@ -186,7 +187,7 @@ export class Source {
       for (let redirects = 0; ; redirects++) {
         const asked = performance.now()
         const headers = { ...this.#headersFor(place.url), ...range }
-        const reply = await request(
+        const reply = await this.#request(
           place.url,
           headers,
           { dispatcher, signal, headersTimeoutMs },
@@ -212,6 +213,19 @@ export class Source {
       }
     } finally {
       found()
+    }
+  }
+
+  /** Whoever is on the internet leads nowhere inside this network, whatever the names are. */
+  async #request(url: URL, ...[headers, asking, control, judge]: Rest<Parameters<typeof request>>) {
+    const start = URL.parse(this.given.address)
+    const publicOnly = start !== null && start.hostname !== url.hostname && !isInside(start)
+    try {
+      return await request(url, headers, { ...asking, publicOnly }, control, judge)
+    } catch (cause) {
+      if (!(cause instanceof NotPublic)) throw cause
+      if (await leadsInside(start!.hostname)) return request(url, headers, asking, control, judge)
+      throw new SourceError('out', `it redirects to ${url.host}, inside this network`)
     }
   }
 
@@ -261,7 +275,15 @@ export interface Asking {
 const isRedirect = (status: number, headers: Headers) =>
   [301, 302, 303, 307, 308].includes(status) && headers.location !== undefined
 
-/** By name or number; what a name resolves to is not looked at. */
+type Rest<T extends unknown[]> = T extends [unknown, ...infer R] ? R : never
+
+const leadsInside = (host: string) =>
+  lookup(host, { all: true }).then(
+    (found) => found.some(({ address }) => !isPublic(address)),
+    () => false,
+  )
+
+/** By name or number; what a name stands for is looked at when it is connected to. */
 function isInside(url: URL): boolean {
   const host = url.hostname.replace(/^\[|\]$/g, '')
   return isIP(host) ? !isPublic(host) : /(^|\.)(localhost|local|internal)$/i.test(host)
@@ -288,7 +310,12 @@ export function expiryOf(url: URL, now: number): number {
 function request(
   url: URL,
   headers: Headers,
-  { dispatcher, signal, headersTimeoutMs }: Pick<Asking, 'dispatcher' | 'signal' | 'headersTimeoutMs'>,
+  {
+    dispatcher,
+    signal,
+    headersTimeoutMs,
+    publicOnly = false,
+  }: Pick<Asking, 'dispatcher' | 'signal' | 'headersTimeoutMs'> & { publicOnly?: boolean },
   control: (control: Control) => void,
   judge: (status: number, headers: Headers) => Receiver | null,
 ): Promise<{ location: string } | null> {
@@ -316,6 +343,7 @@ function request(
       headers,
       headersTimeout: headersTimeoutMs,
       bodyTimeout: 0,
+      publicOnly,
     } as const
     dispatcher.dispatch(options, {
       onRequestStart(given) {

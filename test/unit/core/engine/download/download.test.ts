@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { lookup } from 'node:dns'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { Agent } from 'undici'
+import { Agent, Dispatcher } from 'undici'
 import { expect, onTestFinished, test } from 'vitest'
 import { AppError } from '../../../../../core/contract/errors.ts'
 import {
@@ -11,8 +12,11 @@ import {
   type FileSource,
   type FileWanted,
 } from '../../../../../core/engine/download/download.ts'
+import { NotPublic } from '../../../../../core/engine/download/fetch-public.ts'
 import { Limits } from '../../../../../core/engine/download/limits.ts'
+import type { MaybePublicOnly } from '../../../../../core/engine/download/proxy.ts'
 import { type Behaviour, MirrorFarm } from '../../../../kit/mirror-farm.ts'
+import { serve } from '../../../../kit/serve.ts'
 import { tempDir } from '../../../../kit/temp-dir.ts'
 
 const MIB = 1 << 20
@@ -321,4 +325,24 @@ test('what a hub says of access is what the download says, at once', async () =>
 test('a host that asks to be left alone for an hour is not waited for', async () => {
   const { sources } = await farmOf({ one: { ...good, status: 429, retryAfter: '3600' } })
   await expect(get({ sources })).rejects.toMatchObject({ code: 'hub.busy', facts: { seconds: 3600 } })
+})
+
+test('a host of the internet leads nowhere inside this network, by whatever name', async () => {
+  const asked: string[] = []
+  const { url } = await serve((request, response) => {
+    asked.push(request.url!)
+    response.writeHead(302, { location: `http://looks-fine.invalid:${new URL(url).port}/inside` }).end()
+  })
+  const here = new Agent({ connect: { lookup: (_host, options, done) => lookup('127.0.0.1', options, done as never) } })
+  const abroad = new Agent({ connect: { lookup: (_host, _options, done) => done(new NotPublic('inside'), '', 4) } })
+  class Both extends Dispatcher {
+    override dispatch(options: MaybePublicOnly, handler: Dispatcher.DispatchHandler) {
+      return (options.publicOnly ? abroad : here).dispatch(options, handler)
+    }
+  }
+  onTestFinished(() => Promise.all([here.destroy(), abroad.destroy()]).then(() => {}))
+  const source = { id: 'hub', address: url.replace('127.0.0.1', 'hub.invalid') }
+  const got = get({ sources: [source] }, { dispatcher: new Both() })
+  await expect(got).rejects.toMatchObject({ facts: { reason: expect.stringContaining('inside this network') } })
+  expect(asked).toEqual(['/'])
 })

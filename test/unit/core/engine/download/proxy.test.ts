@@ -131,3 +131,15 @@ org.gnome.system.proxy.socks port 1080`
   expect(readGsettings(gnome('none'))).toBeNull()
   expect(await routeOfSystem('linux', () => Promise.reject(new Error('no such program')))).toBeNull()
 })
+
+test('what is to be of the internet only is not connected to where its name stands for this machine', async () => {
+  const { port } = await somewhere()
+  const dispatcher = dispatcherBy(DIRECT)
+  onTestFinished(() => dispatcher.destroy())
+  const ask = (publicOnly: boolean) => {
+    const asked = { method: 'GET', dispatcher, publicOnly } as const
+    return request(`http://localhost:${port}/`, asked).then(({ statusCode }) => statusCode)
+  }
+  expect(await ask(false)).toBe(200)
+  await expect(ask(true)).rejects.toThrow('it is not on the internet')
+})
