@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { readFile, statfs } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { App } from '../core/contract/app.ts'
 import { AppError, toFailure } from '../core/contract/errors.ts'
@@ -8,6 +8,7 @@ import { placesOf } from '../core/engine/download/mirrors.ts'
 import { sourcesOf } from '../core/engine/hubs/sources.ts'
 import type { Log } from '../core/engine/log.ts'
 import type { RehearsalOptions } from '../core/engine/rehearsal/server.ts'
+import { freeBytes } from '../core/engine/volume.ts'
 import { EventHub, throttled, throttledEach } from './api/events.ts'
 import { appRouter } from './api/router.ts'
 import type { Served } from './api/served.ts'
@@ -537,17 +538,5 @@ function* pastBatches(queue: Queue, artifacts: Artifacts) {
       yield { batchId: id, prompt: queue.batchOf(id).prompt, artifacts: made.total, at: createdAt }
     }
     if (rows.length < MOST_IDS) return
-  }
-}
-
-/** Room where pictures go, or will once the folder is made. */
-async function freeBytes(dir: string): Promise<number | null> {
-  for (let at = dir; ; at = path.dirname(at)) {
-    try {
-      const { bavail, bsize } = await statfs(at)
-      return bavail * bsize
-    } catch {
-      if (at === path.dirname(at)) return null
-    }
   }
 }

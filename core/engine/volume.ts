@@ -29,6 +29,18 @@ export async function volumeType(
   return volumeOf(dir, report)?.type ?? null
 }
 
+/** Room in a folder, or where it will be once it is made; null: it cannot be asked. */
+export async function freeBytes(dir: string): Promise<number | null> {
+  for (let at = path.resolve(dir); ; at = path.dirname(at)) {
+    try {
+      const { bavail, bsize } = await statfs(at)
+      return bavail * bsize
+    } catch {
+      if (at === path.dirname(at)) return null
+    }
+  }
+}
+
 /** The volume a path lies on, by the longest place it is mounted at. Pure. */
 export function volumeOf(dir: string, { platform, volumes }: Pick<HardwareReport, 'platform' | 'volumes'>) {
   const [separator, fold] = platform === 'win32' ? ['\\', true] : ['/', false]

@@ -1,4 +1,4 @@
-import { access, link, mkdir, statfs, symlink } from 'node:fs/promises'
+import { access, link, mkdir, symlink } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
 import type { DownloadView, DownloadWanted } from '../../core/contract/download.ts'
@@ -21,6 +21,7 @@ import type { HubNetwork } from '../../core/engine/hubs/ask.ts'
 import { type HubHost, type Meant, readMeant, sameFile, sayRef } from '../../core/engine/hubs/link.ts'
 import { byHash, byName, filesMeant, isModelName, plainFile, search } from '../../core/engine/hubs/look.ts'
 import { fileOf, mayFetch } from '../../core/engine/hubs/sources.ts'
+import { freeBytes } from '../../core/engine/volume.ts'
 import type { ModelShelf } from './models.ts'
 
 interface Deps {
@@ -87,11 +88,12 @@ export class Catalogue {
     const rows = await inLanes(work, AT_ONCE)
     const ready = rows.flat().filter(({ state }) => state.is === 'ready')
     const sizes = ready.map((row) => chosenOf(row)?.sizeBytes ?? null)
+    const place = ready[0]?.to ?? this.#deps.shelf.folderFor(null, 'checkpoints')
     return {
       rows: rows.flat(),
       totalBytes: sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0),
       unknownSizes: sizes.filter((size) => size === null).length,
-      freeBytes: await freeAt(ready[0]?.to ?? this.#deps.shelf.folderFor(null, 'checkpoints')),
+      freeBytes: place === null ? null : await freeBytes(place),
       silent,
     }
   }
@@ -668,17 +670,4 @@ async function linkTo(from: string, to: string) {
     if (code === 'EEXIST') throw new AppError('download.exists', { path: to }, { cause })
     await symlink(from, to) // another volume, or a file system without links of that kind
   }
-}
-
-/** Room where a file goes, or will once its folder is made. */
-async function freeAt(place: string | null): Promise<number | null> {
-  for (let at = place; at !== null && at !== path.dirname(at); at = path.dirname(at)) {
-    try {
-      const { bavail, bsize } = await statfs(at)
-      return bavail * bsize
-    } catch {
-      // it is not there yet
-    }
-  }
-  return null
 }

@@ -30,7 +30,7 @@ import type { ModelNeeded } from '../../core/contract/snapshot.ts'
 import { sayModelFault } from '../../core/domain/model-faults.ts'
 import { baseOfCivitai, belongsIn, folderOfKind, kindOfFolder } from '../../core/domain/model-kind.ts'
 import { matchFile, modelFilesIn } from '../../core/domain/workflow/models.ts'
-import { freeBytes, place, syncFolder } from '../../core/engine/download/disk.ts'
+import { place, syncFolder } from '../../core/engine/download/disk.ts'
 import { findInstalls, type Look, thisMachine } from '../../core/engine/installs.ts'
 import { foldersOf } from '../../core/engine/model-paths.ts'
 import { type Beside, readBeside } from '../../core/engine/models/beside.ts'
@@ -62,6 +62,7 @@ import {
   sameMark,
   scanRoot,
 } from '../../core/engine/models/scan.ts'
+import { freeBytes } from '../../core/engine/volume.ts'
 import type { Clock } from './clock.ts'
 import type { Database } from './database/open.ts'
 import type { Library } from './library.ts'
@@ -820,7 +821,7 @@ export class Models implements Service {
     const bytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
     for (const [dir, some] of Map.groupBy(files, (file) => path.dirname(file.path))) {
       const need = some.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
-      const free = await freeBytes(dir).catch(() => Number.POSITIVE_INFINITY)
+      const free = (await freeBytes(dir)) ?? Number.POSITIVE_INFINITY
       if (free < need) throw new AppError('model.no-room', { dir, needMiB: toMiB(need), freeMiB: toMiB(free) })
     }
     return this.#change('undo', id, files, bytes, (carrying) => undoMerge(files, carrying))
@@ -1309,7 +1310,7 @@ async function bring(file: string, to: string, how: ImportHow): Promise<string |
   }
   const part = `${to}.nightshift-part`
   await rm(part, { force: true })
-  const free = await freeBytes(path.dirname(to))
+  const free = (await freeBytes(path.dirname(to))) ?? Number.POSITIVE_INFINITY
   const { size } = await stat(file)
   if (free < size)
     throw new AppError('model.no-room', { dir: path.dirname(to), needMiB: toMiB(size), freeMiB: toMiB(free) })

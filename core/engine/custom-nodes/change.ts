@@ -34,6 +34,7 @@ import {
 } from '../install/generations.ts'
 import { normal, writeLock } from '../install/lock.ts'
 import { findUv, UvStory, uvEnvironment } from '../install/uv.ts'
+import { freeBytes } from '../volume.ts'
 import { type Fetched, fetchNode } from './fetch.ts'
 import {
   copyTree,

@@ -3,7 +3,7 @@ import { appendFile, copyFile, lstat, mkdir, readFile, rm, stat, symlink } from 
 import path from 'node:path'
 import type { BisectCheck } from '../../contract/custom-node.ts'
 import { type CustomNodeLoad, EngineSettings } from '../../contract/engine.ts'
-import { AppError, type Failure, FailureError, toFailure } from '../../contract/errors.ts'
+import { AppError, type Failure, toFailure } from '../../contract/errors.ts'
 import { readAddress } from '../comfy/address.ts'
 import { ComfyClient } from '../comfy/client.ts'
 import { paintCanary } from '../install/canary.ts'
@@ -12,7 +12,7 @@ import { hideSecrets } from '../log.ts'
 import { flagsIn, launchOf } from '../process/launch.ts'
 import { LineLog } from '../process/line-log.ts'
 import { plain } from '../process/startup.ts'
-import { Supervisor } from '../process/supervisor.ts'
+import { Supervisor, startSomewhere } from '../process/supervisor.ts'
 import { type NodesSite, type NodesTools, nodesLog, placesOf } from './site.ts'
 
 export interface TrialNode {
@@ -190,15 +190,4 @@ async function furnish(site: NodesSite, nodes: readonly TrialNode[], dir: string
 export function withoutPlaces(flags: readonly string[]): string[] {
   const places = /^--(?:(?:base|output|input|temp|user)-directory|database-url)(=|$)/
   return flags.filter((flag, at) => !places.test(flag) && places.exec(flags[at - 1] ?? '')?.[1] !== '')
-}
-
-/** Between choosing a port and listening there, another program may take it. */
-async function startSomewhere(supervisor: Supervisor, signal: AbortSignal) {
-  for (let left = 3; ; left--) {
-    try {
-      return await supervisor.start(signal)
-    } catch (cause) {
-      if (!(cause instanceof FailureError) || cause.failure.code !== 'engine.port-taken' || left === 0) throw cause
-    }
-  }
 }

@@ -2,6 +2,7 @@ import { link, lstat, mkdir, open, rename, stat, statfs, unlink } from 'node:fs/
 import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { AppError } from '../../contract/errors.ts'
+import { freeBytes } from '../volume.ts'
 
 const GIB = 1 << 30
 const FAT_LIMIT_BYTES = 4 * GIB - 1
@@ -38,13 +39,13 @@ export async function makeSure(file: string, sizeBytes: number) {
 export async function noSpace(file: string, needBytes: number, cause?: unknown): Promise<AppError> {
   const dir = path.dirname(file)
   const inGiB = (bytes: number) => Number((bytes / GIB).toFixed(2))
-  const facts = { dir, file: path.basename(file), freeGiB: inGiB(await freeBytes(dir)), needGiB: inGiB(needBytes) }
+  const facts = {
+    dir,
+    file: path.basename(file),
+    freeGiB: inGiB((await freeBytes(dir)) ?? 0),
+    needGiB: inGiB(needBytes),
+  }
   return new AppError('download.no-space', facts, { cause })
-}
-
-export async function freeBytes(dir: string): Promise<number> {
-  const { bavail, bsize } = await statfs(dir)
-  return bavail * bsize
 }
 
 export const isFull = (cause: unknown) =>

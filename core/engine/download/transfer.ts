@@ -5,7 +5,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { createBrotliDecompress, createGunzip, createInflate, type Gunzip } from 'node:zlib'
 import { AppError, type Failure, toFailure } from '../../contract/errors.ts'
 import { reasonOf } from '../comfy/client.ts'
-import { freeBytes, isFull, noSpace } from './disk.ts'
+import { freeBytes } from '../volume.ts'
+import { isFull, noSpace } from './disk.ts'
 import type { ConnectionNews, DownloadOptions, FileWanted, SourceNews } from './download.ts'
 import type { Share } from './limits.ts'
 import { type Control, type Headers, type Receiver, type Source, SourceError } from './source.ts'
@@ -806,7 +807,7 @@ export class Transfer {
       do await pause(LOOK_FOR_ROOM_MS, undefined, { signal })
       while (
         performance.now() - since < TRY_WITHOUT_ROOM_MS &&
-        (await freeBytes(path.dirname(wanted.to))) < Math.min(left, ROOM_BYTES)
+        ((await freeBytes(path.dirname(wanted.to))) ?? 0) < Math.min(left, ROOM_BYTES)
       )
     } finally {
       this.#room = null

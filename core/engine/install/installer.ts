@@ -5,14 +5,14 @@ import path from 'node:path'
 import type { Dispatcher } from 'undici'
 import type { Finding, InstallStep, InstallStepId, SpeedUp } from '../../contract/engine.ts'
 import { EngineSettings } from '../../contract/engine.ts'
-import { AppError, FailureError, toFailure } from '../../contract/errors.ts'
+import { AppError, toFailure } from '../../contract/errors.ts'
 import { isJsonObject, parseJson } from '../../contract/json.ts'
 import { flagsOf, speedUpFor, speedUpNames } from '../../domain/speed-ups.ts'
 import { upkeep } from '../../domain/upkeep.ts'
 import { hostOf } from '../download/fetch-file.ts'
 import { flagsIn, launchOf } from '../process/launch.ts'
 import { LineLog } from '../process/line-log.ts'
-import { type Pace, Supervisor } from '../process/supervisor.ts'
+import { type Pace, Supervisor, startSomewhere } from '../process/supervisor.ts'
 import { paintCanary } from './canary.ts'
 import { CommandFailed, type CommandOptions, runCommand } from './command.ts'
 import {
@@ -635,17 +635,6 @@ class Installation {
     for (const each of switched)
       journal.switched.push({ from: hostOf(each.from), to: hostOf(each.to), reason: each.reason })
     journal.findings.push(...findings)
-  }
-}
-
-/** Between choosing a port and listening there, another program may take it. */
-async function startSomewhere(supervisor: Supervisor, signal: AbortSignal) {
-  for (let left = 3; ; left--) {
-    try {
-      return await supervisor.start(signal)
-    } catch (cause) {
-      if (!(cause instanceof FailureError) || cause.failure.code !== 'engine.port-taken' || left === 0) throw cause
-    }
   }
 }
 

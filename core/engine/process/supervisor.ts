@@ -464,3 +464,14 @@ async function outOfMemoryKills(): Promise<number> {
   const text = await readFile('/proc/vmstat', 'utf8').catch(() => '')
   return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0)
 }
+
+/** Between choosing a port and listening there, another program may take it. */
+export async function startSomewhere(supervisor: Supervisor, signal: AbortSignal) {
+  for (let left = 3; ; left--) {
+    try {
+      return await supervisor.start(signal)
+    } catch (cause) {
+      if (!(cause instanceof FailureError) || cause.failure.code !== 'engine.port-taken' || left === 0) throw cause
+    }
+  }
+}

@@ -1,7 +1,8 @@
-import { chmod, mkdir, open, rename, rm, statfs, symlink, utimes } from 'node:fs/promises'
+import { chmod, mkdir, open, rename, rm, symlink, utimes } from 'node:fs/promises'
 import path from 'node:path'
 import { AppError } from '../../contract/errors.ts'
 import type { Manifest } from '../../contract/snapshot.ts'
+import { freeBytes } from '../volume.ts'
 import { packFile } from './pack.ts'
 import { Pool } from './pool.ts'
 import type { To, Unpack } from './snapshot-thread.ts'
@@ -176,11 +177,11 @@ function* batches(
 }
 
 async function refuseSmallDisk(dir: string, bytes: number) {
-  const { bavail, bsize } = await statfs(dir)
-  if (bavail * bsize < bytes)
+  const free = await freeBytes(dir)
+  if (free !== null && free < bytes)
     throw new AppError('snapshot.no-room', {
       dir,
       needMiB: Math.ceil(bytes / 2 ** 20),
-      freeMiB: Math.floor((bavail * bsize) / 2 ** 20),
+      freeMiB: Math.floor(free / 2 ** 20),
     })
 }
