@@ -66,7 +66,10 @@ export type Mirror = z.infer<typeof Mirror>
 
 /** What resources/mirrors.json holds, and a person's own `mirrors.json` in the data folder, which goes before it. */
 export const Mirrors = z.object({
-  lists: z.record(z.string(), z.object({ url: z.url(), licence: z.string() })).default({}),
+  /** `formerly`: where it was before it moved, asked last. */
+  lists: z
+    .record(z.string(), z.object({ url: z.url(), formerly: z.url().optional(), licence: z.string() }))
+    .default({}),
   /** Where an installation takes what it needs from, by kind. */
   sources: z.record(z.string(), z.string()).default({}),
   /** Where each kind comes from originally, and how a place that has it is tried. */

@@ -25,7 +25,7 @@ export interface WantedList {
   /** Its file in the cache, without an ending. */
   name: string
   /** Where it is, and whose terms it is under. @throws AppError 'list.unreachable' */
-  source: (mirrors: Mirrors) => { url: string; licence: string }
+  source: (mirrors: Mirrors) => { url: string; formerly?: string | undefined; licence: string }
   isRight: (list: Json) => boolean
   /** That there is none is an answer too: the list is null then. */
   mayLack?: boolean
@@ -75,7 +75,7 @@ export class KeptList {
       const mirrors = this.#deps.mirrors()
       const source = this.#wanted.source(mirrors)
       licence = source.licence
-      this.#asking ??= this.#refresh(new URL(source.url), mirrors.mirrors)
+      this.#asking ??= this.#refresh(source, mirrors.mirrors)
         .catch((cause) => this.#fail(cause))
         .finally(() => {
           this.#asking = undefined
@@ -101,7 +101,7 @@ export class KeptList {
     this.#write('.failed.json', writeJson(this.#failed))
   }
 
-  async #refresh(source: URL, mirrors: Mirrors['mirrors']) {
+  async #refresh({ url, formerly }: { url: string; formerly?: string | undefined }, mirrors: Mirrors['mirrors']) {
     const { clock, dispatcher, patienceMs, timeoutMs } = this.#deps
     const { isRight, mayLack } = this.#wanted
     await this.#readKept()
@@ -110,10 +110,13 @@ export class KeptList {
     if (this.#list !== undefined && this.#kept && now - this.#kept.fetchedAt < FRESH_FOR_MS) return
     if (this.#failed && now - this.#failed.at < REST_MS) return
     // nothing but its shape can be checked, so the one who keeps it is asked before those who copy it
-    const addresses = addressesFor(source, mirrors)
+    const addresses = [url, ...(formerly === undefined ? [] : [formerly])].flatMap((each) => {
+      const all = addressesFor(new URL(each), mirrors)
+      return [all.at(-1)!, ...all.slice(0, -1)]
+    })
     const etag = this.#list !== undefined && this.#kept?.etag ? { url: this.#kept.url, value: this.#kept.etag } : null
     const found = await fetchList({
-      addresses: [addresses.at(-1)!, ...addresses.slice(0, -1)],
+      addresses,
       isRight,
       mayLack: mayLack ?? false,
       limitBytes: LIMIT_BYTES,

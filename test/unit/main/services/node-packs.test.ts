@@ -121,3 +121,17 @@ test('a person’s own lists and mirrors go before ours; a file of theirs that c
   const { nodeLists } = await open().complete(blur)
   expect(nodeLists!.because).toMatchObject({ code: 'list.bad-mirrors', facts: { file } })
 })
+
+test('a list that moved is asked for where it was before when nobody has it where it is', async () => {
+  const { addresses, asked } = await listFarm(refuses(404), gives(map))
+  const [now, before] = addresses
+  const [dataDir, resourcesDir] = [tempDir(), tempDir()]
+  const lists = { 'extension-node-map': { url: now!.href, formerly: before!.href, licence: 'GPL-3.0' } }
+  writeFileSync(path.join(resourcesDir, 'mirrors.json'), writeJson({ lists }))
+  const mirrors = () => readAllMirrors(dataDir, resourcesDir)
+  const packs = new NodePacks({ dataDir, mirrors, clock: turnableClock(), patienceMs: 2_000, timeoutMs: 5_000 })
+  const { customNodes, nodeLists } = await packs.complete(blur)
+  expect(customNodes).toMatchObject([{ candidates: ['a/Pack'] }])
+  expect(nodeLists).toMatchObject({ url: before!.href, because: null })
+  expect(asked.map((each) => each.length)).toEqual([1, 1])
+})
