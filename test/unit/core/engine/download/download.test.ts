@@ -45,7 +45,7 @@ const get = (
 ) => {
   const file = wanted.to ?? to()
   const whole = { sizeBytes: bytes.length, sha256, to: file, ...wanted }
-  return download(whole, { dispatcher: dispatcher(), stallMs: 400, retryMs: 20, ...options }).then((got) => ({
+  return download(whole, { dispatcher: dispatcher(), stallMs: 5_000, retryMs: 20, ...options }).then((got) => ({
     ...got,
     file,
     /** What lies in its folder. */
@@ -129,8 +129,10 @@ test.each<[string, Behaviour]>([
     bad: { ...behaviour, bytesPerSecond: 60 * MIB },
     good: { ...good, bytesPerSecond: 60 * MIB },
   })
-  isRight(await get({ sources }))
-  isRight(await get({ sources: sources.toReversed() }))
+  // a busy machine is taken for a stall where that is short
+  const options = /stall/.test(Object.keys(behaviour).join()) ? { stallMs: 400 } : {}
+  isRight(await get({ sources }, options))
+  isRight(await get({ sources: sources.toReversed() }, options))
 })
 
 test('a liar is named, and no more of it is used than has to be', async () => {
@@ -265,17 +267,17 @@ test('a file of another content under that name stays', async () => {
 
 test('limits hold, and take effect while it runs', async () => {
   const { farm, sources } = await farmOf({ one: { ...good, bytesPerSecond: 4 * MIB } })
-  const limits = new Limits({ bytesPerSecond: 2 * MIB, connectionsPerHost: 1 })
+  const limits = new Limits({ bytesPerSecond: MIB / 2, connectionsPerHost: 1 })
   const began = performance.now()
   let loosened = 0
   const onNews = ({ doneBytes }: DownloadNews) => {
-    if (loosened > 0 || doneBytes < 2 * MIB) return
+    if (loosened > 0 || doneBytes < MIB / 2) return
     loosened = performance.now()
     limits.change({ bytesPerSecond: null })
   }
   isRight(await get({ sources }, { limits, onNews }))
   expect(loosened - began).toBeGreaterThan(500)
-  expect(performance.now() - loosened).toBeLessThan(2000)
+  expect(performance.now() - loosened).toBeLessThan(5000) // as it was limited, 7 s
   expect(farm.open.get('/one/model.bin')!.most).toBe(1)
 })
 
