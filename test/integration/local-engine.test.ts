@@ -119,7 +119,7 @@ test('an adopted folder is run in place, is a worker, and survives a restart of 
 })
 
 test('ComfyUI killed twice in the middle of a batch: every picture is made, once', async () => {
-  const app = await startApp()
+  const app = await startApp({ enginePace: { firstPauseMs: 50, longestPauseMs: 100 } })
   await app.client.call('engine.adopt', comfyFolder())
   await app.client.call('engine.start', { name: 'local' })
   const colours = Array.from({ length: 40 }, (_, index) => index)
