@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { Dispatcher, request } from 'undici'
+import { decoded } from '../../core/contract/address.ts'
 import { AppError } from '../../core/contract/errors.ts'
 import { isJsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
 import {
@@ -59,6 +60,8 @@ interface KeptToken {
 }
 const HOST_NAMES = { huggingface: 'Hugging Face', modelscope: 'ModelScope', civitai: 'Civitai', github: 'GitHub' }
 const PROXY_USER = 'proxy-user'
+/** A proxy that nobody runs. */
+const NOWHERE: Route = { http: 'http://127.0.0.1:9', https: 'http://127.0.0.1:9', bypass: [] }
 const HUBS = ['huggingface', 'modelscope', 'civitai'] as const
 const CHECK_MS = 15_000
 const GIT_RULES = /^url\..*\.insteadof$/i
@@ -163,13 +166,17 @@ export class Network implements Service {
 
   /** The proxy in use. @throws AppError 'network.bad-proxy' | 'network.bad-certificates' */
   route(): Route {
+    const { certificates } = this.#deps.settings.get().network
+    return { ...this.#proxied(), certificates: certificates === '' ? [] : [readCertificates(certificates)] }
+  }
+
+  #proxied(): Route {
     const { settings, env, secrets } = this.#deps
-    const { proxy, proxyAddress: address, bypass, certificates } = settings.get().network
+    const { proxy, proxyAddress: address, bypass } = settings.get().network
     const direct = this.mirrors.all().mirrors.flatMap((mirror) => (mirror.direct ? [hostIn(mirror.pattern)] : []))
-    const trustedToo = certificates === '' ? [] : [readCertificates(certificates)]
     const base = proxy === 'none' ? DIRECT : proxy === 'system' ? (routeInEnv(env) ?? this.#system ?? DIRECT) : null
     const given = base ?? manualRoute(address, secrets.get(PROXY_USER))
-    return { ...given, bypass: [...given.bypass, ...bypass, ...direct], certificates: trustedToo }
+    return { ...given, bypass: [...given.bypass, ...bypass, ...direct] }
   }
 
   /**
@@ -237,7 +244,7 @@ export class Network implements Service {
     return {
       settings: network,
       proxyInUse: withoutUser(route.https ?? route.http),
-      proxyUser: user ? decodeURIComponent(user.split(':')[0]!) : null,
+      proxyUser: user ? decoded(user.split(':')[0]!) : null,
       tokens,
     }
   }
@@ -302,13 +309,17 @@ export class Network implements Service {
     this.events.emit('changed')
   }
 
-  /** Settings that cannot be used are told where they are made; until then all goes directly. */
+  /** What cannot be used is told where it is set. Until then nothing goes past the proxy that was to be used. */
   #routeOrNone(): Route {
     try {
       return this.route()
     } catch (cause) {
       this.#deps.log?.('network.not-as-set', { reason: reasonOf(cause) })
-      return DIRECT
+    }
+    try {
+      return this.#proxied()
+    } catch {
+      return NOWHERE
     }
   }
 

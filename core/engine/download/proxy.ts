@@ -1,5 +1,6 @@
 import { getCACertificates, rootCertificates } from 'node:tls'
 import { Dispatcher, EnvHttpProxyAgent } from 'undici'
+import { decoded } from '../../contract/address.ts'
 import { isPublic, lookupAmong } from './fetch-public.ts'
 
 /** How the internet is reached. Addresses may hold credentials: http://, https:// or socks5://. */
@@ -64,7 +65,7 @@ class ByRoute extends Dispatcher {
 }
 
 const userOf = ({ username, password }: URL) =>
-  username === '' ? {} : { username: decodeURIComponent(username), password: decodeURIComponent(password) }
+  username === '' ? {} : { username: decoded(username), password: decoded(password) }
 
 export const trusted = (more: readonly string[] = []): string[] => [
   ...new Set([...rootCertificates, ...getCACertificates('system'), ...getCACertificates('extra'), ...more]),
@@ -78,7 +79,9 @@ export function proxyAddress(given: string): string {
   const url = URL.parse(/^[a-z\d+.-]+:\/\//i.test(given) ? given : `http://${given}`)
   const protocol = url?.protocol.replace(/^socks5?h?:$/, 'socks5:') ?? ''
   if (!url || url.hostname === '' || !/^(?:https?|socks5):$/.test(protocol)) throw new Error('it is no proxy address')
-  const user = url.username === '' ? '' : `${url.username}${url.password === '' ? '' : `:${url.password}`}@`
+  // a stray % would end whoever reads it
+  const [name, password] = [url.username, url.password].map((part) => encodeURIComponent(decoded(part)))
+  const user = name === '' ? '' : `${name}${password === '' ? '' : `:${password}`}@`
   return `${protocol}//${user}${url.host}`
 }
 

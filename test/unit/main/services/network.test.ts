@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { rootCertificates } from 'node:tls'
 import { request } from 'undici'
@@ -99,6 +99,16 @@ test('a proxy or certificates that cannot be used are refused where they are giv
   expect(() => network.set({ certificates: file })).toThrow(
     expect.objectContaining({ code: 'network.bad-certificates' }),
   )
+})
+
+test('certificates that are gone later are no reason to go past the proxy', async () => {
+  const { network, dataDir } = networkKit({})
+  const file = path.join(dataDir, 'own.pem')
+  writeFileSync(file, rootCertificates[0]!)
+  network.set({ proxy: 'manual', proxyAddress: 'http://a%zz:p@proxy.invalid:3128', certificates: file })
+  rmSync(file)
+  expect(network.view()).toMatchObject({ proxyInUse: 'http://proxy.invalid:3128', proxyUser: 'a%zz' })
+  expect(network.childEnvironment({}).https_proxy).toContain('proxy.invalid:3128')
 })
 
 test('the system’s proxy is used where neither a person nor the environment says another', async () => {
