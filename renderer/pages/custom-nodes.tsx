@@ -255,7 +255,10 @@ function InstalledRow({ node, busy, begin }: { node: CustomNode; busy: boolean; 
   const [pinning, setPinning] = useState(false)
   const [open, setOpen] = useState(false)
   const remote = 'remote' in source ? source.remote : null
-  const told = [version, sayWhere(source), t(`nodes.source.${source.is}`)].filter(Boolean)
+  const byHand = source.is === 'archive' && source.remote === null
+  const told = [version, sayWhere(source), t(byHand ? 'nodes.source.folder' : `nodes.source.${source.is}`)].filter(
+    Boolean,
+  )
   return (
     <li className="card p-3.5" aria-label={folder}>
       <div className="flex items-start gap-3">
