@@ -14,7 +14,7 @@ import { isOurHost, reachableAs } from '../guard.ts'
 import { Rate } from '../rate.ts'
 import { bytesOf, json, passReply, passUpgrade, textOf } from '../wire.ts'
 import { progressMap, seedsHeader } from './progress.ts'
-import { type ComfyRunner, told } from './runner.ts'
+import { type ComfyRunner, readWorkflow, told } from './runner.ts'
 
 export interface DoorOptions {
   readonly host: string
@@ -343,16 +343,33 @@ export class FcDoor {
       ),
       serve: (asked) => this.#pass(asked),
     },
-    { methods: ['POST'], route: /^prompt$/, serve: async (asked) => this.#pass(asked, await this.#text(asked)) },
-    {
-      methods: ['POST'],
-      route: /^upload\/(?:image|mask)$/,
-      serve: async (asked) => this.#pass(asked, await bytesOf(asked.request, UPLOAD_LIMIT_BYTES)),
-    },
+    { methods: ['POST'], route: /^prompt$/, serve: (asked) => this.#prompt(asked) },
+    { methods: ['POST'], route: /^upload\/(?:image|mask)$/, serve: (asked) => this.#upload(asked) },
     { methods: ['POST'], route: /^(?:queue|interrupt)$/, serve: (asked) => this.#end(asked) },
   ]
 
   #text = ({ request }: Asked) => textOf(request, this.#options.limitBytes ?? BODY_LIMIT_BYTES)
+
+  async #prompt(asked: Asked) {
+    const text = await this.#text(asked)
+    const said = parsed(text)
+    readWorkflow(isJsonObject(said) ? said.prompt! : null)
+    await this.#pass(asked, text)
+  }
+
+  /** Into the input folder only. */
+  async #upload(asked: Asked) {
+    const bytes = await bytesOf(asked.request, UPLOAD_LIMIT_BYTES)
+    const type = asked.request.headers['content-type'] ?? ''
+    const form = await new Response(new Uint8Array(bytes), { headers: { 'content-type': type } })
+      .formData()
+      .catch(() => null)
+    const file = form?.get('image')
+    if (!form || !(file instanceof File) || file.name === '')
+      throw new AppError('app.bad-request', { reason: 'no file' })
+    if ((form.get('type') ?? 'input') !== 'input') throw new AppError('agent.refused', { reason: 'not an input' })
+    await this.#pass(asked, bytes)
+  }
 
   /** Of named prompts only: not all that waits, nor whatever happens to run. */
   async #end(asked: Asked) {
@@ -368,6 +385,10 @@ export class FcDoor {
     const { request, reply } = asked
     const answer = await this.#ask(asked, body)
     request.resume()
+    if (answer.statusCode >= 500) {
+      await answer.body.dump()
+      throw new AppError('worker.unreachable', { url: 'ComfyUI', reason: `HTTP ${answer.statusCode}` })
+    }
     await passReply(answer, reply)
   }
 
