@@ -1,6 +1,7 @@
 // How long an environment takes into a store, what it takes there, and how long it takes back, against restic and
-// `tar | zstd -3 -T0`. `--tree DIR`: of that folder (such as a site-packages) instead
-// of one made up here. Each step is timed by turns, from a cold start of each program, all of it on the disk at the end.
+// `tar | zstd -3 -T0`: npm run bench:snapshot -- [--tree DIR] [--runs 3] [--dir DIR]
+// `--tree` is a folder (such as a site-packages) instead of one made up here. Each step is timed by turns, from a cold start
+// of each program, all of it on the disk at the end.
 import { createHash, hash } from 'node:crypto'
 import {
   closeSync,

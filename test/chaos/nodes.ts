@@ -1,6 +1,6 @@
 // Custom nodes of a real ComfyUI: one bad of 40, and a pair, are found; an update killed at random moments is all old or all
-// new. node test/chaos/nodes.ts DATA [--find-links DIR] [--index URL] [--kills 10] [--within SECONDS] [--only bisect|kills], for an engine that
-// `engine install` made in DATA; what custom nodes it has are put aside meanwhile.
+// new. For an engine that `engine install` made in DATA; what custom nodes it has are put aside meanwhile.
+// npm run chaos:nodes -- DATA [--find-links DIR] [--index URL] [--kills 10] [--within SECONDS] [--only bisect|kills]
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'

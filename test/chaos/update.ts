@@ -1,5 +1,5 @@
 // Kills a real update at random moments: after each, the engine's pointer must name a whole generation, the old or the new.
-// node test/chaos/update.ts DATA REF REF [TIMES] [WITHIN_SECONDS], for an engine that `engine install` made in DATA.
+// npm run chaos:update -- DATA REF REF [TIMES] [WITHIN_SECONDS], for an engine that `engine install` made in DATA.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import path from 'node:path'

@@ -1,3 +1,11 @@
+/**
+ * How well the folder and source of a model are told when a workflow does not say them: public graphs whose
+ * `properties.models` do, with those and all notes taken out before they are read. The graphs, and another's list of
+ * models, are read where they lie and never kept here. In every column only what is taken without asking counts as an
+ * answer.
+ *
+ *   npm run needs:check -- FOLDER [--manager model-list.json] [--graphs 50]
+ */
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
@@ -12,14 +20,6 @@ import { bytesSource } from '../../core/engine/metadata/source.ts'
 import { Catalogue } from '../../main/services/catalogue.ts'
 import { inspectFile } from '../../main/services/read-import.ts'
 
-/**
- * How well the folder and source of a model are told when a workflow does not say them: public graphs whose
- * `properties.models` do, with those and all notes taken out before they are read. The graphs, and another's list of
- * models, are read where they lie and never kept here. In every column only what is taken without asking counts as an
- * answer.
- *
- *   npm run needs:check -- FOLDER [--manager model-list.json] [--graphs 50]
- */
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { manager: { type: 'string' }, graphs: { type: 'string', default: '50' } },
