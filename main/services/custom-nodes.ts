@@ -74,8 +74,8 @@ interface Deps {
   /** For tests. */
   readonly pace?: NodesTools['pace']
 }
-/** A change that was begun; kept, so that the next start goes on with it. */
-const Begun = z.object({ changes: z.array(NodeChange), plan: z.string(), consent: NodeConsent })
+/** A change that was begun; kept, so that the next start goes on with it. `plan`: null while it is made again. */
+const Begun = z.object({ changes: z.array(NodeChange), plan: z.string().nullable(), consent: NodeConsent })
 type Begun = z.infer<typeof Begun>
 interface Running {
   readonly what: 'change' | 'bisect'
@@ -113,7 +113,7 @@ export class CustomNodes implements Service {
       if (!existsSync(site.home)) continue
       const begun = this.#begun(engine.name)
       const plan = await readPlan(site).catch(() => null)
-      if (plan && begun?.plan === plan.id && !this.#deps.idle) {
+      if (begun && !this.#deps.idle && (begun.plan === null || begun.plan === plan?.id)) {
         this.#show(engine.name, { is: 'running', plan })
         this.#run(engine.name, 'change', (signal) => this.#carryOut(engine.name, begun, signal))
         continue
@@ -388,8 +388,9 @@ export class CustomNodes implements Service {
       const tools = await this.#tools(engine, { signal })
       const site = this.#site(engine)
       let plan = (await readPlan(site)) ?? null
-      if (plan && mustPlanAgain(plan, consent)) {
+      if (begun.plan === null || (plan && mustPlanAgain(plan, consent))) {
         // what may be built, or be gone without, changes what is resolved
+        writeWhole(this.#begunFile(name), writeJson({ ...begun, plan: null } as never), { mode: 0o600 })
         plan = await planNodes(site, tools, changes, consent)
         writeWhole(this.#begunFile(name), writeJson({ ...begun, plan: plan.id } as never), { mode: 0o600 })
         this.#show(name, { plan })
@@ -400,7 +401,7 @@ export class CustomNodes implements Service {
         }
       }
       log?.('nodes.begun', { engine: name, changes: changes.length })
-      const result = await carryOutNodes(site, tools, plan?.id ?? begun.plan, consent)
+      const result = await carryOutNodes(site, tools, plan?.id ?? begun.plan ?? '', consent)
       rmSync(this.#begunFile(name), { force: true })
       log?.('nodes.ended', { engine: name, generation: result.generation })
       if (result.generation !== null) await tidy(site.home)

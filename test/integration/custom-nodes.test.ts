@@ -1,7 +1,7 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import type { NodeChangeView } from '../../core/contract/custom-node.ts'
+import { type NodeChangeView, NodeConsent } from '../../core/contract/custom-node.ts'
 import { writeJson } from '../../core/contract/json.ts'
 import type { Client } from '../../main/api/client.ts'
 import { comfyFolder } from '../kit/comfy-folder.ts'
@@ -257,6 +257,26 @@ test('what the workflows lack is gathered, with who uses it', async () => {
     ['Flip', 'Flipper', ['one', 'two']],
     ['Nobody', undefined, ['two']],
   ])
+})
+
+test('a change that was cut off while it was planned again is gone on with by the next start', {
+  timeout: 40_000,
+}, async () => {
+  const { client, repository, dataDir, stop, live } = await kit()
+  await client.call('nodes.plan', { items: [repository] })
+  const { plan } = await settled(client, 'planned')
+  await stop()
+  const home = path.join(dataDir, 'engines', 'mine')
+  // the old plan is gone, the new one is not there yet
+  rmSync(path.join(home, 'node-plan'), { recursive: true })
+  const changes = [{ is: 'add', from: { is: 'git', url: repository, ref: null }, folder: null }]
+  const begun = { changes, plan: null, consent: NodeConsent.parse({ builds: true }) }
+  writeFileSync(path.join(home, 'node-change.json'), writeJson(begun as never))
+  const again = await startApp({ dataDir })
+  const done = await settled(again.client, 'done', 'failed')
+  expect([done.is, done.plan?.nodes]).toEqual(['done', plan!.nodes])
+  expect(existsSync(path.join(live, 'flip', '__init__.py'))).toBe(true)
+  expect(existsSync(path.join(home, 'node-change.json'))).toBe(false)
 })
 
 test('a plan that waits is there again after a restart, and can be let go of', { timeout: 30_000 }, async () => {
