@@ -12,14 +12,14 @@ const project = (name: string, testTimeout: number, fileParallelism = true) => (
     testTimeout,
     hookTimeout: testTimeout,
     fileParallelism,
-    expect: { poll: { timeout: 10_000 } },
+    expect: { poll: { timeout: 30_000 } },
   },
 })
 
 export default defineConfig({
   test: {
     projects: [
-      project('unit', 20_000),
+      project('unit', 60_000),
       project('integration', 60_000),
       project('e2e', 120_000, false),
       project('electron', 120_000, false),

@@ -45,7 +45,7 @@ export async function startApp(options: Partial<HostOptions> = {}) {
       return eventually(async () => {
         const batch = await client.call('batch.get', { id })
         return batch.endedAt !== null && batch
-      }, 30_000)
+      }, 50_000)
     },
   }
 }
