@@ -251,6 +251,8 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
       localEngine.shareModels(name, use ? await ownFolder(dir) : dir, use),
     'engine.doctor': ({ name, mend }) => services.installations.doctor(name, mend),
     'engine.remove': async ({ name }) => {
+      await customNodes.leave(name)
+      await services.installations.cancel(name)
       await localEngine.remove(name)
       await services.installations.remove(name)
       return changed(1)

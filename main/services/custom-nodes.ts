@@ -353,6 +353,16 @@ export class CustomNodes implements Service {
     return was
   }
 
+  /** Ends and forgets whatever is under way for an engine that is to be forgotten. */
+  async leave(name: string): Promise<void> {
+    await this.#stop(name, 'change')
+    await this.#stop(name, 'bisect')
+    rmSync(this.#begunFile(name), { force: true })
+    await forgetBisect({ home: this.#home(name) })
+    this.#views.delete(name)
+    this.#bisects.delete(name)
+  }
+
   // ---- inside ----
 
   async #stop(name: string, what: Running['what']): Promise<boolean> {

@@ -259,6 +259,18 @@ test('what the workflows lack is gathered, with who uses it', async () => {
   ])
 })
 
+test('an engine that is forgotten in the middle of a change is left as it was', { timeout: 40_000 }, async () => {
+  const { client, repository, dataDir, live } = await kit()
+  await client.call('nodes.plan', { items: [repository] })
+  const { plan } = await settled(client, 'planned')
+  await client.call('nodes.begin', { engine: 'mine', plan: plan!.id })
+  await client.call('engine.remove', { name: 'mine' })
+  expect((await client.call('nodes.changes', {})).rows).toEqual([])
+  const home = path.join(dataDir, 'engines', 'mine')
+  const of = (name: string) => existsSync(path.join(home, name))
+  expect([existsSync(path.join(live, 'flip')), of('node-change.json'), of('trial')]).toEqual([false, false, false])
+})
+
 test('a change that was cut off while it was planned again is gone on with by the next start', {
   timeout: 40_000,
 }, async () => {
