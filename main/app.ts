@@ -188,6 +188,8 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     thumbnails,
     artifactsOf: (batchId, limit) => artifacts.page({ batchId, limit }).rows.map(({ id }) => id),
     pastBatches: () => pastBatches(queue, artifacts),
+    civitai: () => network.mirrors.all().kinds.civitai?.official.replace(/\/$/, '') ?? null,
+    isBusy: () => queue.counts().running > 0,
     idle: options.idle,
   })
   downloads.events.on('done', ({ kind, to, sha256 }) => {

@@ -90,6 +90,8 @@ interface Deps {
   readonly civitai?: () => string | null
   /** Nothing is looked through by itself. */
   readonly idle?: boolean
+  /** Jobs run: the disks are theirs, and nothing is hashed that nobody asked for. */
+  readonly isBusy?: () => boolean
   readonly look?: Look
 }
 
@@ -145,6 +147,7 @@ interface Job {
 const READS_AT_ONCE = 4
 const RESCAN_AFTER_MS = 1_500
 const RECOUNT_AFTER_MS = 2_000
+const HASH_AFTER_MS = 60_000
 const FORGET_AFTER_MS = 90 * 24 * 3600_000
 const MOST_ARTIFACTS = 24
 const STEP_MS = 200
@@ -173,6 +176,11 @@ export class Models implements Service {
   #running = false
   #rescan: (() => void) | null = null
   #recount: (() => void) | null = null
+  #rehash: (() => void) | null = null
+  /** What is hashed now, nobody asked for: it makes way. */
+  #unasked = false
+  /** A person stopped it. */
+  #hashesAlone = true
   #duplicates: Promise<GroupPlan[]> | null = null
   #toldAt = 0
 
@@ -205,6 +213,8 @@ export class Models implements Service {
     this.#rescan = null
     this.#recount?.()
     this.#recount = null
+    this.#rehash?.()
+    this.#rehash = null
     const jobs = [...this.#jobs.values()]
     for (const { stopping } of jobs) stopping.abort(new Error('stopped'))
     await Promise.allSettled(jobs.map(({ done }) => done))
@@ -452,6 +462,25 @@ export class Models implements Service {
       this.scan().catch((cause: unknown) => this.#deps.log?.('models.scan-failed', { reason: String(cause) }))
     })
   }
+  /** The rest of the index, a file at a time, while nothing else is done. */
+  readonly #hashLater = () => {
+    if (!this.#running || this.#deps.idle || !this.#hashesAlone || this.#rehash) return
+    if (this.#entries.every(({ model }) => model.sha256 !== null)) return
+    this.#rehash = this.#deps.clock.after(HASH_AFTER_MS, () => {
+      this.#rehash = null
+      if (this.#deps.isBusy?.() || this.#jobs.size > 0) return this.#hashLater()
+      this.#unasked = true
+      const over = (later: boolean) => {
+        this.#unasked = false
+        if (later) this.#hashLater()
+      }
+      // what could not be read is tried again after the next look, not every minute
+      this.#hash({}).then(
+        () => over(this.#deps.isBusy?.() ?? false),
+        () => over(true),
+      )
+    })
+  }
   readonly #countUses = () => {
     if (!this.#running || this.#recount) return
     this.#recount = this.#deps.clock.after(RECOUNT_AFTER_MS, () => {
@@ -469,6 +498,7 @@ export class Models implements Service {
     const under = this.#jobs.get('scan')
     if (under) await under.done
     else await this.#job('scan', 0, 0, (signal, news) => this.#scan(signal, news))
+    this.#hashLater()
     return this.state()
   }
 
@@ -610,8 +640,14 @@ export class Models implements Service {
   }
 
   /** Hashes what is not yet; all of it, or those asked for. Resolves when it is done, paused or not. */
-  async hash({ ids, likely = false }: HashWish = {}): Promise<void> {
-    if (this.#jobs.has('hash')) throw new AppError('model.busy')
+  async hash(wish: HashWish = {}): Promise<void> {
+    const under = this.#jobs.get('hash')
+    if (under && !this.#unasked) throw new AppError('model.busy')
+    if (under) this.control('hash', 'stop', true)
+    await under?.done.catch(() => {})
+    await this.#hash(wish)
+  }
+  async #hash({ ids, likely = false }: HashWish): Promise<void> {
     const wanted = ids ? ids.map((id) => this.#must(id).kept) : this.#entries.map(({ kept }) => kept)
     // where a copy is likely, it is worth knowing first
     const sizes = Map.groupBy(wanted, ({ sizeBytes }) => sizeBytes)
@@ -623,6 +659,7 @@ export class Models implements Service {
     await this.#job('hash', open.length, bytes, async (signal, news) => {
       const inodes = Map.groupBy(this.#kept.values(), ({ inode }) => inode)
       for (const one of open) {
+        if (this.#unasked && this.#deps.isBusy?.()) return
         news.at(path.basename(one.real))
         const alike = inodes.get(one.inode) ?? []
         await this.#hashNow(one, { signal, news, alike }).catch((cause: unknown) => {
@@ -635,13 +672,14 @@ export class Models implements Service {
   }
   /** The same, without waiting for it. */
   beginHashing(wish: HashWish) {
-    if (this.#jobs.has('hash')) return
+    if (this.#jobs.has('hash') && !this.#unasked) return
     this.hash(wish).catch((cause: unknown) => this.#deps.log?.('models.not-hashed', { reason: String(cause) }))
   }
   /** Work of one sort stands still, goes on, or ends. */
-  control(what: ModelProgress['what'], how: 'pause' | 'resume' | 'stop'): boolean {
+  control(what: ModelProgress['what'], how: 'pause' | 'resume' | 'stop', makesWay = false): boolean {
     const job = this.#jobs.get(what)
     if (!job) return false
+    if (what === 'hash' && how === 'stop' && !makesWay) this.#hashesAlone = false
     if (how === 'stop') {
       if (job.progress.paused) this.#thread.pause(false)
       job.stopping.abort(new AppError('app.interrupted'))

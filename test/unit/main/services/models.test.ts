@@ -21,6 +21,7 @@ import { migrate } from '../../../../main/services/database/migrate.ts'
 import { migrations } from '../../../../main/services/database/migrations/index.ts'
 import { openDatabase } from '../../../../main/services/database/open.ts'
 import { Models } from '../../../../main/services/models.ts'
+import { eventually } from '../../../kit/eventually.ts'
 import { aCheckpoint, aLora, aPickle, put } from '../../../kit/model-files.ts'
 import { tempDir } from '../../../kit/temp-dir.ts'
 import { turnableClock } from '../../../kit/turnable-clock.ts'
@@ -28,7 +29,12 @@ import { turnableClock } from '../../../kit/turnable-clock.ts'
 type Workflow = { id: string; name: string; files: string[] }
 
 /** A library over one ComfyUI's folder. */
-async function kit({ dir = tempDir(), data = tempDir(), workflows = [] as Workflow[] } = {}) {
+async function kit({
+  dir = tempDir(),
+  data = tempDir(),
+  workflows = [] as Workflow[],
+  isBusy = (): boolean => true,
+} = {}) {
   const database = openDatabase(path.join(data, 'nightshift.db'))
   const engine: EngineView = {
     name: 'local',
@@ -53,6 +59,7 @@ async function kit({ dir = tempDir(), data = tempDir(), workflows = [] as Workfl
     thumbnails: { thumbnail: async (_hash, file) => readFileSync(file) },
     artifactsOf: (batchId) => [`picture of ${batchId}`],
     civitai: () => 'https://models.example',
+    isBusy,
     look,
   })
   await models.start()
@@ -334,4 +341,31 @@ test('undo is still there once a disk that was away is back', async () => {
   expect((await models.undo(id)).files).toMatchObject([{ outcome: 'gone' }])
   renameSync(path.join(dir, 'aside'), away)
   expect((await models.undo(id)).files).toMatchObject([{ outcome: 'undone' }])
+})
+
+test('what has no hash gets one while nothing else is done, makes way for who asks, and ends where a person says so', async () => {
+  const dir = tempDir()
+  put(dir, { 'models/loras/a.safetensors': aLora(), 'models/loras/b.safetensors': aLora(1) })
+  const work = { busy: true }
+  const { models, clock } = await kit({ dir, isBusy: () => work.busy })
+  const unhashed = () => models.state().unhashed
+  clock.turn(2_000)
+  await eventually(() => models.state().scannedAt !== null && models.progress().length === 0)
+  clock.turn(120_000)
+  expect([unhashed(), models.progress()]).toEqual([2, []])
+  work.busy = false
+  clock.turn(60_000)
+  expect(models.progress()).toMatchObject([{ what: 'hash', files: 2 }])
+  await models.hash({ ids: [models.find('b.safetensors')!.id] }) // it makes way
+  expect(models.find('b.safetensors')!.sha256).not.toBeNull()
+  clock.turn(60_000)
+  await eventually(() => unhashed() === 0 && models.progress().length === 0)
+
+  put(dir, { 'models/loras/c.safetensors': aLora(2) })
+  await models.scan()
+  clock.turn(60_000)
+  models.control('hash', 'stop')
+  await eventually(() => models.progress().length === 0)
+  clock.turn(600_000)
+  expect([unhashed(), models.progress()]).toEqual([1, []])
 })
