@@ -162,4 +162,4 @@ test('an installed ComfyUI: its versions, back with a press, a check-up that men
   await page.getByRole('dialog').getByText('Models, pictures, workflows and custom nodes stay').waitFor()
   await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click()
   await card.waitFor()
-}, 60_000)
+})

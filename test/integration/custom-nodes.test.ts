@@ -75,7 +75,7 @@ const settled = (client: Client, ...states: NodeChangeView['is'][]) =>
   eventually(async () => {
     const [view] = (await client.call('nodes.changes', {})).rows
     return view && states.includes(view.is) && view
-  }, 20_000)
+  })
 async function carryOut(client: Client, wanted: object, consent = {}) {
   await client.call('nodes.plan', { engine: 'mine', ...wanted } as never)
   const planned = await settled(client, 'planned', 'failed')
@@ -90,9 +90,7 @@ const listed = async (client: Client) =>
     'commit' in source ? source.commit : null,
   ])
 
-test('a custom node is planned, added by what the lists call it, pinned, switched off, taken back and removed', {
-  timeout: 60_000,
-}, async () => {
+test('a custom node is planned, added by what the lists call it, pinned, switched off, taken back and removed', async () => {
   const { client, live, commits, repository } = await kit()
   expect(await client.call('nodes.list', {})).toMatchObject({
     engine: 'mine',
@@ -127,13 +125,13 @@ test('a custom node is planned, added by what the lists call it, pinned, switche
   expect(await listed(client)).toEqual([['flip', false, commits[1]]])
 })
 
-test('a running one takes the change after its work, and is started again with it', { timeout: 60_000 }, async () => {
+test('a running one takes the change after its work, and is started again with it', async () => {
   const { client, repository, submit, ended } = await kit({ run: true })
   const ready = () =>
     eventually(async () => {
       const state = (await client.call('engine.list', {})).rows[0]!.processes[0]!.state
       return state.is === 'ready' && state
-    }, 20_000)
+    })
   const before = await ready()
   const { batchId } = await submit({ workers: ['mine'], repeat: 3 })
   const { failure } = await carryOut(client, { items: [repository] })
@@ -174,9 +172,7 @@ test('what nobody knows, what could be several, what is withdrawn, and what may 
   expect(await settled(client, 'planned')).toMatchObject({ plan: { nodes: [{ folder: 'flip' }] } })
 })
 
-test('search finds by name and class and says what is installed; who brings a class is asked of lists, then of the registry', {
-  timeout: 30_000,
-}, async () => {
+test('search finds by name and class and says what is installed; who brings a class is asked of lists, then of the registry', async () => {
   const { client, repository } = await kit()
   await carryOut(client, { items: [repository] })
   const search = async (text: string) =>
@@ -199,9 +195,7 @@ test('search finds by name and class and says what is installed; who brings a cl
   expect(lists).toMatchObject({ licence: 'GPL-3.0', because: null })
 })
 
-test('a snapshot of the Manager is written, and read as what would change; other files are refused', {
-  timeout: 60_000,
-}, async () => {
+test('a snapshot of the Manager is written, and read as what would change; other files are refused', async () => {
   const { client, repository, commits, live } = await kit()
   await carryOut(client, { items: [`${repository}@${commits[0]}`] })
   const { name, base64 } = await client.call('nodes.snapshot', {})
@@ -291,7 +285,7 @@ test('a change that was cut off while it was planned again is gone on with by th
   expect(existsSync(path.join(home, 'node-change.json'))).toBe(false)
 })
 
-test('a plan that waits is there again after a restart, and can be let go of', { timeout: 30_000 }, async () => {
+test('a plan that waits is there again after a restart, and can be let go of', async () => {
   const { client, repository, dataDir, stop } = await kit()
   await client.call('nodes.plan', { items: [repository] })
   const before = await settled(client, 'planned')

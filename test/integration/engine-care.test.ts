@@ -104,7 +104,7 @@ test('a bundle of diagnostics holds what is needed and none of ten secrets plant
     [...entries].flatMap(([entry, text]) => (text.includes(secret) ? [`${entry}: ${secret}`] : [])),
   )
   expect(found).toEqual([])
-}, 30_000)
+})
 
 test('credentials in addresses of an installation go to the secrets, not to what is written down, and it can be gone on with', async () => {
   const dataDir = tempDir()
@@ -142,7 +142,7 @@ test('credentials in addresses of an installation go to the secrets, not to what
   const again = await client.call('engine.resumeInstall', { name: 'local' })
   expect(again.generation).toBe(view.generation)
   expect((await ended()).generation).toBe(view.generation)
-}, 60_000)
+})
 
 test('the doctor: a damaged package, a folder that cannot be written to and what it does about each; an adopted ComfyUI too', async () => {
   const { dataDir, name, home, current } = await installedComfy()
@@ -176,7 +176,7 @@ test('the doctor: a damaged package, a folder that cannot be written to and what
   // Node is no Python: it tells nothing of packages
   expect(await codes('theirs')).toEqual([['doctor.torch-broken', undefined]])
   expect(readdirSync(dir).filter((file) => file.startsWith('.'))).toEqual([])
-}, 30_000)
+})
 
 test('models of another ComfyUI are looked at, used where they lie, and let go of again', async () => {
   const { dataDir, name } = await installedComfy()
@@ -213,7 +213,7 @@ test('models of another ComfyUI are looked at, used where they lie, and let go o
   await expect(client.call('engine.lookAtModels', { dir: tempDir() })).rejects.toMatchObject({
     failure: { code: 'engine.no-models' },
   })
-}, 30_000)
+})
 
 test('on the command line: models of another are used and let go of, and diagnostics are written to a file', async () => {
   const { dataDir, current } = await installedComfy()
@@ -240,7 +240,7 @@ test('on the command line: models of another are used and let go of, and diagnos
   const file = path.join(dataDir, 'bundle.zip')
   expect(await run('doctor', '--bundle', file)).toContainEqual({ event: 'bundle', file })
   expect(readZip('bundle.zip', bytesSource(readFileSync(file))).map(({ name }) => name)).toContain('findings.json')
-}, 30_000)
+})
 
 test('a version that git would take for an option is refused', async () => {
   const { dataDir, name } = await installedComfy()

@@ -59,12 +59,12 @@ const version = async (engine: Engine, name: string) => {
 
 describe.skipIf(why !== null)(
   `custom nodes of a tiny ComfyUI with the real uv${why === null ? '' : ` (${why})`}`,
-  { timeout: 30_000 },
+  { timeout: 60_000 },
   () => {
     let engine: Engine
     beforeAll(async () => {
       engine = await tinyInstalled(realpathSync(mkdtempSync(path.join(tmpdir(), 'nightshift-'))))
-    }, 30_000)
+    })
     afterAll(() => rmSync(engine.root, { recursive: true, force: true, maxRetries: 5 }))
 
     test.for(hostileRequirements)(
@@ -134,7 +134,7 @@ describe.skipIf(why !== null)(
 )
 
 describe.skipIf(why !== null)(`a change of custom nodes${why === null ? '' : ` (${why})`}`, () => {
-  test('added, updated with a person’s own changes, switched off, removed; and back', { timeout: 60_000 }, async () => {
+  test('added, updated with a person’s own changes, switched off, removed; and back', async () => {
     const engine = await tinyInstalled()
     const first = readPointer(engine.home)!.current
     writeTree(engine.live, { 'by-hand/__init__.py': nodeCode(['ByHand']), 'by-hand/mine.txt': 'mine' })
@@ -197,9 +197,7 @@ describe.skipIf(why !== null)(`a change of custom nodes${why === null ? '' : ` (
     expect(readFileSync(path.join(engine.live, 'by-hand', 'mine.txt'), 'utf8')).toBe('mine')
   })
 
-  test('one that does not load, takes the others’ classes, or replaces PyTorch by its script, is refused and leaves nothing', {
-    timeout: 60_000,
-  }, async () => {
+  test('one that does not load, takes the others’ classes, or replaces PyTorch by its script, is refused and leaves nothing', async () => {
     const engine = await tinyInstalled()
     const pip = (what: string) =>
       `import subprocess, sys, os\nsubprocess.check_call(["uv", "pip", "install", "--python", sys.executable, "--no-index", "--find-links", ${JSON.stringify(engine.wheels)}, "${what}"])\n`
@@ -236,7 +234,7 @@ describe.skipIf(why !== null)(`a change of custom nodes${why === null ? '' : ` (
     await expect(change(engine, [add(fine)])).rejects.toMatchObject({ code: 'nodes.already' })
   })
 
-  test('an archive and a file are installed; one that leads outside is refused', { timeout: 60_000 }, async () => {
+  test('an archive and a file are installed; one that leads outside is refused', async () => {
     const engine = await tinyInstalled()
     const zip = path.join(engine.root, 'pack-main.zip')
     writeFileSync(zip, zipOf({ 'pack-main/__init__.py': nodeCode(['Zipped']), 'pack-main/sub/a.txt': 'a' }))
@@ -266,9 +264,7 @@ describe.skipIf(why !== null)(`a change of custom nodes${why === null ? '' : ` (
     expect(existsSync(path.join(engine.root, 'out.py'))).toBe(false)
   })
 
-  test('in a ComfyUI that is not ours packages change only when agreed, and all of it is undone', {
-    timeout: 60_000,
-  }, async () => {
+  test('in a ComfyUI that is not ours packages change only when agreed, and all of it is undone', async () => {
     const engine = await tinyInstalled()
     const { dir, python, settings } = engine.site()
     const home = path.join(engine.data, 'engines', 'mine')
@@ -330,9 +326,7 @@ describe.skipIf(why !== null)(`a change of custom nodes${why === null ? '' : ` (
     expect(there()).toEqual(['theirs'])
   })
 
-  test('one that was switched to by a process that was killed then is done, whoever asks again', {
-    timeout: 60_000,
-  }, async () => {
+  test('one that was switched to by a process that was killed then is done, whoever asks again', async () => {
     const engine = await tinyInstalled()
     const repository = path.join(engine.root, 'pack')
     nodeRepository(repository, { '__init__.py': nodeCode(['Pack']) })
@@ -351,9 +345,7 @@ describe.skipIf(why !== null)(`a change of custom nodes${why === null ? '' : ` (
     })
   })
 
-  test('the one of many that breaks it is found, going on after an interruption, with what helps', {
-    timeout: 60_000,
-  }, async () => {
+  test('the one of many that breaks it is found, going on after an interruption, with what helps', async () => {
     const engine = await tinyInstalled()
     const repository = path.join(engine.root, 'pack')
     nodeRepository(repository, { '__init__.py': nodeCode(['Pack']) })
