@@ -32,6 +32,8 @@ const sentences = {
   'doctor.requirement-missing': 'Packages that ComfyUI requires are missing: {packages}',
   'doctor.nodes-failed': 'Custom nodes did not load at the last start: {nodes}',
   'doctor.nodes-broken': 'A custom node keeps ComfyUI from starting: {reason}',
+  'doctor.lost': 'What {dir} runs can no longer be read. Mending goes back to {generation}, the newest that can.',
+  'doctor.lost-all': 'What {dir} runs can no longer be read, and nothing else there can be run: install it again.',
   'doctor.program-missing': 'There is no {path} any more.',
   'doctor.path-spaces': 'The path {dir} has spaces; some custom nodes fail with that.',
   'doctor.path-letters': 'The path {dir} has other letters than English ones; some custom nodes fail with that.',

@@ -18,6 +18,7 @@ import {
 import { AppError, toFailure } from '../../core/contract/errors.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
 import { offersOf } from '../../core/domain/speed-ups.ts'
+import { upkeep } from '../../core/domain/upkeep.ts'
 import { dispatcherFor } from '../../core/engine/download/fetch-file.ts'
 import { allowWriting, type Examined, examine } from '../../core/engine/install/examine.ts'
 import {
@@ -136,6 +137,13 @@ export class Installations implements Service {
 
   /** Looks an engine over. `mend`: what can be mended is; a damaged installation is made again beside itself. */
   async doctor(name: string, mend: boolean): Promise<{ findings: Finding[]; mending: InstallView | null }> {
+    const lost = await this.#lost(name)
+    if (lost && (!mend || !lost.newest)) return { findings: [lost.finding], mending: null }
+    if (lost?.newest) {
+      this.#refuseBusy(name)
+      await writePointer(this.#home(name), { current: lost.newest.id, previous: null })
+      await this.#takeOver(name)
+    }
     const before = await this.#examine(name)
     if (!mend) return { findings: before.findings, mending: null }
     await allowWriting(before.denied)
@@ -314,6 +322,19 @@ export class Installations implements Service {
     const journal = await readJournal(dir)
     if (!journal) throw new AppError('install.not-ours', { name })
     return { dir, journal }
+  }
+
+  /** What runs cannot be read any more: the newest that can; null: it can. */
+  async #lost(name: string): Promise<{ finding: Finding; newest: Generation | undefined } | null> {
+    const { kind } = this.#deps.localEngine.view(name)
+    const home = this.#home(name)
+    const pointer = readPointer(home)
+    if (kind !== 'installed' || (pointer && (await readJournal(generationDir(home, pointer.current))))) return null
+    const [newest] = await listGenerations(home)
+    const finding: Finding = newest
+      ? { ...upkeep('bad', 'doctor.lost', { dir: home, generation: newest.id }), mend: 'repair' }
+      : upkeep('bad', 'doctor.lost-all', { dir: home })
+    return { finding, newest }
   }
 
   async #recipe(name: string, choices: InstallChoices, generation: string): Promise<Recipe> {

@@ -178,6 +178,25 @@ test('the doctor: a damaged package, a folder that cannot be written to and what
   expect(readdirSync(dir).filter((file) => file.startsWith('.'))).toEqual([])
 })
 
+test('the doctor: when what runs cannot be read any more, mending goes back to the newest that can', async () => {
+  const { dataDir, name, home, current } = await installedComfy()
+  await writeLock(current)
+  const { client } = await startApp({ dataDir })
+  await eventually(async () => (await client.call('engine.list', {})).rows[0])
+  const doctor = async (mend: boolean) => {
+    const { findings } = await client.call('engine.doctor', { name, mend })
+    return findings.filter(({ level }) => level === 'bad' || level === 'good').map(({ code, facts }) => [code, facts])
+  }
+  const generation = path.basename(current)
+  writeFileSync(path.join(home, 'current'), 'half a poi')
+  expect(await doctor(false)).toEqual([['doctor.lost', { dir: home, generation }]])
+  expect(await doctor(true)).toMatchObject([['doctor.healthy', {}]])
+  expect(JSON.parse(readFileSync(path.join(home, 'current'), 'utf8'))).toEqual({ current: generation, previous: null })
+  const all = path.join(home, 'generations')
+  for (const id of readdirSync(all)) writeFileSync(path.join(all, id, 'journal.json'), '{')
+  expect(await doctor(true)).toEqual([['doctor.lost-all', { dir: home }]])
+})
+
 test('models of another ComfyUI are looked at, used where they lie, and let go of again', async () => {
   const { dataDir, name } = await installedComfy()
   const other = path.join(tempDir(), 'ComfyUI_windows_portable', 'ComfyUI')

@@ -34,7 +34,11 @@ export function pointerOf(site: Site): { current: string; previous: string | nul
 
 export async function readSet(site: Site, id: string): Promise<NodeSet | null> {
   const text = await readFile(setFile(site, id), 'utf8').catch(() => null)
-  return text === null ? null : NodeSet.parse(parseJson(text))
+  try {
+    return text === null ? null : NodeSet.parse(parseJson(text))
+  } catch {
+    return null // damaged: its folders stay as they are
+  }
 }
 export async function writeSet(site: Site, id: string, set: NodeSet) {
   await mkdir(path.dirname(setFile(site, id)), { recursive: true })
