@@ -1,15 +1,18 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { expect, test } from 'vitest'
+import { test as anyTest, expect } from 'vitest'
 import { type NodeChangeView, NodeConsent } from '../../core/contract/custom-node.ts'
 import { writeJson } from '../../core/contract/json.ts'
 import type { Client } from '../../main/api/client.ts'
 import { comfyFolder } from '../kit/comfy-folder.ts'
 import { eventually } from '../kit/eventually.ts'
+import { hasGit } from '../kit/has-git.ts'
 import { nodeCode, nodeRepository, writeTree } from '../kit/nodes-kit.ts'
 import { serve } from '../kit/serve.ts'
 import { startApp } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
+
+const test = anyTest.skipIf(!hasGit)
 
 // answers in the shapes of ComfyUI-Manager's lists and of the Comfy registry's API as of August 2026
 const lists = (root: string): Record<string, unknown> => ({

@@ -69,7 +69,7 @@ async function install(
   const choices = InstallChoices.parse({
     source: comfy.source,
     ref: comfy.commits[0]!,
-    python,
+    python: python ?? process.execPath,
     mirrors: 'none',
     ...more,
   })

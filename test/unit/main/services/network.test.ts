@@ -4,6 +4,7 @@ import path from 'node:path'
 import { rootCertificates } from 'node:tls'
 import { request } from 'undici'
 import { expect, test } from 'vitest'
+import { hasGit } from '../../../kit/has-git.ts'
 import { aFile, givesFile, hostOf, hubWith, networkKit } from '../../../kit/network-kit.ts'
 import { httpProxy } from '../../../kit/proxies.ts'
 import { serve } from '../../../kit/serve.ts'
@@ -213,7 +214,7 @@ test('what a person set up for these programs stays, and officially nothing is s
   expect(near.childEnvironment({}, { mirrors: false })).not.toHaveProperty('HF_ENDPOINT')
 })
 
-test('git follows these rules', () => {
+test.skipIf(!hasGit)('git follows these rules', () => {
   const { network } = networkKit(places, { timeZone: 'Asia/Shanghai' })
   const env = {
     ...process.env,

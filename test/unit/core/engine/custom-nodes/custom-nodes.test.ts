@@ -19,6 +19,7 @@ import { linesOf, readLine, readRequirements } from '../../../../../core/engine/
 import { changesIn, locksOf } from '../../../../../core/engine/custom-nodes/resolve.ts'
 import { scanNodes } from '../../../../../core/engine/custom-nodes/scan.ts'
 import { withoutPlaces } from '../../../../../core/engine/custom-nodes/trial.ts'
+import { hasGit } from '../../../../kit/has-git.ts'
 import { nodeRepository, writeTree } from '../../../../kit/nodes-kit.ts'
 import { tempDir } from '../../../../kit/temp-dir.ts'
 
@@ -167,53 +168,56 @@ describe('custom nodes of a generation', () => {
     expect(existsSync(path.join(live, 'off'))).toBe(true)
   })
 
-  test('are found with where they are from, what they changed and what runs when they are installed', async () => {
-    const { live, site, home } = kit()
-    nodeRepository(path.join(live, 'by-git'), {
-      '__init__.py': 'a',
-      'install.py': 'print(1)',
-      'requirements.txt': 'numpy\n',
-    })
-    writeTree(live, {
-      'by-git/__init__.py': 'changed here',
-      'by-git/mine.txt': 'x',
-      'from-registry/pyproject.toml':
-        '[project]\nname = "From-Registry"\nversion = "1.2.3"\n[tool.comfy]\nPublisherId = "p"\nDisplayName = "Nice Name"\n',
-      'from-registry/.tracking': '__init__.py\ngone.py\npyproject.toml',
-      'from-registry/__init__.py': '',
-      'from-registry/config.json': '{}',
-      'broken-toml/pyproject.toml': '[[[',
-      'broken-toml/__init__.py': '',
-      'off.disabled/__init__.py': '',
-      '.disabled/old-pack@1_0_0/__init__.py': '',
-      'one.py': '',
-      'readme.md': '',
-      '__pycache__/x.pyc': '',
-    })
-    const command = { env: process.env, log: path.join(home, 'log') }
-    const nodes = await scanNodes(site, { classes: { nodes: { one: ['One'] }, core: [] }, loads: [], command })
-    expect(nodes.map(({ folder, enabled, source }) => [folder, enabled, source.is])).toEqual([
-      ['broken-toml', true, 'archive'],
-      ['by-git', true, 'git'],
-      ['from-registry', true, 'registry'],
-      ['off', false, 'archive'],
-      ['old-pack', false, 'archive'],
-      ['one.py', true, 'file'],
-    ])
-    const [, byGit, registry, , , single] = nodes
-    expect(byGit).toMatchObject({
-      changedFiles: ['__init__.py'],
-      addedFiles: ['mine.txt'],
-      scripts: [{ file: 'install.py' }],
-    })
-    expect(registry).toMatchObject({
-      title: 'Nice Name',
-      version: '1.2.3',
-      changedFiles: ['gone.py'],
-      addedFiles: ['config.json'],
-    })
-    expect(single).toMatchObject({ title: 'one', classes: ['One'] })
-  })
+  test.skipIf(!hasGit)(
+    'are found with where they are from, what they changed and what runs when they are installed',
+    async () => {
+      const { live, site, home } = kit()
+      nodeRepository(path.join(live, 'by-git'), {
+        '__init__.py': 'a',
+        'install.py': 'print(1)',
+        'requirements.txt': 'numpy\n',
+      })
+      writeTree(live, {
+        'by-git/__init__.py': 'changed here',
+        'by-git/mine.txt': 'x',
+        'from-registry/pyproject.toml':
+          '[project]\nname = "From-Registry"\nversion = "1.2.3"\n[tool.comfy]\nPublisherId = "p"\nDisplayName = "Nice Name"\n',
+        'from-registry/.tracking': '__init__.py\ngone.py\npyproject.toml',
+        'from-registry/__init__.py': '',
+        'from-registry/config.json': '{}',
+        'broken-toml/pyproject.toml': '[[[',
+        'broken-toml/__init__.py': '',
+        'off.disabled/__init__.py': '',
+        '.disabled/old-pack@1_0_0/__init__.py': '',
+        'one.py': '',
+        'readme.md': '',
+        '__pycache__/x.pyc': '',
+      })
+      const command = { env: process.env, log: path.join(home, 'log') }
+      const nodes = await scanNodes(site, { classes: { nodes: { one: ['One'] }, core: [] }, loads: [], command })
+      expect(nodes.map(({ folder, enabled, source }) => [folder, enabled, source.is])).toEqual([
+        ['broken-toml', true, 'archive'],
+        ['by-git', true, 'git'],
+        ['from-registry', true, 'registry'],
+        ['off', false, 'archive'],
+        ['old-pack', false, 'archive'],
+        ['one.py', true, 'file'],
+      ])
+      const [, byGit, registry, , , single] = nodes
+      expect(byGit).toMatchObject({
+        changedFiles: ['__init__.py'],
+        addedFiles: ['mine.txt'],
+        scripts: [{ file: 'install.py' }],
+      })
+      expect(registry).toMatchObject({
+        title: 'Nice Name',
+        version: '1.2.3',
+        changedFiles: ['gone.py'],
+        addedFiles: ['config.json'],
+      })
+      expect(single).toMatchObject({ title: 'one', classes: ['One'] })
+    },
+  )
 
   test('a link in place of a folder is moved as a link', async () => {
     const { live, site, home, aside } = kit()

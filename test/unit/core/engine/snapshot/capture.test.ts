@@ -9,6 +9,7 @@ import { seal } from '../../../../../core/engine/snapshot/manifest.ts'
 import { restoreEnvironment } from '../../../../../core/engine/snapshot/restore-environment.ts'
 import { secretsIn } from '../../../../../core/engine/snapshot/secrets.ts'
 import { ObjectStore } from '../../../../../core/engine/snapshot/store.ts'
+import { hasGit } from '../../../../kit/has-git.ts'
 import { tempDir } from '../../../../kit/temp-dir.ts'
 
 const python = ['python3', 'python'].find((program) => {
@@ -22,13 +23,6 @@ const python = ['python3', 'python'].find((program) => {
     return false
   }
 })
-const hasGit = (() => {
-  try {
-    return execFileSync('git', ['--version'], { stdio: 'pipe' }).length > 0
-  } catch {
-    return false
-  }
-})()
 const command = (dir: string) => ({ env: process.env, log: path.join(dir, 'commands.log') })
 
 test.each([
