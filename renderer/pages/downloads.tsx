@@ -378,7 +378,7 @@ function Sources({ download }: { download: DownloadView }) {
       )}
       <ul className="flex flex-col gap-1.5">
         {sources.map(({ id, host, is, connections: count, fetchedBytes, bytesPerSecond, reason, againAt }, place) => (
-          <li key={id} className="num grid grid-cols-[minmax(0,1fr)_140px_92px_92px_86px] items-center gap-3 text-xs">
+          <li key={id} className="num grid grid-cols-[minmax(0,1fr)_120px_88px_88px_112px] items-center gap-3 text-xs">
             <span className="flex min-w-0 items-center gap-2">
               <span
                 aria-hidden

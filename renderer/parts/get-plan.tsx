@@ -64,6 +64,7 @@ function Plan({ asked }: { asked: Wanted }) {
   const taken = rows.filter((row) => takeable(row) && choices[row.item]?.take !== false)
   const sizes = taken.filter(({ state }) => state.is === 'ready').map((row) => chosen(row)?.sizeBytes ?? null)
   const total = sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0)
+  const unknown = sizes.filter((size) => size === null).length
   const free = plan.data?.freeBytes ?? null
   const tight = free !== null && total > free
   const lacking = rows.filter(({ state }) => state.is !== 'present')
@@ -79,10 +80,8 @@ function Plan({ asked }: { asked: Wanted }) {
           <p className={`num mr-auto text-xs ${tight ? 'text-bad' : 'text-soft'}`} role="status">
             {taken.length > 0 &&
               [
-                t('get.total', { size: format.bytes(total) }) +
-                  (sizes.includes(null)
-                    ? ` ${t('get.andUnknown', { count: sizes.filter((s) => s === null).length })}`
-                    : ''),
+                (total > 0 || unknown === 0) && t('get.total', { size: format.bytes(total) }),
+                unknown > 0 && t('get.unknownSizes', { count: unknown }),
                 free !== null && t('get.free', { size: format.bytes(free) }),
                 tight && t('get.tight'),
               ]
@@ -320,7 +319,8 @@ export function Silent({ silent }: { silent: GetPlan['silent'] }) {
           <li key={from} className="flex items-start gap-1.5 text-xs text-soft">
             <TriangleAlert size={13} className="mt-0.5 shrink-0 text-warn" aria-hidden />
             <span className="min-w-0 break-words">
-              {message} <span className="text-faint">{remedy}</span>
+              <span className="block">{message}</span>
+              <span className="block text-faint">{remedy}</span>
             </span>
           </li>
         )

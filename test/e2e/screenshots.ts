@@ -1,5 +1,9 @@
-// node test/e2e/screenshots.ts OUTDIR [--readme DIR]: every screen with real data, in both themes, languages and sizes.
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+// node test/e2e/screenshots.ts OUTDIR [--readme DIR] [--only REGEX]: every screen with real data, in both themes, languages and
+// sizes; or only those of such a name, for example `^custom-nodes.*-1024-dark`.
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -7,15 +11,26 @@ import { parseArgs } from 'node:util'
 import type { Page } from 'playwright'
 import { chromium } from 'playwright'
 import sharp from 'sharp'
+import type { DownloadWanted } from '../../core/contract/download.ts'
+import { writeJson } from '../../core/contract/json.ts'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { connectInProcess } from '../../main/api/client.ts'
 import { openHost } from '../../main/open-host.ts'
+import { systemClock } from '../../main/services/clock.ts'
+import { openDatabase } from '../../main/services/database/open.ts'
+import { Downloads } from '../../main/services/downloads.ts'
+import { KeptSettings } from '../../main/services/settings.ts'
 import { ensureBuilt } from '../kit/built.ts'
+import { comfyFolder } from '../kit/comfy-folder.ts'
 import { eventually } from '../kit/eventually.ts'
 import { installedComfy } from '../kit/installed-comfy.ts'
 import { aCheckpoint, aLora, aPickle, put } from '../kit/model-files.ts'
+import { nodeCode, nodeRepository } from '../kit/nodes-kit.ts'
 
-const { positionals, values } = parseArgs({ allowPositionals: true, options: { readme: { type: 'string' } } })
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { readme: { type: 'string' }, only: { type: 'string' } },
+})
 const outDir = path.resolve(positionals[0] ?? 'screenshots')
 const rendererDir = path.resolve(import.meta.dirname, '../../out/renderer')
 mkdirSync(outDir, { recursive: true })
@@ -23,6 +38,9 @@ ensureBuilt()
 
 const dir = mkdtempSync(path.join(tmpdir(), 'nightshift-screenshots-'))
 const installed = await installedComfy({ dataDir: path.join(dir, 'data') })
+const servers: ReturnType<typeof createServer>[] = []
+await askForDownloads()
+const comfy = await fillNodes()
 const host = await openHost({
   dataDir: installed.dataDir,
   outputDir: path.join(dir, 'pictures'),
@@ -45,7 +63,120 @@ try {
   close()
   await host.stop()
   await failing.stop()
+  for (const server of servers) server.closeAllConnections()
   rmSync(dir, { recursive: true, force: true })
+}
+
+async function serve(answer: RequestListener): Promise<string> {
+  const server = createServer(answer)
+  servers.push(server)
+  server.unref()
+  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+/** Downloads in every state, from servers that take their time. */
+async function askForDownloads() {
+  const sizeBytes = 2 ** 30
+  const slowly = (everyMs: number) =>
+    serve(async (request, response) => {
+      const [, from = '0', to = ''] = /bytes=(\d+)-(\d*)/.exec(request.headers.range ?? '') ?? []
+      const end = to === '' ? sizeBytes - 1 : Number(to)
+      const range = { 'content-range': `bytes ${from}-${end}/${sizeBytes}` }
+      const length = { 'content-length': end - Number(from) + 1, etag: '"one"' }
+      response.writeHead(request.headers.range ? 206 : 200, { ...length, ...(request.headers.range && range) })
+      for (let left = length['content-length']; left > 0 && !response.destroyed; left -= 16_384) {
+        response.write(Buffer.alloc(Math.min(left, 16_384)))
+        await pause(everyMs)
+      }
+      response.end()
+    })
+  const [near, far] = [await slowly(300), await slowly(700)]
+  const small = await serve((_, response) => void response.end(Buffer.alloc(3_000_000)))
+  const database = openDatabase(path.join(installed.dataDir, 'nightshift.db'))
+  const downloads = new Downloads({
+    database,
+    clock: systemClock,
+    settings: new KeptSettings(database),
+    dispatcher: () => undefined as never,
+    sourcesOf: () => Promise.reject(new Error('not started')),
+  })
+  const ask = (name: string, from: string[], also: Partial<DownloadWanted> = {}) =>
+    downloads.add({
+      name,
+      kind: 'model',
+      to: path.join(installed.dataDir, 'models', name),
+      sources: from.map((url) => ({ hub: 'url', url: `${url}/${name}` })),
+      sizeBytes,
+      ...also,
+    })
+  ask('flux1-schnell-fp8.safetensors', [near, far], { sha256: 'b'.repeat(64) })
+  ask('t5xxl_fp16.safetensors', [far])
+  ask('sd3.5_large.safetensors', [near], { startAt: '03:00', stopAt: '03:01' })
+  ask('ae.safetensors', [small], { sizeBytes: 3_000_000, sha256: 'a'.repeat(64) })
+  ask('clip_l.safetensors', [small], { sizeBytes: 3_000_000 })
+  database.close()
+}
+
+/** A ComfyUI with custom nodes, and lists of more of them. */
+async function fillNodes() {
+  const packs = [
+    ['Tile Upscaler', 'Enlarges pictures tile by tile, without seams.', 2341],
+    ['Face Mender', 'Finds faces and draws them again at full size.', 1874],
+    ['Prompt Wheel', 'Words by weight, by turn or by chance.', 1206],
+    ['Video Strip', 'Cuts videos into pictures, and sews them again.', 998],
+    ['Colour Grade', 'Curves, tables and film looks.', 640],
+    ['水墨工具', '水墨、宣纸与印章效果。', 412],
+  ] as const
+  const repos = packs.map(([title], at) => {
+    const repo = path.join(dir, 'repositories', title.toLowerCase().replaceAll(' ', '-'))
+    const classes = [title.replace(' ', ''), `${title.replace(' ', '')}Preview`]
+    nodeRepository(repo, {
+      '__init__.py': nodeCode(classes),
+      ...(at === 0 && { 'install.py': 'print("looking for a graphics card")\n' }),
+    })
+    return { repo, classes }
+  })
+  // the shapes of ComfyUI-Manager's lists as of August 2026
+  const page = (at: number) => `https://example.org/o/pack-${at}`
+  const answers: Record<string, unknown> = {
+    '/map.json': Object.fromEntries(
+      repos.map(({ repo, classes }, at) => [repo, [classes, { title_aux: packs[at]![0] }]]),
+    ),
+    '/list.json': {
+      custom_nodes: packs.map(([title, description], at) => ({
+        reference: page(at),
+        files: [repos[at]!.repo],
+        title,
+        author: 'Ada',
+        description,
+      })),
+    },
+    '/models.json': { models: [{}] },
+    '/stats.json': Object.fromEntries(
+      packs.map(([, , stars], at) => [page(at), { stars, last_update: `2026-0${9 - at}-12 08:00:00` }]),
+    ),
+  }
+  const url = await serve((request, response) => {
+    const answer = answers[request.url ?? '']
+    response.writeHead(answer ? 200 : 404).end(writeJson(answer ?? {}))
+  })
+  const at = (name: string) => ({ url: `${url}/${name}.json`, licence: 'GPL-3.0' })
+  const lists = {
+    'extension-node-map': at('map'),
+    'custom-node-list': at('list'),
+    'github-stats': at('stats'),
+    'model-list': at('models'),
+  }
+  writeFileSync(path.join(installed.dataDir, 'mirrors.json'), writeJson({ lists, sources: { 'node-registry': url } }))
+  const comfy = comfyFolder({ dir: path.join(dir, 'ComfyUI') })
+  const folder = path.join(comfy.dir, 'custom_nodes')
+  mkdirSync(folder)
+  for (const { repo } of repos.slice(2, 5))
+    execFileSync('git', ['clone', '-q', repo, path.join(folder, path.basename(repo))])
+  writeFileSync(path.join(folder, 'prompt-wheel', '__init__.py'), `${nodeCode(['PromptWheel'])}# mine\n`)
+  put(folder, { 'my own nodes/__init__.py': nodeCode(['MyOwn']) })
+  return comfy
 }
 
 /** A few models of every sort, with pictures and copies. */
@@ -84,6 +215,10 @@ async function shoot() {
   ]
   const sample = await call('workflow.sample', {})
   await fillModels()
+  await call('engine.adopt', { ...comfy, name: 'studio', settings: { autoStart: false } })
+  const lacking = { nodes: ['TileUpscaler', 'FaceMender'].map((type, at) => ({ id: at + 1, type })), links: [] }
+  const base64 = Buffer.from(writeJson(lacking)).toString('base64')
+  await call('workflow.import', { name: 'Portraits, enlarged.json', base64 })
   const { inspection } = await call('workflow.get', { id: sample.id })
   const key = (role: string) => inspection.parameters.find((parameter) => parameter.role === role)!.key
   const [look, patience] = ['sampler', 'steps'].map((role) =>
@@ -185,7 +320,10 @@ async function shoot() {
     'models-pictures': async (page) => {
       await open(page, '/models?find=style')
       await page.getByRole('button', { name: /^(Pictures|图片)$/ }).click()
-      await page.getByRole('button', { name: /ink wash/ }).click()
+      await page
+        .getByRole('button', { name: /ink wash/ })
+        .first()
+        .click()
       await page.getByRole('complementary').getByRole('textbox').waitFor()
     },
     'models-duplicates': async (page) => {
@@ -199,11 +337,35 @@ async function shoot() {
       await page.getByRole('dialog').waitFor()
     },
     engine: (page) => open(page, '/engine'),
-    downloads: (page) => open(page, '/downloads'),
+    'custom-nodes': async (page) => {
+      await open(page, '/custom-nodes?engine=studio')
+      await page.getByRole('button', { name: /^prompt-wheel/ }).click()
+      await settled(page)
+    },
+    'custom-nodes-find': (page) => open(page, '/custom-nodes?engine=studio&view=find'),
+    'custom-nodes-missing': (page) => open(page, '/custom-nodes?engine=studio&view=missing'),
+    'custom-nodes-plan': async (page) => {
+      await call('nodes.cancel', { engine: 'studio' })
+      await open(page, '/custom-nodes?engine=studio&view=find')
+      await page
+        .getByRole('listitem', { name: 'Tile Upscaler' })
+        .getByRole('button', { name: /Install|安装/ })
+        .click()
+      await page.getByText('tile-upscaler/install.py').first().click()
+      await settled(page)
+    },
+    downloads: async (page) => {
+      await open(page, '/downloads')
+      await page
+        .getByRole('button', { name: /2 sources|2 个来源/ })
+        .first()
+        .click()
+      await settled(page)
+    },
     mirrors: (page) => open(page, '/mirrors'),
-    'engine-versions': (page) => enginePanel(page, 0),
-    'engine-check-up': (page) => enginePanel(page, 1),
-    'engine-models': (page) => enginePanel(page, 2),
+    'engine-versions': (page) => enginePanel(page, /^(Versions|版本)$/),
+    'engine-check-up': (page) => enginePanel(page, /^(Check-up|体检)$/),
+    'engine-models': (page) => enginePanel(page, /^(Models of another ComfyUI|使用其他 ComfyUI 的模型)$/),
     'engine-install': async (page) => {
       await open(page, '/engine')
       await page.getByRole('button', { name: /Install ComfyUI…|安装 ComfyUI…/ }).click()
@@ -211,10 +373,10 @@ async function shoot() {
     },
     settings: (page) => open(page, '/settings'),
   }
-  async function enginePanel(page: Page, at: number) {
+  async function enginePanel(page: Page, name: RegExp) {
     await open(page, '/engine')
     const card = page.getByRole('listitem', { name: installed.name })
-    await card.getByRole('button', { expanded: false }).nth(at).click()
+    await card.getByRole('button', { name }).click()
     await settled(page)
     await card.scrollIntoViewIfNeeded()
   }
@@ -235,10 +397,12 @@ async function shoot() {
         await page.goto(url)
         await page.getByRole('navigation').waitFor()
         for (const [name, show] of Object.entries(screens)) {
+          const file = `${name}-${size.width}-${theme}-${language}.png`
+          if (values.only && !new RegExp(values.only).test(file)) continue
           await show(page)
-          await page.screenshot({ path: path.join(outDir, `${name}-${size.width}-${theme}-${language}.png`) })
+          await page.screenshot({ path: path.join(outDir, file) })
           const readme = values.readme && size.width === 1440 && language === 'en'
-          if (readme && ['start', 'batch', 'queue', 'gallery'].includes(name))
+          if (readme && ['start', 'batch', 'queue', 'gallery', 'models-get', 'custom-nodes-find'].includes(name))
             await sharp(await page.screenshot())
               .png({ palette: true, quality: 95, compressionLevel: 9, effort: 10 })
               .toFile(path.join(values.readme!, `${name}-${theme}.png`))
