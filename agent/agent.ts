@@ -21,6 +21,8 @@ export interface AgentOptions {
   readonly worker: string
   readonly inFlight?: number
   readonly limitMs?: number
+  /** Of one workflow. */
+  readonly limitBytes?: number
   readonly leaseMs?: number
   readonly stepMs?: number
   /** For tests: which addresses pictures may come from. */
@@ -37,7 +39,7 @@ const PROBED_FOR_MS = 1_000
 
 /** @throws AppError 'worker.bad-address' | 'app.port-in-use' | 'app.port-refused' */
 export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
-  const { host, port, names, origins, keys, store, log, inFlight, limitMs, leaseMs, mayReach } = options
+  const { host, port, names, origins, keys, store, log, inFlight, limitMs, leaseMs, limitBytes, mayReach } = options
   const { now } = Date
   const place = await openWorker(options)
   const address = () => place.address
@@ -54,7 +56,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     log,
   })
   const ready = readiness(address)
-  const door = new FcDoor({ host, port, names, origins, keys, runner, address, ready, now, log })
+  const door = new FcDoor({ host, port, names, origins, keys, runner, address, ready, now, log, limitBytes })
   try {
     await door.start()
     await runner.start()

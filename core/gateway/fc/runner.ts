@@ -439,11 +439,13 @@ export class ComfyRunner implements Runner {
           if (await store.marked(held.task.id, 'cancel')) await this.#end(held)
           else if (held.task.leaseUntil - now() < (this.#leaseMs * 2) / 3) await this.#write(held)
         }
+        const left: Task[] = []
         for (const id of await store.open()) {
           if (this.#held.has(id) || this.#taking.has(id) || this.#stopping) continue
           const task = await store.get(id)
-          if (task && !isOver(task.state) && task.leaseUntil < now()) await this.#adopt(task)
+          if (task && !isOver(task.state) && task.leaseUntil < now()) left.push(task)
         }
+        for (const task of left.toSorted((a, b) => a.createdAt - b.createdAt)) await this.#adopt(task)
         if (performance.now() - expiredAt > EXPIRE_EVERY_MS) {
           expiredAt = performance.now()
           await store.expire(now() - keepMs)
