@@ -26,7 +26,8 @@ export const isSshAddress = (typed: string) => /^\s*ssh:/i.test(typed)
  * @throws AppError 'tunnel.bad-address'
  */
 export function readSshAddress(typed: string): SshTarget {
-  const refuse = (why: string) => new AppError('tunnel.bad-address', { url: typed.trim(), why })
+  const refuse = (why: string) =>
+    new AppError('tunnel.bad-address', { url: typed.trim().replace(/^(ssh:\/\/[^/@:]*):[^/]*@/i, '$1@'), why })
   const url = URL.parse(typed.trim())
   if (url?.protocol !== 'ssh:' || url.hostname === '') throw refuse('ssh://user@host:22/?comfyui=8188')
   const decoded = (text: string) => {

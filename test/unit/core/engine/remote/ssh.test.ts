@@ -99,3 +99,9 @@ test.each([
 ])('%s tells of the forward: %s', (line, code) => {
   expect(forwardFailure(gpu, line)?.code).toBe(code)
 })
+
+test('a password in an address is not repeated', () => {
+  expect(() => readSshAddress('ssh://me:w0rd@gpu/')).toThrow(
+    expect.objectContaining({ facts: expect.objectContaining({ url: 'ssh://me@gpu/' }) }),
+  )
+})
