@@ -1,4 +1,4 @@
-import { access, link, mkdir, symlink } from 'node:fs/promises'
+import { access, link, mkdir, realpath, symlink } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
 import type { DownloadView, DownloadWanted } from '../../core/contract/download.ts'
@@ -6,6 +6,7 @@ import { AppError, type Failure, toFailure } from '../../core/contract/errors.ts
 import type { Candidate, FileRef, FoundModel, GetAsk, GetPlan, GetRow, HubFile } from '../../core/contract/hub.ts'
 import { isJsonObject, type Json, type JsonObject, parseJson } from '../../core/contract/json.ts'
 import type { Model } from '../../core/contract/model.ts'
+import { isModelFile } from '../../core/contract/model-file.ts'
 import type { ModelNeed, NodeLists } from '../../core/contract/workflow.ts'
 import { safeFileName } from '../../core/domain/artifact-name.ts'
 import {
@@ -19,7 +20,7 @@ import {
 } from '../../core/domain/workflow/sources.ts'
 import type { HubNetwork } from '../../core/engine/hubs/ask.ts'
 import { type HubHost, type Meant, readMeant, sameFile, sayRef } from '../../core/engine/hubs/link.ts'
-import { byHash, byName, filesMeant, isModelName, plainFile, search } from '../../core/engine/hubs/look.ts'
+import { byHash, byName, filesMeant, plainFile, search, unasked } from '../../core/engine/hubs/look.ts'
 import { fileOf, mayFetch } from '../../core/engine/hubs/sources.ts'
 import { freeBytes } from '../../core/engine/volume.ts'
 import type { ModelShelf } from './models.ts'
@@ -30,7 +31,7 @@ interface Deps {
   readonly own: () => Promise<string>
   /** ComfyUI-Manager's list, as far as it could be had. */
   readonly manager: () => Promise<{ list: Json | undefined; from: NodeLists }>
-  readonly shelf: Pick<ModelShelf, 'folderFor' | 'bySha256' | 'byName' | 'page' | 'takeIn'>
+  readonly shelf: Pick<ModelShelf, 'folderFor' | 'bySha256' | 'byName' | 'page' | 'takeIn' | 'sha256Of'>
   readonly downloads: {
     add(wanted: DownloadWanted): DownloadView | Promise<DownloadView>
     /** Those that wait, run or are paused. */
@@ -120,7 +121,7 @@ export class Catalogue {
     const meant = readMeant(text, this.#deps.network.hosts())
     if (!meant || meant.is === 'name') return false
     if (meant.is !== 'file' || meant.ref.hub === 'civitai') return true
-    return isModelName(meant.ref.hub === 'url' ? plainFile(meant.ref.url).name : meant.ref.path)
+    return isModelFile(meant.ref.hub === 'url' ? plainFile(meant.ref.url).name : meant.ref.path)
   }
 
   /** Models whose name, family or files hold the words, from the lists and the hubs asked for. */
@@ -154,7 +155,7 @@ export class Catalogue {
             from,
             vramBytes: null,
             note: null,
-            files: (some ?? []).filter(({ name }) => isModelName(name)).map((file) => this.#withState(file)),
+            files: (some ?? []).filter(({ name }) => isModelFile(name)).map((file) => this.#withState(file)),
           })),
         )
       }
@@ -282,7 +283,7 @@ export class Catalogue {
       if (!meant) throw new AppError('hub.nothing-meant', { text: item.slice(0, 200) })
       if (meant.is === 'name') return await this.#byName(meant.name, item, { ask, lists, tell, signal })
       const files = (await filesMeant(this.#deps.network, meant, signal)).filter(
-        (file) => file.ref.hub !== 'url' || isModelName(file.name),
+        (file) => file.ref.hub !== 'url' || isModelFile(file.name),
       )
       if (files.length === 0) throw new AppError('hub.nothing-meant', { text: item.slice(0, 200) })
       const sure = meant.is === 'hash' && /^[\da-f]{64}$/.test(meant.hash) ? 'hash' : 'author'
@@ -320,7 +321,7 @@ export class Catalogue {
     const named = lists.all.filter((each) => each.name.toLowerCase() === baseOf(file!).toLowerCase())
     for (const each of named)
       found.push({ ...(await this.#asked(asHubFile(each), tell, signal)), sure: 'catalogue', from: each.from })
-    if (found.length === 0 && isModelName(name)) found.push(...(await this.#looked(name, undefined, tell, signal)))
+    if (found.length === 0 && isModelFile(name)) found.push(...(await this.#looked(name, undefined, tell, signal)))
     if (found.length === 0) {
       const near = lists.search(name)
       if (near.length === 1 && near[0]) return this.#byName(near[0].name, item, { ask, lists, tell, signal })
@@ -407,24 +408,30 @@ export class Catalogue {
 
   async #take(row: GetRow, ask: GetAsk): Promise<GetRow> {
     const candidate = chosenOf(row)
-    if (row.state.is === 'elsewhere' && row.to !== null) {
-      const { modelId } = row.state
+    const { to, state } = row
+    if (state.is === 'elsewhere' && to !== null) {
+      const { modelId } = state
       const { rows } = this.#deps.shelf.page({ search: baseOf(row.name), sort: 'name', offset: 0, limit: 200 })
       const model =
         rows.find(({ id }) => id === modelId) ??
         (candidate?.sha256 ? this.#deps.shelf.bySha256(candidate.sha256) : null)
       const [place] = model?.places ?? []
-      if (!place) throw new AppError('input.missing', { name: row.name })
-      await linkTo(place.path, row.to)
-      await this.#deps.shelf.takeIn(row.to, model?.sha256 ?? null)
-      return { ...row, state: { is: 'present' } }
-    }
-    if (row.state.is !== 'ready' || row.to === null || !candidate) return row
+      if (!model || !place) throw new AppError('input.missing', { name: row.name })
+      // a name and a size say little: where the hash is known it decides, and another file is fetched after all
+      const wanted = candidate?.sha256 ?? null
+      const sha256 = model.sha256 ?? (wanted === null ? null : await this.#deps.shelf.sha256Of(model.id))
+      if (wanted === null || sha256 === wanted) {
+        await linkTo(place.path, to)
+        await this.#deps.shelf.takeIn(to, sha256)
+        return { ...row, state: { is: 'present' } }
+      }
+    } else if (state.is !== 'ready') return row
+    if (to === null || !candidate) return row
     const { licence, page } = candidate
     const view = await this.#deps.downloads.add({
       name: baseOf(row.name),
       kind: 'model',
-      to: row.to,
+      to,
       // others are the same file only where the hash says so
       sources: [
         candidate,
@@ -565,24 +572,6 @@ function placeIn(dir: string, parts: readonly string[]): string | null {
   return path.join(dir, ...safe)
 }
 
-function unasked(ref: FileRef, name: string): HubFile {
-  return {
-    ref,
-    name,
-    sizeBytes: null,
-    sha256: null,
-    gitSha1: null,
-    title: ref.hub === 'civitai' ? String(ref.versionId) : ref.hub === 'url' ? ref.url : ref.repo,
-    page: null,
-    licence: null,
-    gated: false,
-    folder: null,
-    baseModel: null,
-    pickle: /\.(ckpt|pt2?|pth|bin|pkl)$/i.test(name),
-    downloads: null,
-  }
-}
-
 const asHubFile = (file: ListedFile): HubFile => ({
   ...unasked(file.ref, file.name),
   title: file.title,
@@ -631,7 +620,7 @@ export function managerFiles(list: Json | undefined, hosts: readonly HubHost[]):
     const name = said('filename')
     const folder = folderOfListed(said('save_path'), said('type'))
     const meant = readMeant(said('url'), hosts)
-    if (!isModelName(name) || folder === null || meant?.is !== 'file') return []
+    if (!isModelFile(name) || folder === null || meant?.is !== 'file') return []
     return [
       {
         name,
@@ -661,7 +650,8 @@ async function inLanes<T>(work: readonly (() => Promise<T>)[], lanes: number): P
   return results
 }
 
-async function linkTo(from: string, to: string) {
+async function linkTo(place: string, to: string) {
+  const from = await realpath(place) // what a link leads to, or it would lead from elsewhere
   await mkdir(path.dirname(to), { recursive: true })
   try {
     await link(from, to)

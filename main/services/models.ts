@@ -26,6 +26,7 @@ import type {
   ModelRoot,
   ModelState,
 } from '../../core/contract/model.ts'
+import { isModelFile } from '../../core/contract/model-file.ts'
 import type { ModelNeeded } from '../../core/contract/snapshot.ts'
 import { sayModelFault } from '../../core/domain/model-faults.ts'
 import { baseOfCivitai, belongsIn, folderOfKind, kindOfFolder } from '../../core/domain/model-kind.ts'
@@ -53,15 +54,7 @@ import {
   rootOfComfy,
   rootOfFolder,
 } from '../../core/engine/models/folders.ts'
-import {
-  type FileMark,
-  type FoundModel,
-  isModelFile,
-  keyOf,
-  markOf,
-  sameMark,
-  scanRoot,
-} from '../../core/engine/models/scan.ts'
+import { type FileMark, type FoundModel, keyOf, markOf, sameMark, scanRoot } from '../../core/engine/models/scan.ts'
 import { freeBytes } from '../../core/engine/volume.ts'
 import type { Clock } from './clock.ts'
 import type { Database } from './database/open.ts'
@@ -156,7 +149,10 @@ const STEP_MS = 200
 const baseOf = (name: string) => name.replace(/^.*[\\/]/s, '').toLowerCase()
 
 /** What others ask the library for. */
-export type ModelShelf = Pick<Models, 'events' | 'roots' | 'folderFor' | 'bySha256' | 'byName' | 'page' | 'takeIn'>
+export type ModelShelf = Pick<
+  Models,
+  'events' | 'roots' | 'folderFor' | 'bySha256' | 'byName' | 'page' | 'takeIn' | 'sha256Of'
+>
 
 /** The models of this machine: where they lie, what they are, what uses them, which are there twice. */
 export class Models implements Service {
@@ -245,6 +241,14 @@ export class Models implements Service {
 
   bySha256(sha256: string): Model | null {
     return this.#byHash.get(sha256.toLowerCase())?.[0]?.model ?? null
+  }
+
+  /** Known, or read now. */
+  async sha256Of(id: string): Promise<string> {
+    const { kept } = this.#must(id)
+    const sha256 = kept.sha256 ?? (await this.#hashNow(kept))
+    this.#rebuild()
+    return sha256
   }
 
   /** What a loader of `folder` takes by this name: exact, else the other slash, other case, another sub-folder. */

@@ -131,6 +131,7 @@ const catalogueOf = (ownList: string, managerList: Json | undefined, cache: HubN
       byName: () => null,
       page: () => ({ rows: [], total: 0, bytes: 0 }),
       takeIn: async () => null,
+      sha256Of: async () => '',
     },
     downloads: {
       add: () => {

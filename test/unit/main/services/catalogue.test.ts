@@ -105,6 +105,7 @@ async function kit({ here = [] as Partial<Model>[], of = farm, manager = manager
         taken.push(file)
         return null
       },
+      sha256Of: async (id) => sha256(readFileSync(models.find((model) => model.id === id)!.places[0]!.path, 'utf8')),
     },
     downloads: {
       add(wanted) {
@@ -237,6 +238,33 @@ test('a file that is here under another name is linked, and nothing is fetched',
   expect([readFileSync(to, 'utf8'), it.taken, it.added]).toEqual(['vae bytes', [to], []])
 })
 
+test.each([
+  ['is it', 'vae bytes', 'present', 0],
+  ['is another', 'vae BYTES', 'queued', 1],
+])(
+  'a file of that name and size in another folder is linked only where its hash %s',
+  async (_, text, state, fetched) => {
+    const file = path.join(tempDir(), 'z_vae.safetensors')
+    writeFileSync(file, text)
+    const here = [
+      {
+        id: 'm',
+        name: 'z_vae.safetensors',
+        folder: 'loras',
+        sha256: null,
+        sizeBytes: 9,
+        flags: [],
+        places: [{ path: file }],
+      },
+    ] as unknown as Model[]
+    const { catalogue, ask, added } = await kit({ here })
+    const asked = ask({ needs: [need('z_vae.safetensors', 'vae')] })
+    expect((await catalogue.plan(asked)).rows[0]!.state).toMatchObject({ is: 'elsewhere', sure: 'name' })
+    expect((await catalogue.get(asked)).rows[0]!.state.is).toBe(state)
+    expect(added).toHaveLength(fetched)
+  },
+)
+
 test('what is there, or on its way, is not fetched again', async () => {
   const here = [{ name: 'z.safetensors', folder: 'diffusion_models' }] as Model[]
   const { catalogue, ask, added } = await kit({ here })
@@ -339,6 +367,7 @@ function catalogueDeps({ network }: Awaited<ReturnType<typeof hubFarm>>) {
       byName: () => null,
       page: () => ({ rows: [], total: 0, bytes: 0 }),
       takeIn: async () => null,
+      sha256Of: async () => '',
     },
     downloads: { add: () => ({}) as DownloadView, open: () => [] },
     needsOf: async () => [],
