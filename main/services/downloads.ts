@@ -100,6 +100,8 @@ const SwitchedList = z.array(z.object({ from: z.string(), to: z.string(), reason
 const KEEP_EVERY_MS = 5_000
 /** Before the n-th time it is tried again by itself. */
 const AGAIN_MS = [15_000, 60_000, 5 * 60_000, 15 * 60_000, 60 * 60_000]
+/** Whatever a host asks for. */
+const LONGEST_WAIT_MS = 60 * 60_000
 const PASSING = new Set(['download.unreachable', 'hub.unreachable', 'hub.busy', 'hub.wrong-answer'])
 const TONIGHT_MS = 24 * 60 * 60_000
 const OPEN = ['waiting', 'running', 'paused', 'failed'] as const
@@ -558,7 +560,10 @@ export class Downloads implements Service {
     const failure = toFailure(cause)
     const tries = this.#row(number)?.tries ?? 0
     const again = PASSING.has(failure.code) ? AGAIN_MS[tries] : undefined
-    const wait = failure.code === 'hub.busy' ? Math.max(again ?? 0, Number(failure.facts.seconds ?? 0) * 1000) : again
+    const wait =
+      failure.code === 'hub.busy'
+        ? Math.max(again ?? 0, Math.min(Number(failure.facts.seconds ?? 0) * 1000, LONGEST_WAIT_MS))
+        : again
     const host = String(failure.facts.host ?? '')
     if (host !== '') this.#deps.mirrors?.failed(host, failure.code)
     if (again === undefined) return { state: 'failed', failure }

@@ -342,3 +342,13 @@ test('totals count what is left and say when it will be there', async () => {
   })
   expect(downloads.list({ search: 'B.B' }).rows.map(({ name }) => name)).toEqual(['b.bin'])
 })
+
+test('a host that asks to be left alone for years is asked again within the hour', async () => {
+  const clock = turnableClock()
+  const busy = new AppError('hub.busy', { hub: 'A hub', host: 'hub.example', seconds: 1e9 })
+  const { downloads, wanted } = aKit({ clock, sourcesOf: () => Promise.reject(busy) })
+  await downloads.start()
+  const { id } = downloads.add(wanted({ url: 'http://hub.example' }, 'a.safetensors'))
+  const view = await eventually(() => (downloads.get(id).waitsFor === 'retry' ? downloads.get(id) : null))
+  expect(view.opensAt! - clock.now()).toBe(60 * 60_000)
+})
