@@ -1,12 +1,13 @@
 import { type AnyRouter, useRouter } from '@tanstack/react-router'
 import { FileDown } from 'lucide-react'
 import { useCallback, useEffect, useLayoutEffect, useState } from 'react'
+import { isModelFile } from '../core/contract/model-file.ts'
 import { call } from './client/client.ts'
 import { addressesIn, droppedFiles, incomingAddress, incomingFile, isMedia, isTable } from './client/files.ts'
 import { useWords } from './i18n.ts'
 import { ImportProgress, type ImportWords, type Incoming, importAll } from './importing.tsx'
 import { lastWorkflow } from './last-workflow.ts'
-import { FileModels, fileModels, holdsWorkflow, isModelName } from './parts/file-model.tsx'
+import { FileModels, fileModels, holdsWorkflow } from './parts/file-model.tsx'
 import { askToGet, GetDialog } from './parts/get-plan.tsx'
 import { say } from './parts/overlays.tsx'
 
@@ -64,7 +65,7 @@ async function takeFiles(files: readonly File[], addresses: readonly string[], r
   const others = files.filter((file) => !tables.includes(file) && !media.includes(file))
   const snapshot = others.length === 1 && (await isManagerSnapshot(others[0]!)) ? others[0]! : null
   const models: File[] = []
-  for (const file of others) if (isModelName(file.name) && !(await holdsWorkflow(file))) models.push(file)
+  for (const file of others) if (isModelFile(file.name) && !(await holdsWorkflow(file))) models.push(file)
   if (models.length > 0) fileModels(models)
   if (models.length === files.length && files.length > 0) return
   const workflows = others.filter((file) => file !== snapshot && !models.includes(file))

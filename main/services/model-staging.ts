@@ -6,8 +6,8 @@ import { pipeline } from 'node:stream/promises'
 import { AppError } from '../../core/contract/errors.ts'
 import type { StagedModel } from '../../core/contract/hub.ts'
 import type { Model } from '../../core/contract/model.ts'
+import { isModelFile } from '../../core/contract/model-file.ts'
 import { safeFileName } from '../../core/domain/artifact-name.ts'
-import { isModelFile } from '../../core/engine/models/scan.ts'
 import type { Models } from './models.ts'
 
 interface Deps {

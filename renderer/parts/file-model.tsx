@@ -11,9 +11,6 @@ import { Segmented } from './forms.tsx'
 import { FolderChoice } from './get-plan.tsx'
 import { Modal, say, sayFault } from './overlays.tsx'
 
-const MODEL = /\.(safetensors|sft|ckpt|pt2?|pth|bin|gguf|onnx)$/i
-export const isModelName = (name: string) => MODEL.test(name)
-
 const HEADER_LIMIT_BYTES = 32 * 1024 * 1024
 /** A safetensors file may carry the workflow it was saved by. */
 export async function holdsWorkflow(file: File): Promise<boolean> {

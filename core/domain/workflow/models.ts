@@ -1,3 +1,4 @@
+import { bareModelName, isModelFile } from '../../contract/model-file.ts'
 import type { InputDefinition } from './definitions.ts'
 
 /** Which folder under models/ a loader's input names a file of (ComfyUI folder_paths and nodes). */
@@ -44,10 +45,9 @@ const byInput: readonly [classType: RegExp, input: RegExp, folder: string][] = [
   ],
 ]
 
-const modelFile = /\.(safetensors|sft|ckpt|pt2?|pth|bin|pkl|gguf|onnx)$/i
 /** A value that names a model file: one line, no address of the web. */
 export const namesModelFile = (value: string) =>
-  modelFile.test(value) && value.length <= 400 && !value.includes('\n') && !value.includes('://')
+  isModelFile(value) && value.length <= 400 && !value.includes('\n') && !value.includes('://')
 /** Every model file that JSON names, lower case and without folders; of embeddings in a text, the word. */
 export function modelFilesIn(json: string): string[] {
   const names = new Set<string>()
@@ -67,14 +67,14 @@ export function modelFolderOf(classType: string, input: string, value: unknown):
   if (classType === 'LoraLoader' || classType === 'LoraLoaderModelOnly') return input === 'lora_name' ? 'loras' : null
   for (const [classes, inputs, folder] of byInput) {
     if (classes.test(classType) && inputs.test(input))
-      return modelFile.test(value) || folder === 'diffusers' || folder === 'configs' ? folder : null
+      return isModelFile(value) || folder === 'diffusers' || folder === 'configs' ? folder : null
   }
   return null
 }
 
 /** The same for a class nobody put in the table: a choice among model files is one. */
 export function looksLikeModel({ choices }: InputDefinition, value: unknown): boolean {
-  if (typeof value !== 'string' || !modelFile.test(value)) return false
+  if (typeof value !== 'string' || !isModelFile(value)) return false
   return choices === null || choices.every((choice) => typeof choice === 'string')
 }
 
@@ -88,8 +88,8 @@ export function matchFile(choices: readonly unknown[], value: string): string | 
   const slashed = (name: string) => name.replaceAll('\\', '/')
   const lower = (name: string) => slashed(name).toLowerCase()
   const base = (name: string) => lower(name).replace(/^.*\//s, '')
-  const bare = (part: (name: string) => string) => (name: string) => part(name).replace(modelFile, '')
-  for (const same of [slashed, lower, base, ...(modelFile.test(value) ? [] : [bare(lower), bare(base)])]) {
+  const bare = (part: (name: string) => string) => (name: string) => bareModelName(part(name))
+  for (const same of [slashed, lower, base, ...(isModelFile(value) ? [] : [bare(lower), bare(base)])]) {
     const found = names.filter((name) => same(name) === same(value))
     if (found.length === 1) return found[0]!
     if (found.length > 1) return null

@@ -212,4 +212,3 @@ export const listIn = (value: unknown, key: string): Json[] =>
 export const sizeOf = (value: number | null) => (value !== null && value >= 0 ? Math.round(value) : null)
 export const sha256Of = (value: string | null) =>
   value !== null && /^[\da-f]{64}$/i.test(value) ? value.toLowerCase() : null
-export const isPickle = (name: string) => /\.(ckpt|pt2?|pth|bin|pkl)$/i.test(name)

@@ -1,6 +1,7 @@
 import { AppError } from '../../contract/errors.ts'
 import type { FileRef, HubFile } from '../../contract/hub.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
+import { isPickleFile } from '../../contract/model-file.ts'
 import { ask, HOURS, type HubNetwork, listIn, numberIn, sha256Of, sizeOf, textIn } from './ask.ts'
 
 type CivitaiRef = Extract<FileRef, { hub: 'civitai' }>
@@ -119,7 +120,7 @@ function readVersion(network: HubNetwork, json: Json): CivitaiFile[] {
           gated: closed,
           folder: byFileType[type] ?? byModelType[modelType] ?? null,
           baseModel: textIn(json, 'baseModel'),
-          pickle: textIn(file.metadata, 'format') === 'PickleTensor' || /\.(ckpt|pt2?|pth|bin|pkl)$/i.test(name),
+          pickle: textIn(file.metadata, 'format') === 'PickleTensor' || isPickleFile(name),
           downloads: null,
           primary: file.primary === true,
           hashes: Object.fromEntries(

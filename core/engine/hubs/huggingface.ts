@@ -1,19 +1,8 @@
 import { AppError } from '../../contract/errors.ts'
 import type { FileRef, HubFile } from '../../contract/hub.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
-import {
-  type Answer,
-  ask,
-  HOURS,
-  type HubNetwork,
-  isPickle,
-  listIn,
-  MINUTES,
-  numberIn,
-  sha256Of,
-  sizeOf,
-  textIn,
-} from './ask.ts'
+import { isPickleFile } from '../../contract/model-file.ts'
+import { type Answer, ask, HOURS, type HubNetwork, listIn, MINUTES, numberIn, sha256Of, sizeOf, textIn } from './ask.ts'
 
 type HfRef = Extract<FileRef, { hub: 'huggingface' }>
 export interface HfRepo {
@@ -115,7 +104,7 @@ export function hfHubFile(network: HubNetwork, repo: HfRepo, file: HfFile, kind:
     gated: repo.gated,
     folder: null,
     baseModel: repo.baseModel,
-    pickle: isPickle(file.path),
+    pickle: isPickleFile(file.path),
     downloads: repo.downloads,
   }
 }

@@ -1,5 +1,6 @@
 import { decoded } from '../../contract/address.ts'
 import { FileRef, type HubId } from '../../contract/hub.ts'
+import { isModelFile } from '../../contract/model-file.ts'
 
 /** A host that speaks a hub's language: the hub itself, or a mirror of it. */
 export interface HubHost {
@@ -29,8 +30,6 @@ export type Meant =
   | { is: 'name'; name: string }
 type RepoKind = 'models' | 'datasets' | 'spaces'
 
-const MODEL_FILE = /\.(safetensors|sft|ckpt|pt2?|pth|bin|pkl|gguf|onnx)$/i
-
 /**
  * A link, reference or AIR as people paste and workflows write them, without its host; null: it names nothing.
  * Credentials in an address are dropped.
@@ -45,7 +44,7 @@ export function readMeant(text: string, hosts: readonly HubHost[]): Meant | null
   if (/^([\da-f]{64}|[\da-f]{10}|[\da-f]{12}|[\da-f]{8})$/i.test(said)) return { is: 'hash', hash: said.toLowerCase() }
   const parts = said.split('/')
   const looksLikeRepo = /^[\w-][\w.-]*$/.test(parts[0]!) && /^[\w-][\w.-]*$/.test(parts[1] ?? '')
-  if (looksLikeRepo && (parts.length > 2 || (parts.length === 2 && !MODEL_FILE.test(said))))
+  if (looksLikeRepo && (parts.length > 2 || (parts.length === 2 && !isModelFile(said))))
     return readReference('hf', said)
   return { is: 'name', name: said }
 }

@@ -1,5 +1,6 @@
 import { type Failure, toFailure } from '../../contract/errors.ts'
-import type { HubFile } from '../../contract/hub.ts'
+import type { FileRef, HubFile } from '../../contract/hub.ts'
+import { bareModelName, isModelFile, isPickleFile } from '../../contract/model-file.ts'
 import type { HubNetwork } from './ask.ts'
 import { civitaiByHash, civitaiFind, civitaiModel, civitaiVersion } from './civitai.ts'
 import { type HfListed, hfFind, hfHubFile, hfRepo } from './huggingface.ts'
@@ -7,9 +8,6 @@ import type { Meant } from './link.ts'
 import { msFiles, msFind, msHubFile } from './modelscope.ts'
 import { fileOf } from './sources.ts'
 
-/** What loaders read; the rest of a repository is for other programs. */
-const MODEL = /\.(safetensors|sft|ckpt|pt2?|pth|bin|pkl|gguf|onnx)$/i
-export const isModelName = (name: string) => MODEL.test(name)
 /** One of the parts a large model was cut into for other programs. */
 const isPart = (path: string) => /-\d{5}-of-\d{5}\./.test(path)
 
@@ -48,9 +46,9 @@ export async function filesMeant(network: HubNetwork, meant: Meant, signal?: Abo
   }
 }
 
-/** The whole ones; where there are only parts, those. */
+/** What loaders read, since the rest of a repository is for other programs: the whole ones; where there are only parts, those. */
 function modelsOf<F extends { path: string }>(files: readonly F[]): F[] {
-  const models = files.filter(({ path }) => MODEL.test(path))
+  const models = files.filter(({ path }) => isModelFile(path))
   const whole = models.filter(({ path }) => !isPart(path))
   return whole.length > 0 ? whole : models
 }
@@ -64,19 +62,24 @@ export function plainFile(url: string): HubFile {
   } catch {
     // it stays as it is written
   }
+  return { ...unasked({ hub: 'url', url }, name), title: host, page: url }
+}
+
+/** What is known of a file before its hub was asked. */
+export function unasked(ref: FileRef, name: string): HubFile {
   return {
-    ref: { hub: 'url', url },
+    ref,
     name,
     sizeBytes: null,
     sha256: null,
     gitSha1: null,
-    title: host,
-    page: url,
+    title: ref.hub === 'civitai' ? String(ref.versionId) : ref.hub === 'url' ? ref.url : ref.repo,
+    page: null,
     licence: null,
     gated: false,
     folder: null,
     baseModel: null,
-    pickle: /\.(ckpt|pt2?|pth|bin|pkl)$/i.test(name),
+    pickle: isPickleFile(name),
     downloads: null,
   }
 }
@@ -177,7 +180,7 @@ const STORAGE =
 
 /** From the whole name to its first words: what a hub may call the repository it lies in. */
 export function wordsOf(name: string): string[] {
-  const bare = name.replace(MODEL, '')
+  const bare = bareModelName(name)
   let short = bare
   for (let before = ''; before !== short; ) {
     before = short
@@ -231,7 +234,7 @@ const searchers: Record<
     const official = network.hosts().find((host) => host.hub === 'huggingface' && host.official)
     const listed = await hfFind(network, { words, limit: PAGE }, signal)
     return listed
-      .filter(({ paths }) => paths.length === 0 || paths.some((path) => MODEL.test(path)))
+      .filter(({ paths }) => paths.length === 0 || paths.some((path) => isModelFile(path)))
       .map(({ repo, gated, licence, downloads, baseModel }) => ({
         title: repo,
         page: official ? `${official.base}/${repo}` : null,

@@ -1,7 +1,8 @@
 import { AppError } from '../../contract/errors.ts'
 import type { FileRef, HubFile } from '../../contract/hub.ts'
 import { isJsonObject, type Json } from '../../contract/json.ts'
-import { ask, HOURS, type HubNetwork, isPickle, listIn, MINUTES, numberIn, sha256Of, sizeOf, textIn } from './ask.ts'
+import { isPickleFile } from '../../contract/model-file.ts'
+import { ask, HOURS, type HubNetwork, listIn, MINUTES, numberIn, sha256Of, sizeOf, textIn } from './ask.ts'
 
 type MsRef = Extract<FileRef, { hub: 'modelscope' }>
 export interface MsFile {
@@ -79,7 +80,7 @@ export function msHubFile(
     gated: false,
     folder: null,
     baseModel: null,
-    pickle: isPickle(file.path),
+    pickle: isPickleFile(file.path),
     downloads: null,
   }
 }

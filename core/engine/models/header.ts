@@ -1,5 +1,6 @@
 import { isJsonObject, type Json, parseJson } from '../../contract/json.ts'
 import type { ModelFormat } from '../../contract/model.ts'
+import { isPickleFile } from '../../contract/model-file.ts'
 import { type ByteSource, begins, viewOf } from '../metadata/source.ts'
 import { textOf } from '../metadata/text.ts'
 import { type PickleVerdict, scanPickle } from './pickle.ts'
@@ -29,7 +30,7 @@ export function readHeader(source: ByteSource, name: string): ModelHeader {
   const head = source.read(0, 16)
   if (source.sizeBytes === 0) return nothing('other', { code: 'model.empty', facts: {} })
   if (begins(head, 'GGUF')) return readGguf(source)
-  if (begins(head, 'PK\x03\x04') || head[0] === 0x80 || /\.(ckpt|pt2?|pth|bin|pkl)$/i.test(name)) {
+  if (begins(head, 'PK\x03\x04') || head[0] === 0x80 || isPickleFile(name)) {
     if (head.length >= 9 && head[8] === 0x7b && !begins(head, 'PK')) return readSafetensors(source)
     return readPickle(source, name)
   }

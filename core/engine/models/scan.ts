@@ -1,6 +1,7 @@
 import { readdir, realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { ModelPlace } from '../../contract/model.ts'
+import { bareModelName, isModelFile } from '../../contract/model-file.ts'
 import { type FolderFault, folderByName, isAbsent, type Root, unreadable } from './folders.ts'
 
 /** What tells one file of a disk from another, and whether it changed. Numbers beyond 2^53 are kept as text. */
@@ -19,7 +20,6 @@ export interface FoundModel extends FileMark {
   readonly beside: readonly string[]
 }
 
-const MODEL = /\.(safetensors|sft|ckpt|pt2?|pth|bin|pkl|gguf|onnx)$/i
 const PASSED_OVER = /^(\.|__pycache__$|node_modules$|__MACOSX$|venv$)/
 const BESIDE =
   /^(?:\.?(?:preview|thumb)?\.?(?:png|jpe?g|webp|gif|avif)|\.civitai\.info|\.cm-info\.json|\.metadata\.json|\.json|\.preview\.(?:png|jpe?g|webp|gif|avif)|\.safetensors\.(?:png|jpe?g|webp))$/i
@@ -40,8 +40,6 @@ function besideByStem(names: readonly string[]): Map<string, string[]> {
   }
   return found
 }
-
-export const isModelFile = (name: string) => MODEL.test(name)
 
 /** The same file has the same key, whatever leads to it. Some network volumes number nothing: there the path decides. */
 export const keyOf = ({ device, inode, real }: FileMark & { real: string }) =>
@@ -105,7 +103,7 @@ export async function scanRoot(
           }
           if (!isModelFile(name)) continue
           const mark = await markOf(file)
-          const stem = name.replace(MODEL, '')
+          const stem = bareModelName(name)
           onFile({
             ...mark,
             real,
