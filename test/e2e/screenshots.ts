@@ -339,7 +339,7 @@ async function shoot() {
     engine: (page) => open(page, '/engine'),
     'custom-nodes': async (page) => {
       await open(page, '/custom-nodes?engine=studio')
-      await page.getByRole('button', { name: /^prompt-wheel/ }).click()
+      await page.getByRole('listitem', { name: 'prompt-wheel' }).getByRole('button').first().click()
       await settled(page)
     },
     'custom-nodes-find': (page) => open(page, '/custom-nodes?engine=studio&view=find'),
