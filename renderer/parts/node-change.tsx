@@ -126,7 +126,13 @@ export function NodeChangeCard({ view, onOpen }: { view: NodeChangeView; onOpen:
           {t('nodes.change.show')}
         </Button>
       </div>
-      {view.failure ? <ErrorNotice compact cause={view.failure} /> : <Steps view={view} />}
+      {view.failure ? (
+        <ErrorNotice compact cause={view.failure} />
+      ) : view.is === 'planned' ? (
+        <p className="text-soft">{t('nodes.change.waits')}</p>
+      ) : (
+        <Steps view={view} />
+      )}
     </section>
   )
 }

@@ -338,6 +338,7 @@ async function shoot() {
     },
     engine: (page) => open(page, '/engine'),
     'custom-nodes': async (page) => {
+      await call('nodes.cancel', { engine: 'studio' })
       await open(page, '/custom-nodes?engine=studio')
       await page.getByRole('listitem', { name: 'prompt-wheel' }).getByRole('button').first().click()
       await settled(page)
@@ -345,7 +346,6 @@ async function shoot() {
     'custom-nodes-find': (page) => open(page, '/custom-nodes?engine=studio&view=find'),
     'custom-nodes-missing': (page) => open(page, '/custom-nodes?engine=studio&view=missing'),
     'custom-nodes-plan': async (page) => {
-      await call('nodes.cancel', { engine: 'studio' })
       await open(page, '/custom-nodes?engine=studio&view=find')
       await page
         .getByRole('listitem', { name: 'Tile Upscaler' })
