@@ -219,7 +219,7 @@ test('what was stopped goes on where it was; what is there already is not fetche
 })
 
 test('a byte that changed on disk in between is fetched again, with little around it', async () => {
-  const { sources: given } = await farmOf({ one: { ...good, bytesPerSecond: 5 * MIB } })
+  const { sources: given } = await farmOf({ one: { ...good, bytesPerSecond: 2 * MIB } })
   const sources = given.map((source) => ({ ...source, connections: 1 }))
   const file = to()
   const stopping = new AbortController()
