@@ -89,8 +89,12 @@ export async function choose(page: Page, combobox: Locator, name: string) {
   await page.getByRole('option').first().waitFor({ state: 'detached' })
 }
 
-/** What axe calls serious or critical, a line each. */
+/** What axe calls serious or critical, a line each; of the page as it stands once nothing fades in any more. */
 export async function barriers(page: Page): Promise<string[]> {
+  await page.evaluate(async () => {
+    const ending = document.getAnimations().filter(({ effect }) => Number.isFinite(effect?.getComputedTiming().endTime))
+    await Promise.allSettled(ending.map(({ finished }) => finished))
+  })
   const { violations } = await new AxeBuilder({ page }).analyze()
   return violations
     .filter(({ impact }) => impact === 'serious' || impact === 'critical')
