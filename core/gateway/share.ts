@@ -10,7 +10,7 @@ import { collectOutputs } from '../engine/comfy/outputs.ts'
 import { bytesWithin } from '../engine/download/follow.ts'
 import { isOurHost, reachableAs } from './guard.ts'
 import { Rate } from './rate.ts'
-import { bytesOf, json, passReply, passUpgrade, textOf } from './wire.ts'
+import { bytesOf, json, listen, passReply, passUpgrade, textOf } from './wire.ts'
 
 /** A ComfyUI that is shared. */
 export interface Place {
@@ -95,16 +95,7 @@ export class ShareDoor {
       this.#streams.add(stream)
       stream.on('close', () => this.#streams.delete(stream))
     })
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen(port, host, () => {
-        server.off('error', reject)
-        resolve()
-      })
-    }).catch((cause: NodeJS.ErrnoException) => {
-      if (cause.code === 'EADDRINUSE') throw new AppError('app.port-in-use', { port }, { cause })
-      throw new AppError('app.port-refused', { host, port, reason: cause.code ?? cause.message }, { cause })
-    })
+    await listen(server, host, port)
     this.#server = server
   }
 

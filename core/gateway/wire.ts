@@ -1,4 +1,4 @@
-import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
+import { request as httpRequest, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -6,6 +6,20 @@ import type { Dispatcher } from 'undici'
 import { AppError } from '../contract/errors.ts'
 import { writeJson } from '../contract/json.ts'
 import type { ComfyAddress } from '../engine/comfy/address.ts'
+
+/** @throws AppError 'app.port-in-use' | 'app.port-refused' */
+export async function listen(server: Server, host: string, port: number) {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  }).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'EADDRINUSE') throw new AppError('app.port-in-use', { port }, { cause })
+    throw new AppError('app.port-refused', { host, port, reason: cause.code ?? cause.message }, { cause })
+  })
+}
 
 export function json(reply: ServerResponse, status: number, body: unknown) {
   reply.writeHead(status, { 'content-type': 'application/json; charset=utf-8' }).end(writeJson(body))

@@ -204,7 +204,7 @@ export class Snapshots implements Service {
       }
       const sealed = await this.get(asked)
       return restoreEnvironment(store, sealed, to, {
-        python: python ?? this.#pythonFor(sealed),
+        python: python ?? this.#python(),
         threads: THREADS,
         command: this.#command(this.#deps.env, signal),
         signal,
@@ -228,7 +228,7 @@ export class Snapshots implements Service {
   }
 
   /** One that an engine here runs with; which fits is seen when it is asked. */
-  #pythonFor(_: SealedManifest): string {
+  #python(): string {
     const [engine] = this.#deps.engines.list()
     return engine?.python ?? (process.platform === 'win32' ? 'python' : 'python3')
   }

@@ -12,7 +12,7 @@ import type { ComfyAddress } from '../../engine/comfy/address.ts'
 import { bytesWithin } from '../../engine/download/follow.ts'
 import { isOurHost, reachableAs } from '../guard.ts'
 import { Rate } from '../rate.ts'
-import { bytesOf, json, passReply, passUpgrade, textOf } from '../wire.ts'
+import { bytesOf, json, listen, passReply, passUpgrade, textOf } from '../wire.ts'
 import { progressMap, seedsHeader } from './progress.ts'
 import { type ComfyRunner, readWorkflow, told } from './runner.ts'
 
@@ -84,16 +84,7 @@ export class FcDoor {
       this.#streams.add(stream)
       stream.on('close', () => this.#streams.delete(stream))
     })
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen(port, host, () => {
-        server.off('error', reject)
-        resolve()
-      })
-    }).catch((cause: NodeJS.ErrnoException) => {
-      if (cause.code === 'EADDRINUSE') throw new AppError('app.port-in-use', { port }, { cause })
-      throw new AppError('app.port-refused', { host, port, reason: cause.code ?? cause.message }, { cause })
-    })
+    await listen(server, host, port)
     this.#server = server
     this.#beat = setInterval(() => this.#ping(), PING_EVERY_MS)
   }
