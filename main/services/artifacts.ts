@@ -14,6 +14,7 @@ import { AppError } from '../../core/contract/errors.ts'
 import { isJsonObject, type Json, parseJson, writeJson } from '../../core/contract/json.ts'
 import { artifactName, type NameFacts, nextName } from '../../core/domain/artifact-name.ts'
 import { HEAD_BYTES, type Media, mediaOf } from '../../core/domain/media.ts'
+import { syncFolder } from '../../core/engine/download/disk.ts'
 import { textsIn } from '../../core/engine/metadata/read-file.ts'
 import { canStrip, stripTexts } from '../../core/engine/metadata/strip.ts'
 import type { Clock } from './clock.ts'
@@ -360,10 +361,10 @@ export class Artifacts implements Service {
     let row = planned
     if (!resumed || !(await this.#holds(pathOf(row), row))) {
       for (;;) {
-        const folder = path.dirname(pathOf(row))
-        await fs.mkdir(folder, { recursive: true })
-        if (await linkNew(row.part, pathOf(row), resumed)) {
-          await syncFolder(folder)
+        const file = pathOf(row)
+        await fs.mkdir(path.dirname(file), { recursive: true })
+        if (await linkNew(row.part, file, resumed)) {
+          await syncFolder(file)
           break
         }
         row = this.#renamed(row)
@@ -700,19 +701,6 @@ async function linkNew(part: string, file: string, resumed: boolean): Promise<bo
     await fs.rename(beside, file)
   }
   return true
-}
-
-/** A name survives a power cut once its folder is on the disk; Windows does that by itself. */
-async function syncFolder(folder: string) {
-  if (process.platform === 'win32') return
-  const handle = await fs.open(folder)
-  try {
-    await handle.sync()
-  } catch {
-    // Some network file systems cannot.
-  } finally {
-    await handle.close()
-  }
 }
 
 async function isSidecarOf(file: string, id: string): Promise<boolean> {
