@@ -1,7 +1,10 @@
 import { z } from 'zod'
 
-/** What a key opens. `comfyui`: the ComfyUIs of this machine, for another Nightshift. */
-export const KeyScope = z.enum(['comfyui'])
+/**
+ * What a key opens. `comfyui`: the ComfyUIs of this machine, for another Nightshift; `run`: sending workflows;
+ * `publish`: changing what an endpoint runs.
+ */
+export const KeyScope = z.enum(['comfyui', 'run', 'publish'])
 export type KeyScope = z.infer<typeof KeyScope>
 
 export const KeyName = z.string().trim().min(1).max(60)
