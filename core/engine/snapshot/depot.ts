@@ -6,6 +6,7 @@ import { pipeline } from 'node:stream/promises'
 import { AppError } from '../../contract/errors.ts'
 import { parseJson } from '../../contract/json.ts'
 import { PublishedSnapshot } from '../../contract/snapshot.ts'
+import { hashFile } from '../hash-file.ts'
 import { packFile } from './pack.ts'
 import { listPacks } from './store.ts'
 import { canonical } from './tree.ts'
@@ -29,14 +30,37 @@ export interface Depot {
   getSnapshot(id: string, signal?: AbortSignal): Promise<PublishedSnapshot | null>
   /** Last of all. */
   putSnapshot(published: PublishedSnapshot, signal?: AbortSignal): Promise<void>
+  /** Bytes of each model that is there, by its sha256. All environments share them. */
+  models(signal?: AbortSignal): Promise<Map<string, number>>
+  /** As `putPack`, `getPack`. */
+  putModel(sha256: string, file: string, transfer: Transfer): Promise<void>
+  getModel(sha256: string, file: string, transfer: Transfer): Promise<void>
+  /** Has the place get a model for itself from one of `sources`; absent where nobody is there to do it. */
+  fetchModel?(model: ModelSource, transfer: Transfer): Promise<void>
+}
+export interface ModelSource {
+  readonly sha256: string
+  readonly size: number
+  /** Addresses on the public internet. */
+  readonly sources: readonly string[]
 }
 export interface Transfer {
   readonly signal?: AbortSignal
+  /** The file was checked, and may be moved instead of copied. */
+  readonly mayMove?: boolean
   /** Told piece by piece; what it waits for holds the transfer back. */
   readonly onBytes?: (bytes: number) => void | Promise<void>
+  /** Told once, where some of it lies there from before. */
+  readonly onThere?: (bytes: number) => void
 }
 
-/** A folder: of another disk, a mounted share, or the store of an agent on this machine. */
+/** Where a model is in a folder or under a prefix of objects. */
+export const modelKey = (sha256: string) => `models/${sha256.slice(0, 2)}/${sha256}`
+
+/**
+ * A folder: of another disk, a mounted share, or the store of an agent on this machine. What is copied into it is hashed on
+ * the way; a copy that was cut off is gone on with.
+ */
 export class FolderDepot implements Depot {
   readonly where: string
   readonly #dir: string
@@ -65,26 +89,26 @@ export class FolderDepot implements Depot {
     }
   }
 
-  async putPack(id: string, file: string, transfer: Transfer) {
-    const to = packFile(this.#packs, id)
-    await mkdir(path.dirname(to), { recursive: true })
-    if (await stat(to).catch(() => null)) return
-    const part = `${to}.part-${process.pid}`
-    try {
-      await copyWhole(file, part, 0, transfer)
-      await rename(part, to)
-    } catch (cause) {
-      await rm(part, { force: true })
-      throw whatHappened(cause, this.#dir)
-    }
+  putPack(id: string, file: string, transfer: Transfer) {
+    return this.#put(id, file, packFile(this.#packs, id), transfer)
   }
 
   async getPack(id: string, file: string, transfer: Transfer) {
-    const had = await stat(file).then(
-      ({ size }) => size,
-      () => 0,
-    )
-    await copyWhole(packFile(this.#packs, id), file, had, transfer)
+    await copyOn(packFile(this.#packs, id), file, transfer)
+  }
+
+  async models() {
+    const names = await readdir(path.join(this.#dir, 'models'), { recursive: true }).catch(() => [] as string[])
+    const ids = names.flatMap((name) => /(?:^|[\\/])([0-9a-f]{64})$/.exec(name)?.[1] ?? [])
+    return new Map(await Promise.all(ids.map(async (id) => [id, (await stat(this.#model(id))).size] as const)))
+  }
+
+  putModel(sha256: string, file: string, transfer: Transfer) {
+    return this.#put(sha256, file, this.#model(sha256), transfer)
+  }
+
+  async getModel(sha256: string, file: string, transfer: Transfer) {
+    await copyOn(this.#model(sha256), file, transfer)
   }
 
   async snapshots() {
@@ -114,6 +138,27 @@ export class FolderDepot implements Depot {
   get #packs() {
     return path.join(this.#dir, 'packs')
   }
+  #model(sha256: string) {
+    return path.join(this.#dir, modelKey(sha256))
+  }
+
+  async #put(id: string, file: string, to: string, transfer: Transfer) {
+    try {
+      await mkdir(path.dirname(to), { recursive: true })
+      const there = await stat(to).catch(() => null)
+      if (there) return transfer.onThere?.(there.size)
+      if (transfer.mayMove && (await moved(file, to))) return
+      const part = `${to}.part`
+      await copyOn(file, part, transfer)
+      if ((await hashFile(part, transfer.signal)) !== id) {
+        await rm(part, { force: true }) // another copied into it as well, or the file is no longer what it was
+        throw new AppError('snapshot.damaged', { reason: `${id.slice(0, 12)} arrived as something else` })
+      }
+      await rename(part, to)
+    } catch (cause) {
+      throw whatHappened(cause, this.#dir)
+    }
+  }
 }
 
 /** @throws AppError 'snapshot.damaged' */
@@ -125,7 +170,11 @@ export function readPublished(text: string): PublishedSnapshot {
   }
 }
 
-async function copyWhole(from: string, to: string, start: number, { signal, onBytes }: Transfer) {
+/** Goes on after what is there of it. */
+async function copyOn(from: string, to: string, { signal, onBytes, onThere }: Transfer) {
+  const [{ size }, had] = await Promise.all([stat(from), stat(to).catch(() => null)])
+  const start = had && had.size <= size ? had.size : 0
+  if (start > 0) onThere?.(start)
   const count = new Transform({
     transform(chunk: Buffer, _, done) {
       Promise.resolve(onBytes?.(chunk.length)).then(() => done(null, chunk), done)
@@ -133,6 +182,17 @@ async function copyWhole(from: string, to: string, start: number, { signal, onBy
   })
   const out = createWriteStream(to, { flags: start > 0 ? 'a' : 'w', flush: true })
   await pipeline(createReadStream(from, { start, highWaterMark: 1 << 20 }), count, out, { signal })
+}
+
+/** false: it lies on another disk. */
+async function moved(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to)
+    return true
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EXDEV') return false
+    throw cause
+  }
 }
 
 const whatHappened = (cause: unknown, dir: string) => {
