@@ -110,7 +110,7 @@ export const NodePack = z.object({
   id: z.string(),
   title: z.string(),
   url: z.string().nullable(),
-  /** `registry`: the Comfy registry says so; `name`: nobody does, and it is called as the class says in brackets. */
+  /** `registry`: the Comfy registry says so; `name`: nobody does, and its name or those of its other classes are alike. */
   why: z.enum(['file', 'owner', 'exact', 'pattern', 'registry', 'name']),
   /** The version, or commit, that the workflow was saved with. */
   version: z.string().optional(),

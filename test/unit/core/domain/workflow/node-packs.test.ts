@@ -67,6 +67,46 @@ test('a class that nobody lists is guessed from what it says in brackets, and th
   ])
 })
 
+test('of those that list a class, a package that is needed for another anyway leads the better known', () => {
+  const map = {
+    'https://github.com/a/Known': [['Selector'], {}],
+    'https://github.com/b/Planner': [['Selector', 'Planner'], {}],
+  }
+  const stats = { 'https://github.com/a/known': { stars: 900 } }
+  expect(told(found([need('Selector')], { map, stats }))).toEqual([['Selector', ['a/Known exact', 'b/Planner exact']]])
+  expect(told(found([need('Selector'), need('Planner')], { map, stats }))).toEqual([
+    ['Selector', ['b/Planner exact', 'a/Known exact']],
+    ['Planner', ['b/Planner exact']],
+  ])
+})
+
+test('a class that nobody lists is guessed from a family of classes that begins as it does, if one package has most of it', () => {
+  const family = (word: string, count: number) => Array.from({ length: count }, (_, n) => `${word}${'ABCDEFGH'[n]}x`)
+  const map = {
+    'https://github.com/a/Trellis': [family('Trellis2', 6), {}],
+    'https://github.com/b/Also': [[...family('Trellis2', 3), ...family('Wan', 5), ...family('Shared', 5)], {}],
+    'https://github.com/c/Few': [[...family('Few', 4), ...family('Shared', 3)], {}],
+    ...Object.fromEntries(Array.from({ length: 41 }, (_, n) => [`https://github.com/o/l${n}`, [['LoadIt'], {}]])),
+    'https://github.com/d/Loads': [family('Load', 8), {}],
+  } as const
+  const names = ['Trellis2MeshPBR', 'WanLoader', 'SharedNode', 'FewMore', 'LoadMore', 'trellis2mesh']
+  expect(
+    told(
+      found(
+        names.map((name) => need(name)),
+        { map },
+      ),
+    ),
+  ).toEqual([
+    ['Trellis2MeshPBR', ['a/Trellis name']],
+    ['WanLoader', []], // a word of three letters says little
+    ['SharedNode', []],
+    ['FewMore', []],
+    ['LoadMore', []],
+    ['trellis2mesh', []],
+  ])
+})
+
 test('the registry’s id that a file names is the one of the list, or the repository’s name however it is spelt', () => {
   const list = {
     custom_nodes: [
