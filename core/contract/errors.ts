@@ -833,6 +833,34 @@ export const errors = {
     message: 'The snapshot needs {needMiB} MiB in {dir}; {freeMiB} MiB are free.',
     remedy: 'Make room there, or choose another folder.',
   },
+  'depot.unreachable': {
+    message: '{where} does not answer: {reason}',
+    remedy: 'Check the address, and that it runs. What has arrived stays there; the next push goes on from it.',
+  },
+  'depot.refused': {
+    message: '{where} refused (HTTP {status}): {reason}',
+    remedy: 'Check that the address is that of an agent, and that the key may publish.',
+  },
+  'endpoint.bad-address': {
+    message: '{url} is not the address of an endpoint.',
+    remedy: 'Write it like https://gpu.example.com:9000.',
+  },
+  'endpoint.not-agent': {
+    message: '{url} answers, but is no Nightshift agent.',
+    remedy: 'Check the address; an agent usually listens on port 9000. A plain ComfyUI is added on the Workers page.',
+  },
+  'endpoint.key-refused': {
+    message: '{url} does not take this key.',
+    remedy: 'Give one of the keys it was started with; they are in its key file.',
+  },
+  'endpoint.may-not-publish': {
+    message: 'The key for {url} may run workflows there, and not publish.',
+    remedy: 'Give a key of that agent with the scope “publish”.',
+  },
+  'endpoint.unknown': {
+    message: 'There is no endpoint named {name}.',
+    remedy: 'Add it on the Endpoints page, or with "nightshift endpoint add URL".',
+  },
   'agent.no-key': {
     message: 'No key, or one that is not right.',
     remedy: 'Send one of the agent’s keys as Authorization: Bearer … or X-API-Key.',

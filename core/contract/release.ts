@@ -60,3 +60,6 @@ export const ReleaseView = z.object({
   seconds: z.partialRecord(ReleasePhase, z.number()),
 })
 export type ReleaseView = z.infer<typeof ReleaseView>
+
+/** `GET /v1/releases`: the newest first. */
+export const ReleaseList = z.object({ rows: z.array(ReleaseView) })
