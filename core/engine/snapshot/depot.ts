@@ -32,7 +32,8 @@ export interface Depot {
   putSnapshot(published: PublishedSnapshot, signal?: AbortSignal): Promise<void>
   /** Bytes of each model that is there, by its sha256. All environments share them. */
   models(signal?: AbortSignal): Promise<Map<string, number>>
-  /** As `putPack`, `getPack`. */
+  /** As `readPack`, `putPack`, `getPack`. */
+  readModel(sha256: string, from: number, length: number, signal?: AbortSignal): Promise<Buffer>
   putModel(sha256: string, file: string, transfer: Transfer): Promise<void>
   getModel(sha256: string, file: string, transfer: Transfer): Promise<void>
   /** Has the place get a model for itself from one of `sources`; absent where nobody is there to do it. */
@@ -77,16 +78,8 @@ export class FolderDepot implements Depot {
     )
   }
 
-  async readPack(id: string, from: number, length: number) {
-    const handle = await open(packFile(this.#packs, id), 'r')
-    try {
-      const { size } = await handle.stat()
-      const bytes = Buffer.alloc(Math.min(length, size))
-      const { bytesRead } = await handle.read(bytes, 0, bytes.length, from < 0 ? Math.max(0, size + from) : from)
-      return bytes.subarray(0, bytesRead)
-    } finally {
-      await handle.close()
-    }
+  readPack(id: string, from: number, length: number) {
+    return readPart(packFile(this.#packs, id), from, length)
   }
 
   putPack(id: string, file: string, transfer: Transfer) {
@@ -101,6 +94,10 @@ export class FolderDepot implements Depot {
     const names = await readdir(path.join(this.#dir, 'models'), { recursive: true }).catch(() => [] as string[])
     const ids = names.flatMap((name) => /(?:^|[\\/])([0-9a-f]{64})$/.exec(name)?.[1] ?? [])
     return new Map(await Promise.all(ids.map(async (id) => [id, (await stat(this.#model(id))).size] as const)))
+  }
+
+  readModel(sha256: string, from: number, length: number) {
+    return readPart(this.#model(sha256), from, length)
   }
 
   putModel(sha256: string, file: string, transfer: Transfer) {
@@ -167,6 +164,19 @@ export function readPublished(text: string): PublishedSnapshot {
     return PublishedSnapshot.parse(parseJson(text))
   } catch (cause) {
     throw new AppError('snapshot.damaged', { reason: 'its description cannot be read' }, { cause })
+  }
+}
+
+async function readPart(file: string, from: number, length: number): Promise<Buffer> {
+  const handle = await open(file, 'r')
+  try {
+    const { size } = await handle.stat()
+    const at = from < 0 ? Math.max(0, size + from) : from
+    const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(length, size - at)))
+    const { bytesRead } = await handle.read(bytes, 0, bytes.length, at)
+    return bytes.subarray(0, bytesRead)
+  } finally {
+    await handle.close()
   }
 }
 
