@@ -6,6 +6,7 @@ import type { JsonObject } from '../core/contract/json.ts'
 import { type ComfyAddress, readAddress } from '../core/engine/comfy/address.ts'
 import { ComfyClient } from '../core/engine/comfy/client.ts'
 import { RehearsalServer } from '../core/engine/rehearsal/server.ts'
+import { KeyList } from '../core/gateway/callers.ts'
 import { FcDoor } from '../core/gateway/fc/door.ts'
 import { ComfyRunner } from '../core/gateway/fc/runner.ts'
 import { FolderTasks } from '../core/gateway/fc/tasks.ts'
@@ -15,6 +16,7 @@ export interface AgentOptions {
   readonly port: number
   readonly names: readonly string[]
   readonly origins: readonly string[]
+  /** As `KeyList` reads them. */
   readonly keys: readonly string[]
   readonly store: string
   /** `rehearsal`, or the address of a ComfyUI. */
@@ -45,9 +47,10 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const address = () => place.address
   const sketchUnreachable = options.worker === 'rehearsal'
   const inputs = { sketchUnreachable, ...(mayReach && { mayReach }) }
+  const tasks = new FolderTasks(store)
   const runner = new ComfyRunner({
-    address,
-    store: new FolderTasks(store),
+    places: () => [place.address],
+    store: tasks,
     now,
     inFlight,
     limitMs,
@@ -56,7 +59,9 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     log,
   })
   const ready = readiness(address)
-  const door = new FcDoor({ host, port, names, origins, keys, runner, address, ready, now, log, limitBytes })
+  const callers = new KeyList(keys, now)
+  const once = (mark: string) => tasks.mark(mark, 'once') // no task is called so: marks have a blank
+  const door = new FcDoor({ host, port, names, origins, callers, once, runner, address, ready, now, log, limitBytes })
   try {
     await door.start()
     await runner.start()

@@ -1,5 +1,11 @@
-import { createHash, randomUUID, timingSafeEqual } from 'node:crypto'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { randomUUID } from 'node:crypto'
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type Duplex, Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -8,11 +14,13 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import { isOver, type Task } from '../../contract/agent.ts'
 import { AppError, type Failure, toFailure } from '../../contract/errors.ts'
 import { isJsonObject, type Json, type JsonObject, parseJson, writeJson } from '../../contract/json.ts'
+import type { KeyScope } from '../../contract/key.ts'
 import type { ComfyAddress } from '../../engine/comfy/address.ts'
 import { bytesWithin } from '../../engine/download/follow.ts'
+import { type Caller, type Callers, checkBody, checkSignature, keyIdOf } from '../callers.ts'
 import { isOurHost, reachableAs } from '../guard.ts'
 import { Rate } from '../rate.ts'
-import { bytesOf, json, listen, passReply, passUpgrade, textOf } from '../wire.ts'
+import { bytesOf, json, listen, passReply, passUpgrade } from '../wire.ts'
 import { progressMap, seedsHeader } from './progress.ts'
 import { type ComfyRunner, readWorkflow, told } from './runner.ts'
 
@@ -23,7 +31,11 @@ export interface DoorOptions {
   readonly names: readonly string[]
   /** Pages of these origins may call. */
   readonly origins: readonly string[]
-  readonly keys: readonly string[]
+  readonly callers: Callers
+  /** What else is served here, each below its prefix. */
+  readonly routes?: readonly DoorRoute[]
+  /** Sets a mark that was not there: true once, wherever it is asked; without it, once here. */
+  readonly once?: (mark: string) => Promise<boolean>
   readonly runner: ComfyRunner
   readonly address: () => ComfyAddress
   /** Why tasks are not taken now; null: they are. */
@@ -33,13 +45,28 @@ export interface DoorOptions {
   readonly log?: (event: string, facts: JsonObject) => void
   readonly limitBytes?: number
 }
-interface Asked {
-  /** Without /api before it. */
-  readonly route: string
+/** `prefix`, as /v1/packs: it, and all below it. What `serve` throws is answered. */
+export interface DoorRoute {
+  readonly prefix: string
+  readonly scope: KeyScope
+  serve(asked: RouteAsked): Promise<void>
+}
+export interface RouteAsked {
+  readonly method: string
+  readonly path: string
   readonly search: URLSearchParams
+  /** To be read itself only where its bytes are checked by their hash. */
   readonly request: IncomingMessage
+  /** A whole body, as it was signed. @throws AppError 'app.too-large' | 'agent.refused' */
+  readonly body: (limitBytes: number) => Promise<Buffer>
   readonly reply: ServerResponse
   readonly requestId: string
+  readonly caller: Caller
+}
+interface Asked extends RouteAsked {
+  /** Without /api before it. */
+  readonly route: string
+  readonly headers: IncomingHttpHeaders
 }
 type Serve = (asked: Asked) => unknown
 
@@ -47,12 +74,12 @@ const BODY_LIMIT_BYTES = 64 * 2 ** 20
 const UPLOAD_LIMIT_BYTES = 256 * 2 ** 20
 const REPLY_LIMIT_BYTES = 256 * 2 ** 20
 const PING_EVERY_MS = 30_000
+const BODY_WITHIN_MS = 120_000
 const WORD = '[^/]{1,200}'
 
 /** fc-comfyui's HTTP and socket API, and what may be asked of ComfyUI itself, over one port. */
 export class FcDoor {
   readonly #options: DoorOptions
-  readonly #keys: Buffer[]
   readonly #failing: Rate
   readonly #agent = new Agent({ headersTimeout: 300_000, bodyTimeout: 60_000 })
   readonly #streams = new Set<Duplex>()
@@ -63,7 +90,6 @@ export class FcDoor {
 
   constructor(options: DoorOptions) {
     this.#options = options
-    this.#keys = options.keys.map(hashOf)
     this.#failing = new Rate(20, 0.5, options.now)
   }
 
@@ -75,11 +101,11 @@ export class FcDoor {
   /** @throws AppError 'app.port-in-use' | 'app.port-refused' */
   async start() {
     const { host, port } = this.#options
-    const server = createServer({ requestTimeout: 120_000, headersTimeout: 20_000 }, (asked, reply) => {
+    const server = createServer({ requestTimeout: 3_600_000, headersTimeout: 20_000 }, (asked, reply) => {
       void this.#answer(asked, reply)
     })
     server.maxConnections = 2_000
-    server.on('upgrade', (asked, stream, head) => this.#upgrade(asked, stream, head))
+    server.on('upgrade', (asked, stream, head) => void this.#upgrade(asked, stream, head))
     server.on('connection', (stream) => {
       this.#streams.add(stream)
       stream.on('close', () => this.#streams.delete(stream))
@@ -130,15 +156,36 @@ export class FcDoor {
     throw new AppError('agent.refused', { reason: 'this page may not ask the agent' })
   }
 
-  /** @throws AppError */
-  #enter({ headers, socket }: IncomingMessage) {
+  /** By its key, or by what it signed with its key. @throws AppError */
+  async #enter({ headers, socket, method = 'GET', url = '/' }: IncomingMessage) {
+    const { callers, once, now, log } = this.#options
     const [, bearer] = /^Bearer ([\x21-\x7e]{1,500})$/i.exec(headers.authorization ?? '') ?? []
-    const token = bearer ?? headers['x-api-key']
-    const given = typeof token === 'string' ? hashOf(token) : null
-    if (given && this.#keys.some((key) => timingSafeEqual(key, given))) return
-    const patient = this.#failing.take(socket.remoteAddress ?? '')
-    this.#options.log?.('door.refused', { from: socket.remoteAddress ?? '' })
-    throw new AppError(patient ? 'agent.no-key' : 'agent.too-many')
+    const key = bearer ?? headers['x-api-key']
+    const id = headers['x-key-id']
+    const signing =
+      typeof key === 'string'
+        ? { key, caller: callers.enter(key) }
+        : typeof id === 'string'
+          ? callers.signing?.(id)
+          : undefined
+    const signed = headers['x-signature'] !== undefined
+    if (!signing?.caller || (key === undefined && !signed)) {
+      const patient = this.#failing.take(socket.remoteAddress ?? '')
+      log?.('door.refused', { from: socket.remoteAddress ?? '' })
+      throw new AppError(patient ? 'agent.no-key' : 'agent.too-many')
+    }
+    const { caller } = signing
+    if (!signed) return { caller, bodySha256: null }
+    const { nonce, bodySha256 } = checkSignature(signing.key, method, url, headers, now())
+    const mark = `nonce ${keyIdOf(signing.key)} ${nonce}`
+    if (!this.#nonces.take(mark, now()) || !(await (once?.(mark) ?? true)))
+      throw new AppError('agent.refused', { reason: 'this signature has been used already' })
+    return { caller, bodySha256 }
+  }
+  readonly #nonces = new Nonces()
+
+  #may({ scopes }: Caller, scope: KeyScope) {
+    if (!scopes.includes(scope)) throw new AppError('agent.refused', { reason: `this key does not open ${scope}` })
   }
 
   // ---- HTTP ----
@@ -147,13 +194,19 @@ export class FcDoor {
     const { headers, url = '/', method = 'GET' } = request
     const requestId = requestIdOf(headers['x-fc-request-id'])
     const [path = '', query = ''] = url.split('?', 2)
-    const asked: Asked = {
+    const before = {
+      method,
+      path,
       route: path.replace(/^\/(?:api\/)?/, ''),
       search: new URLSearchParams(query),
+      headers,
       request,
       reply,
       requestId,
+      body: (limitBytes: number) => inTime(bytesOf(request, limitBytes)),
+      caller: NOBODY,
     }
+    let asked: Asked = before
     request.on('error', () => {}) // it left; the reply is closed with it
     reply.setHeader('x-fc-request-id', requestId)
     reply.setHeader('x-content-type-options', 'nosniff')
@@ -165,7 +218,22 @@ export class FcDoor {
       const origin = this.#origin(request)
       if (origin !== null) letIn(reply, origin)
       if (method === 'OPTIONS') return void reply.writeHead(204).end()
-      this.#enter(request)
+      const { caller, bodySha256 } = await this.#enter(request)
+      asked = { ...before, caller }
+      if (bodySha256 !== null) {
+        const body = async (limitBytes: number) => {
+          const bytes = await before.body(limitBytes)
+          checkBody(bytes, bodySha256)
+          return bytes
+        }
+        asked = { ...asked, body }
+      }
+      const mounted = this.#options.routes?.find(({ prefix }) => path === prefix || path.startsWith(`${prefix}/`))
+      if (mounted && CLEAN.test(path)) {
+        this.#may(caller, mounted.scope)
+        return await mounted.serve(asked)
+      }
+      this.#may(caller, 'run')
       const own = path.startsWith('/api/') ? this.#own[asked.route] : undefined
       if (own) {
         if (own.methods.includes(method)) return await own.serve(asked)
@@ -190,12 +258,11 @@ export class FcDoor {
   }
 
   async #run(asked: Asked) {
-    const { request, reply, search } = asked
-    const { headers } = request
+    const { headers, reply, search } = asked
     const wish = `${headers['x-fc-invocation-type'] ?? ''}, ${headers.prefer ?? ''}`
     const background = /^async\b|(?:^|[,\s])respond-async\b/i.test(wish)
     const id = taskIdOf(headers['task-id'] ?? headers['x-fc-async-task-id'])
-    const workflow = parsed(await textOf(request, this.#options.limitBytes ?? BODY_LIMIT_BYTES))
+    const workflow = parsed(await this.#text(asked))
     reply.setHeader('task-id', id)
     const task = await this.#options.runner.submit(id, workflow)
     const seeds = seedsHeader(task.seeds)
@@ -339,7 +406,7 @@ export class FcDoor {
     { methods: ['POST'], route: /^(?:queue|interrupt)$/, serve: (asked) => this.#end(asked) },
   ]
 
-  #text = ({ request }: Asked) => textOf(request, this.#options.limitBytes ?? BODY_LIMIT_BYTES)
+  #text = async ({ body }: Asked) => (await body(this.#options.limitBytes ?? BODY_LIMIT_BYTES)).toString('utf8')
 
   async #prompt(asked: Asked) {
     const text = await this.#text(asked)
@@ -350,8 +417,8 @@ export class FcDoor {
 
   /** Into the input folder only. */
   async #upload(asked: Asked) {
-    const bytes = await bytesOf(asked.request, UPLOAD_LIMIT_BYTES)
-    const type = asked.request.headers['content-type'] ?? ''
+    const bytes = await asked.body(UPLOAD_LIMIT_BYTES)
+    const type = asked.headers['content-type'] ?? ''
     const form = await new Response(new Uint8Array(bytes), { headers: { 'content-type': type } })
       .formData()
       .catch(() => null)
@@ -391,7 +458,7 @@ export class FcDoor {
     json(asked.reply, answer.statusCode, said)
   }
 
-  async #ask({ request: { headers, method = 'GET' }, route, search, reply }: Asked, body?: string | Buffer) {
+  async #ask({ headers, method, route, search, reply }: Asked, body?: string | Buffer) {
     const { url, header } = this.#options.address()
     const passed: Record<string, string> = {}
     for (const name of ['range', 'accept', 'content-type'] as const) if (headers[name]) passed[name] = headers[name]
@@ -412,13 +479,13 @@ export class FcDoor {
 
   // ---- sockets ----
 
-  #upgrade(request: IncomingMessage, stream: Duplex, head: Buffer) {
+  async #upgrade(request: IncomingMessage, stream: Duplex, head: Buffer) {
     stream.on('error', () => stream.destroy())
     const refuse = (status: number) =>
       stream.end(`HTTP/1.1 ${status} Refused\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
     try {
       this.#origin(request)
-      this.#enter(request)
+      this.#may((await this.#enter(request)).caller, 'run')
       if (this.#closing) throw new AppError('agent.stopping')
       const [path = '', query = ''] = (request.url ?? '/').split('?', 2)
       const search = new URLSearchParams(query)
@@ -583,8 +650,10 @@ const requestIdOf = (given: string | string[] | undefined) =>
 function letIn(reply: ServerResponse, origin: string) {
   reply.setHeader('access-control-allow-origin', origin)
   reply.setHeader('vary', 'origin')
-  reply.setHeader('access-control-allow-methods', 'GET, HEAD, POST, DELETE, OPTIONS')
-  const ask = 'authorization, content-type, prefer, task-id, x-api-key, x-fc-invocation-type, x-fc-async-task-id'
+  reply.setHeader('access-control-allow-methods', 'GET, HEAD, POST, PUT, DELETE, OPTIONS')
+  const ask =
+    'authorization, content-type, prefer, range, task-id, x-api-key, x-content-sha256, x-fc-async-task-id, ' +
+    'x-fc-invocation-type, x-key-id, x-nonce, x-release, x-signature, x-timestamp'
   reply.setHeader('access-control-allow-headers', ask)
   reply.setHeader('access-control-expose-headers', 'location, retry-after, task-id, x-comfy-seeds, x-fc-request-id')
   reply.setHeader('access-control-max-age', '600')
@@ -614,5 +683,30 @@ async function* base64(bytes: AsyncIterable<Buffer>, unpadded: boolean) {
   if (rest.length > 0) yield rest.toString('base64').replace(unpadded ? /=+$/ : /$^/, '')
 }
 
-const hashOf = (token: string) => createHash('sha256').update(token).digest()
+/** Whoever sends a body slower than this holds a place that others could have. */
+async function inTime(body: Promise<Buffer>): Promise<Buffer> {
+  let late: NodeJS.Timeout | undefined
+  const slow = new Promise<never>((_, reject) => {
+    const tell = () => reject(new AppError('app.bad-request', { reason: 'the body did not come in time' }))
+    late = setTimeout(tell, BODY_WITHIN_MS)
+  })
+  return Promise.race([body, slow]).finally(() => clearTimeout(late))
+}
+
+/** Of the last while, each let through once. */
+class Nonces {
+  readonly #seen = new Map<string, number>()
+  take(mark: string, now: number): boolean {
+    for (const [old, at] of this.#seen) {
+      if (now - at < NONCE_KEPT_MS) break
+      this.#seen.delete(old)
+    }
+    if (this.#seen.has(mark)) return false
+    this.#seen.set(mark, now)
+    return true
+  }
+}
+const NONCE_KEPT_MS = 660_000 // longer than a signature is good for
+const NOBODY: Caller = { id: '', scopes: [] }
+
 const isTask = (thing: unknown): thing is Task => isJsonObject(thing) && 'promptId' in thing && 'state' in thing
