@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { NodeId } from './comfyui.ts'
+import { EndpointName } from './endpoint.ts'
 import { EngineName } from './engine.ts'
 import { Failure } from './errors.ts'
 import { ReleasePhase, ReleaseView } from './release.ts'
@@ -47,7 +48,6 @@ export const publishSteps = ['push', 'release', 'prepare', 'prove', 'promote'] a
 export const PublishStep = z.enum(publishSteps)
 export type PublishStep = z.infer<typeof PublishStep>
 
-export const EndpointName = z.string().regex(/^[^\s,]{1,60}$/u)
 export const PublicationId = z.string()
 
 /** `asking`: pictures differ more than they may, and a person has to say whether it is published all the same. */
