@@ -52,6 +52,8 @@ export const Task = z.object({
   state: TaskState,
   createdAt: z.int(),
   updatedAt: z.int(),
+  /** On which it runs; null: on whichever serves. */
+  release: z.int().nullable().default(null),
   /** How often it was begun; whoever has claimed this number works on it. */
   attempt: z.int(),
   /** Epoch ms; past, and not over: nobody works on it any more. */

@@ -861,6 +861,30 @@ export const errors = {
     message: 'There is no endpoint named {name}.',
     remedy: 'Add it on the Endpoints page, or with "nightshift endpoint add URL".',
   },
+  'store.bad-address': {
+    message: 'The address of the store cannot be used: {reason}',
+    remedy: 'Give a folder, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION, without credentials in it.',
+  },
+  'store.no-credentials': {
+    message: 'There are no credentials for {where}.',
+    remedy: 'Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment.',
+  },
+  'store.unreachable': {
+    message: '{where} does not answer: {reason}',
+    remedy: 'Check the endpoint and the network. What has arrived stays there; trying again goes on from it.',
+  },
+  'store.refused': {
+    message: '{where} refused: {reason}',
+    remedy: 'Check the credentials, and that they may list, read, write and delete in this bucket.',
+  },
+  'store.no-bucket': {
+    message: 'There is no bucket {bucket} at {where}.',
+    remedy: 'Create it there first, or check its name, endpoint and region.',
+  },
+  'store.failed': {
+    message: '{where} could not do it: {reason}',
+    remedy: 'Try again in a while; if it happens again, look at the storage itself.',
+  },
   'agent.no-key': {
     message: 'No key, or one that is not right.',
     remedy: 'Send one of the agent’s keys as Authorization: Bearer … or X-API-Key.',
@@ -881,6 +905,10 @@ export const errors = {
   },
   'agent.busy': { message: '{count} tasks are waiting already.', remedy: 'Send it again in a while.' },
   'agent.stopping': { message: 'The agent is stopping.', remedy: 'Send it again; another agent takes it.' },
+  'agent.no-release': {
+    message: 'Release {version} does not run here.',
+    remedy: 'Ask for the one that serves by leaving x-release out, or wait until this one is ready.',
+  },
   'agent.not-ready': { message: 'ComfyUI does not answer yet: {reason}', remedy: 'Send it again in a while.' },
   'agent.bad-input': {
     message: 'The file for {input} of node {node} cannot be used: {reason}',

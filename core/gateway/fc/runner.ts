@@ -9,7 +9,14 @@ import { isJsonObject, type Json, type JsonObject, parseJson, walkable, writeJso
 import { mediaOf } from '../../domain/media.ts'
 import type { ComfyAddress } from '../../engine/comfy/address.ts'
 import { ComfyClient, type Submission } from '../../engine/comfy/client.ts'
-import { cancelPrompt, type Ending, followPrompt, recoverPrompt, runPrompt } from '../../engine/comfy/run-prompt.ts'
+import {
+  cancelPrompt,
+  type Ending,
+  followPrompt,
+  type Recovered,
+  recoverPrompt,
+  runPrompt,
+} from '../../engine/comfy/run-prompt.ts'
 import { chooseSeeds, type InputRules, placeInputs } from './inputs.ts'
 import { RunProgress } from './progress.ts'
 import type { TaskStore } from './tasks.ts'
@@ -17,10 +24,11 @@ import type { TaskStore } from './tasks.ts'
 /** What every surface that runs prompts for others stands on. */
 export interface Runner {
   /**
-   * Takes a workflow in, to be run once however often it is sent under this id.
-   * @throws AppError 'agent.task-differs' | 'agent.busy' | 'agent.stopping' | 'app.bad-request'
+   * Takes a workflow in, to be run once however often it is sent under this id. `release`: on that one, not on the one that
+   * serves.
+   * @throws AppError 'agent.task-differs' | 'agent.no-release' | 'agent.busy' | 'agent.stopping' | 'app.bad-request'
    */
-  submit(id: string, workflow: Json): Promise<Task>
+  submit(id: string, workflow: Json, release?: number | null): Promise<Task>
   status(id: string): Promise<Task | null>
   /** Asks for its end; the task as it was then. */
   cancel(id: string): Promise<Task | null>
@@ -29,11 +37,12 @@ export interface Runner {
 }
 
 export interface RunnerOptions {
-  readonly address: () => ComfyAddress
+  /** ComfyUIs that take prompts now, for tasks of a release; null: for those that ask for none. While there are none, tasks wait. */
+  readonly places: (release: number | null) => readonly ComfyAddress[]
   readonly store: TaskStore
   /** Epoch ms. */
   readonly now: () => number
-  /** Prompts ComfyUI has at a time: one that runs, one that is ready. */
+  /** Prompts each ComfyUI has at a time: one that runs, one that is ready. */
   readonly inFlight?: number
   readonly mostWaiting?: number
   readonly limitMs?: number
@@ -50,18 +59,22 @@ interface Held {
   readonly stopping: AbortController
   /** Who asked for its end. */
   ended: 'cancel' | 'limit' | 'release' | null
+  /** ComfyUI died of it or beside it: it waits for another. */
+  again: boolean
   writing: Promise<void>
   writtenAt: number
   late: NodeJS.Timeout | undefined
 }
 
 const MOST_ATTEMPTS = 3
+/** A workflow that ComfyUI dies of again is not tried once more. */
+const MOST_DEATHS = 2
 const WRITE_EVERY_MS = 250 // what a caller sees of progress is at most this old
 const MOST_WAITING_BYTES = 512 * 2 ** 20
 const EXPIRE_EVERY_MS = 600_000
 const WORKFLOW = 'workflow'
 
-/** Runs tasks on one ComfyUI, first come first served; what another agent of the same store left undone, too. */
+/** Runs tasks on one ComfyUI or several, first come first served; what another agent of the same store left undone, too. */
 export class ComfyRunner implements Runner {
   /** Of each task that is held here, under `told(id)`. */
   readonly events = new EventEmitter<Record<ReturnType<typeof told>, [Task]>>()
@@ -69,7 +82,7 @@ export class ComfyRunner implements Runner {
   readonly #leaseMs: number
   /** Waiting and running, in the order they came. */
   readonly #held = new Map<string, Held>()
-  readonly #running = new Map<string, Promise<void>>()
+  readonly #running = new Map<string, { readonly run: Promise<void>; place: ComfyAddress }>()
   readonly #taking = new Map<string, Promise<Task>>()
   readonly #stopped = new AbortController()
   #stopping = false
@@ -90,7 +103,7 @@ export class ComfyRunner implements Runner {
     this.#stopping = true
     for (const held of this.#held.values()) if (!this.#running.has(held.task.id)) await this.#release(held)
     await Promise.race([
-      Promise.allSettled(this.#running.values()),
+      Promise.allSettled(this.#runs()),
       pause(graceMs, undefined, { ref: false, signal: this.#stopped.signal }).catch(() => {}),
     ])
     for (const held of this.#held.values()) {
@@ -98,25 +111,39 @@ export class ComfyRunner implements Runner {
       held.stopping.abort()
     }
     this.#stopped.abort()
-    await Promise.allSettled([...this.#running.values(), this.#watch])
+    await Promise.allSettled([...this.#runs(), this.#watch])
+  }
+
+  /** What there is to run on has changed. */
+  look() {
+    this.#next()
+  }
+
+  /** Resolves once nothing runs there any more; `places` gives none of them by now. */
+  async drained(places: readonly ComfyAddress[]) {
+    await Promise.allSettled(this.#runs((place) => places.includes(place)))
+  }
+
+  #runs(at: (place: ComfyAddress) => boolean = () => true) {
+    return [...this.#running.values()].filter(({ place }) => at(place)).map(({ run }) => run)
   }
 
   get counts() {
     return { running: this.#running.size, waiting: this.#held.size - this.#running.size }
   }
 
-  async submit(id: string, workflow: Json): Promise<Task> {
+  async submit(id: string, workflow: Json, release: number | null = null): Promise<Task> {
     const prompt = readWorkflow(workflow)
     const text = writeJson(prompt)
     const sha256 = createHash('sha256').update(text).digest('hex')
     const same = (task: Task) => {
-      if (task.sha256 === sha256) return task
+      if (task.sha256 === sha256 && task.release === release) return task
       throw new AppError('agent.task-differs', { id })
     }
     // two requests at once with one id: the second waits for what becomes of the first
     const before = this.#taking.get(id)
     if (before) return same(await before)
-    const taking = this.#take(id, prompt, text, sha256, same)
+    const taking = this.#take(id, prompt, text, { sha256, release }, same)
     this.#taking.set(id, taking)
     try {
       return await taking
@@ -170,7 +197,13 @@ export class ComfyRunner implements Runner {
 
   // ---- taking in ----
 
-  async #take(id: string, prompt: Prompt, text: string, sha256: string, same: (task: Task) => Task): Promise<Task> {
+  async #take(
+    id: string,
+    prompt: Prompt,
+    text: string,
+    asked: Pick<Task, 'sha256' | 'release'>,
+    same: (task: Task) => Task,
+  ): Promise<Task> {
     const { store, mostWaiting = 1_000, now } = this.#options
     const known = await this.status(id)
     if (known) {
@@ -178,6 +211,9 @@ export class ComfyRunner implements Runner {
       return isOver(known.state) || known.leaseUntil > now() ? known : ((await this.#adopt(known)) ?? known)
     }
     if (this.#stopping) throw new AppError('agent.stopping')
+    const { release } = asked
+    if (release !== null && this.#options.places(release).length === 0)
+      throw new AppError('agent.no-release', { version: release })
     const waitingBytes = [...this.#held.values()].reduce((sum, { bytes }) => sum + bytes, 0)
     if (this.counts.waiting >= mostWaiting || waitingBytes + text.length > MOST_WAITING_BYTES)
       throw new AppError('agent.busy', { count: this.counts.waiting })
@@ -186,7 +222,7 @@ export class ComfyRunner implements Runner {
     await store.keep(id, WORKFLOW, one(Buffer.from(writeJson(chosen.prompt))))
     const task: Task = {
       id,
-      sha256,
+      ...asked,
       promptId: UUID.test(id) ? id.toLowerCase() : randomUUID(),
       state: 'queued',
       createdAt: now(),
@@ -221,6 +257,7 @@ export class ComfyRunner implements Runner {
       bytes,
       stopping: new AbortController(),
       ended: null,
+      again: false,
       writing: Promise.resolve(),
       writtenAt: 0,
       late: undefined,
@@ -232,7 +269,7 @@ export class ComfyRunner implements Runner {
   /** What an agent that is gone left undone; null where another one was quicker. */
   async #adopt(left: Task): Promise<Task | null> {
     const { store, now, log } = this.#options
-    if (this.#stopping || this.#held.has(left.id)) return null
+    if (this.#stopping || this.#held.has(left.id) || this.#options.places(left.release).length === 0) return null
     const attempt = left.attempt + 1
     if (!(await store.mark(left.id, `attempt-${attempt}`))) return null
     const task = { ...left, attempt, leaseUntil: now() + this.#leaseMs, updatedAt: now() }
@@ -255,26 +292,31 @@ export class ComfyRunner implements Runner {
   #next() {
     if (this.#stopping) return
     const { inFlight = 2 } = this.#options
-    let place = 0
+    let queuePosition = 0
     for (const held of this.#held.values()) {
-      const { id } = held.task
+      const { id, release } = held.task
       if (this.#running.has(id)) continue
-      if (this.#running.size < inFlight) {
-        const run = this.#run(held).finally(() => {
+      const places = this.#options.places(release).map((place) => ({ place, load: this.#loadOf(place) }))
+      const [best] = places.toSorted((a, b) => a.load - b.load)
+      if (best && best.load < inFlight) {
+        const run = this.#run(held, best.place).finally(() => {
           this.#running.delete(id)
-          this.#held.delete(id)
+          if (!held.again) this.#held.delete(id)
+          held.again = false
           this.events.emit(told(held.task.id), held.task)
           this.#next()
         })
-        this.#running.set(id, run)
-      } else this.#change(held, { queuePosition: place++ })
+        this.#running.set(id, { run, place: best.place })
+      } else if (held.task.queuePosition !== queuePosition++) this.#change(held, { queuePosition: queuePosition - 1 })
     }
   }
+  #loadOf(place: ComfyAddress) {
+    return this.#runs((each) => each.url === place.url).length
+  }
 
-  async #run(held: Held): Promise<void> {
-    const { address, limitMs = 3_600_000, log } = this.#options
+  async #run(held: Held, place: ComfyAddress): Promise<void> {
+    const { limitMs = 3_600_000, log } = this.#options
     const { id, promptId, attempt } = held.task
-    const client = new HearingClient(address(), { clientId: randomUUID() })
     const limit = setTimeout(() => {
       held.ended ??= 'limit'
       held.stopping.abort()
@@ -283,14 +325,16 @@ export class ComfyRunner implements Runner {
     const { signal } = held.stopping
     const progress = new RunProgress(held.prompt)
     const tell = (change: Partial<Task> = {}) => this.#change(held, { ...change, nodes: progress.nodes })
-    client.socket.events.on('message', (message) => {
-      const { is } = message
-      if ('promptId' in message && message.promptId !== null && message.promptId !== promptId) return
-      if (is !== 'preview' && progress.hear(message, this.#seconds())) tell()
-    })
+    let client: HearingClient | undefined
     try {
       signal.throwIfAborted()
-      const seen = attempt > 1 ? await recoverPrompt(client, promptId, signal) : { is: 'lost' as const }
+      const { seen, at } = attempt > 1 ? await this.#lookFor(held, place) : { seen: LOST, at: place }
+      client = new HearingClient(at, { clientId: randomUUID() })
+      client.socket.events.on('message', (message) => {
+        const { is } = message
+        if ('promptId' in message && message.promptId !== null && message.promptId !== promptId) return
+        if (is !== 'preview' && progress.hear(message, this.#seconds())) tell()
+      })
       const prompt = seen.is === 'lost' ? await placeInputs(client, held.prompt, signal, this.#options.inputs) : {}
       const steps =
         seen.is === 'lost'
@@ -304,7 +348,8 @@ export class ComfyRunner implements Runner {
       }
     } catch (cause) {
       if (held.ended === 'release') return await this.#release(held)
-      if (held.ended) await this.#giveUp(client, promptId)
+      if (held.ended === null && this.#mayAgain(held, place, cause) && (await this.#again(held))) return
+      if (held.ended && client) await this.#giveUp(client, promptId)
       if (held.ended === 'cancel') tell({ state: 'cancelled', queuePosition: null })
       else {
         const long = new AppError('agent.too-long', { seconds: Math.round(limitMs / 1000) })
@@ -313,10 +358,42 @@ export class ComfyRunner implements Runner {
     } finally {
       clearTimeout(limit)
       clearTimeout(held.late)
-      await client.close()
+      await client?.close()
     }
     await this.#write(held).catch((cause) => log?.('task.not-written', { id, reason: (cause as Error).message }))
     log?.('task.over', { id, state: held.task.state, code: held.task.failure?.code ?? null })
+  }
+
+  /** Where a prompt of ours is that we lost sight of; `place` where nobody knows it. */
+  async #lookFor({ task, stopping }: Held, place: ComfyAddress): Promise<{ seen: Recovered; at: ComfyAddress }> {
+    const all = await Promise.all(
+      this.#options.places(task.release).map(async (at) => {
+        const client = new ComfyClient(at, { clientId: randomUUID() })
+        const seen = await recoverPrompt(client, task.promptId, stopping.signal).finally(() => client.close())
+        return { seen, at }
+      }),
+    )
+    const found = all.find(({ seen }) => seen.is !== 'lost') ?? { seen: LOST, at: place }
+    this.#running.get(task.id)!.place = found.at
+    return found
+  }
+
+  /** It is certain that it runs no more: its ComfyUI has forgotten it, or has ended. */
+  #mayAgain({ task }: Held, place: ComfyAddress, cause: unknown) {
+    if (task.attempt >= MOST_DEATHS || !(cause instanceof AppError)) return false
+    if (cause.code === 'prompt.forgotten') return true
+    return /^(worker|output)\./.test(cause.code) && !this.#options.places(task.release).includes(place)
+  }
+
+  /** Waits for another ComfyUI, before those that came after it; false: another agent has it by now. */
+  async #again(held: Held): Promise<boolean> {
+    const attempt = held.task.attempt + 1
+    if (!(await this.#options.store.mark(held.task.id, `attempt-${attempt}`))) return false
+    this.#options.log?.('task.again', { id: held.task.id, attempt })
+    held.again = true
+    this.#change(held, { state: 'queued', attempt, nodes: new RunProgress(held.prompt).nodes })
+    await this.#write(held)
+    return true
   }
 
   async #ending(held: Held, client: HearingClient, progress: RunProgress, ending: Ending) {
@@ -382,7 +459,7 @@ export class ComfyRunner implements Runner {
     held.ended ??= 'cancel'
     held.stopping.abort()
     const running = this.#running.get(held.task.id)
-    if (running) return running
+    if (running) return running.run
     this.#held.delete(held.task.id)
     this.#change(held, { state: 'cancelled', queuePosition: null })
     await this.#write(held)
@@ -465,6 +542,7 @@ export class ComfyRunner implements Runner {
 const LOOK_EVERY_MS = 250
 export const told = (id: string) => `task ${id}` as const
 const PACE = { lookEveryMs: 2_000 }
+const LOST = { is: 'lost' } as const
 const UUID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i
 
 /** Keeps what ComfyUI said when it refused. */
