@@ -1,12 +1,14 @@
-import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { AppError } from '../../contract/errors.ts'
-import type { LayerName, SealedManifest } from '../../contract/snapshot.ts'
+import type { Layer, LayerName, Manifest, SealedManifest } from '../../contract/snapshot.ts'
+import { takeName } from '../download/lock.ts'
 import type { CommandOptions } from '../install/command.ts'
 import { runCommand } from '../install/command.ts'
-import { pythonOf, writeWhole } from '../install/generations.ts'
-import { askPython } from './environment.ts'
-import { restoreTree } from './restore.ts'
+import { isThere, pythonOf, removeDir, writeWhole } from '../install/generations.ts'
+import { sitePackages } from '../install/lock.ts'
+import { askPython, type PythonFacts } from './environment.ts'
+import { layoutOf, type Restored, restoreTree } from './restore.ts'
 import type { ObjectStore } from './store.ts'
 
 export interface RestoredEnvironment {
@@ -23,63 +25,189 @@ export interface RestoreEnvironmentOptions {
   readonly command: CommandOptions
   readonly signal?: AbortSignal
   readonly onNews?: (news: { layer: LayerName; bytes: number; totalBytes: number }) => void
+  /** Where layers are kept that the next snapshot may have too. */
+  readonly layersDir?: string
 }
 
 const READY = 'READY'
+const LAYERS = 'layers'
+const ENVIRONMENTS = 'environments'
+/** Large, the same in many snapshots, and written to by installers alone, which replace files: these may be one file. */
+const SHARED = new Set<LayerName>(['packages'])
+/** A new layer is compared with so many of those that were there. */
+const MOST_LIKE = 2
+
+/**
+ * An environment to run from, in a cache of this machine: restored once, then found. What it has in common with those
+ * restored before is not unpacked again. `cacheDir` is for one machine, and many processes of it.
+ * @throws AppError 'snapshot.*', 'disk.full'
+ */
+export async function prepareEnvironment(
+  store: ObjectStore,
+  sealed: SealedManifest,
+  { cacheDir, ...options }: Omit<RestoreEnvironmentOptions, 'layersDir'> & { readonly cacheDir: string },
+): Promise<RestoredEnvironment> {
+  const environments = path.join(cacheDir, ENVIRONMENTS)
+  const layersDir = path.join(cacheDir, LAYERS)
+  for (const dir of [environments, layersDir]) await mkdir(dir, { recursive: true })
+  const to = path.join(environments, sealed.id)
+  const free = await takeName(path.join(cacheDir, 'prepare'), options.signal ?? NEVER, () => {})
+  try {
+    for (const dir of [environments, layersDir]) await removeParts(dir)
+    if ((await isThere(to)) && !(await isWhole(store, sealed, to))) {
+      await rename(to, `${to}.part`)
+      await removeDir(`${to}.part`)
+    }
+    return await restoreEnvironment(store, sealed, to, { ...options, layersDir })
+  } finally {
+    await free()
+  }
+}
+const NEVER = new AbortController().signal
+
+/** Removes from a cache what is of no snapshot in `keep`. */
+export async function tidyCache(cacheDir: string, keep: readonly SealedManifest[]): Promise<void> {
+  const kept = new Set(keep.flatMap(({ id, manifest }) => [id, ...manifest.layers.map(({ tree }) => tree)]))
+  const free = await takeName(path.join(cacheDir, 'prepare'), NEVER, () => {})
+  try {
+    for (const dir of [ENVIRONMENTS, LAYERS].map((name) => path.join(cacheDir, name))) {
+      for (const name of await readdir(dir).catch(() => []))
+        if (!kept.has(name) && !name.endsWith('.part'))
+          await rename(path.join(dir, name), path.join(dir, `${name}.part`))
+      await removeParts(dir)
+    }
+  } finally {
+    await free()
+  }
+}
+
+/** What a killed run had begun. */
+async function removeParts(dir: string) {
+  for (const name of await readdir(dir).catch(() => []))
+    if (name.endsWith('.part')) await removeDir(path.join(dir, name))
+}
+
+/** After a power cut a folder may have its name and files without their bytes; and a custom node may have changed packages. */
+async function isWhole(store: ObjectStore, { id, manifest }: SealedManifest, dir: string): Promise<boolean> {
+  if ((await readFile(path.join(dir, READY), 'utf8').catch(() => null)) !== id) return false
+  const places = await placesIn(dir)
+  for (const { name, tree } of manifest.layers) {
+    if (name !== 'packages' && name !== 'comfyui') continue // what is written to by those who run
+    for (const { path: at, entry } of layoutOf(store, tree).files) {
+      const found = await stat(path.join(places[name], at)).catch(() => null)
+      if (found?.size !== entry.size) return false
+    }
+  }
+  return true
+}
 
 /**
  * Makes an environment in an empty place, exactly as it was taken: source, custom nodes, packages, settings. It stands
  * beside its name until all of it was checked, so a half one is never found.
- * @throws AppError 'snapshot.*'
+ * @throws AppError 'snapshot.*', 'disk.full'
  */
 export async function restoreEnvironment(
   store: ObjectStore,
   { id, manifest }: SealedManifest,
   to: string,
-  { python, threads, command, signal, onNews }: RestoreEnvironmentOptions,
+  options: RestoreEnvironmentOptions,
 ): Promise<RestoredEnvironment> {
-  const at = (dir: string): RestoredEnvironment => ({
-    dir: path.join(dir, 'ComfyUI'),
-    python: pythonOf(dir),
-    base: path.join(dir, 'base'),
-  })
+  const { python, threads, command, signal, layersDir, onNews } = options
   const ready = await readFile(path.join(to, READY), 'utf8').catch(() => null)
-  if (ready === id) return at(to)
-  if (await stat(to).catch(() => null)) throw new AppError('snapshot.not-empty', { dir: to })
+  if (ready === id) return environmentIn(to)
+  if (await isThere(to)) throw new AppError('snapshot.not-empty', { dir: to })
+  refuseOutside(manifest)
+  refuseOtherPlatform(manifest, await askPython(python, command))
 
-  const here = await askPython(python, command)
-  const { platform } = manifest
-  const mine = `${process.platform} ${process.arch} ${here.abi}`
-  const its = `${platform.os} ${platform.arch} ${manifest.python.abi}`
-  if (mine !== its) throw new AppError('snapshot.other-platform', { its, mine })
-
-  const part = `${to}.part-${process.pid}`
-  const where = at(part)
+  const part = `${to}.part`
+  const where = environmentIn(part)
+  await mkdir(path.dirname(to), { recursive: true })
+  const free = await takeName(to, signal ?? NEVER, () => {})
   try {
     await rm(part, { recursive: true, force: true })
     await mkdir(where.base, { recursive: true })
     await runCommand(python, ['-I', '-m', 'venv', '--without-pip', path.join(part, 'venv')], command)
-    const { packagesDir } = await askPython(where.python, command)
-    await rm(packagesDir, { recursive: true })
-    const places: Record<LayerName, string> = {
-      comfyui: where.dir,
-      nodes: path.join(where.base, 'custom_nodes'),
-      packages: packagesDir,
-      settings: path.join(where.base, 'user'),
+    const places = await placesIn(part)
+    await rm(places.packages, { recursive: true })
+    for (const layer of manifest.layers) {
+      const tell = (news: { bytes: number; totalBytes: number }) => onNews?.({ ...news, layer: layer.name })
+      const like = layersDir && SHARED.has(layer.name) ? [await layerIn(store, layersDir, layer, options, tell)] : []
+      await restoreTree(store, layer.tree, places[layer.name], { threads, signal, like, onNews: tell })
     }
-    for (const { name, tree } of manifest.layers)
-      await restoreTree(store, tree, places[name], {
-        threads,
-        signal,
-        onNews: (news) => onNews?.({ ...news, layer: name }),
-      })
     for (const name of ['models', 'input', 'output', 'temp'])
       await mkdir(path.join(where.base, name), { recursive: true })
     await writeWhole(path.join(part, READY), id)
     await rename(part, to)
   } catch (cause) {
-    await rm(part, { recursive: true, force: true })
+    await removeDir(part)
     throw cause
+  } finally {
+    await free()
   }
-  return at(to)
+  return environmentIn(to)
+}
+
+/** A layer as it was taken, for others to share its files. */
+async function layerIn(
+  store: ObjectStore,
+  layersDir: string,
+  { tree }: Layer,
+  { threads, signal }: RestoreEnvironmentOptions,
+  onNews: (news: { bytes: number; totalBytes: number }) => void,
+): Promise<Restored> {
+  const dir = path.join(layersDir, tree)
+  if (!(await isThere(dir))) {
+    const like = await othersIn(store, layersDir)
+    await restoreTree(store, tree, dir, { threads, signal, readOnly: true, like, onNews })
+  }
+  return { dir, layout: layoutOf(store, tree) }
+}
+
+/** The newest first. */
+async function othersIn(store: ObjectStore, layersDir: string): Promise<Restored[]> {
+  const names = (await readdir(layersDir)).filter((name) => store.has(name))
+  const dated = await Promise.all(
+    names.map(async (name) => ({ name, at: (await stat(path.join(layersDir, name))).ctimeMs })),
+  )
+  const newest = dated.toSorted((a, b) => b.at - a.at).slice(0, MOST_LIKE)
+  return newest.flatMap(({ name }) => {
+    try {
+      return [{ dir: path.join(layersDir, name), layout: layoutOf(store, name) }]
+    } catch {
+      return [] // a part of it was collected
+    }
+  })
+}
+
+/** Models are put where a manifest says; it may come from anybody. */
+function refuseOutside({ models }: Manifest) {
+  for (const { folder, name } of models) {
+    const at = `${folder}/${name}`
+    if (/[\\\0]|^[a-z]:/i.test(at) || at.split('/').some((each) => each === '' || each === '.' || each === '..'))
+      throw new AppError('snapshot.unsafe', { path: at, reason: 'it is no place of a model' })
+  }
+}
+
+function refuseOtherPlatform({ platform, python }: Manifest, here: PythonFacts) {
+  // wheels are made for an old glibc; but one made for glibc does not run on musl
+  const libcOf = (libc: string | null) => libc?.split('-')[0] ?? ''
+  const mine = [process.platform, process.arch, libcOf(here.libc), here.abi].filter(Boolean).join(' ')
+  const its = [platform.os, platform.arch, libcOf(platform.libc), python.abi].filter(Boolean).join(' ')
+  if (mine !== its) throw new AppError('snapshot.other-platform', { its, mine })
+}
+
+const environmentIn = (dir: string): RestoredEnvironment => ({
+  dir: path.join(dir, 'ComfyUI'),
+  python: pythonOf(dir),
+  base: path.join(dir, 'base'),
+})
+
+async function placesIn(dir: string): Promise<Record<LayerName, string>> {
+  const { dir: comfyui, base } = environmentIn(dir)
+  return {
+    comfyui,
+    nodes: path.join(base, 'custom_nodes'),
+    packages: await sitePackages(dir),
+    settings: path.join(base, 'user'),
+  }
 }

@@ -11,15 +11,27 @@ import { type Entry, readTree } from './tree.ts'
 
 /** Deeper than any environment; a tree that holds itself ends here. */
 const MOST_DEPTH = 100
-const MOST_FILES = 5_000_000
+/** Folders count too: a list of ten that are all itself one deeper would fill the memory. */
+const MOST_NAMES = 2_000_000
 /** Read and written by one thread before the next turn. */
 const BATCH_OBJECTS = 2000
+const READ_AGAIN = 0.02
 
 export interface RestoreOptions {
   readonly threads: number
   readonly platform?: NodeJS.Platform
+  /** Nothing made may be written to: its files may get other names. */
+  readonly readOnly?: boolean
+  /** Restored before, by us alone: files that are the same are not unpacked again. One that is found damaged is removed. */
+  readonly like?: readonly Restored[]
+  /** The share of those whose bytes are read, since a disk may rot. */
+  readonly readAgain?: number
   readonly signal?: AbortSignal
   readonly onNews?: (news: { bytes: number; totalBytes: number }) => void
+}
+export interface Restored {
+  readonly dir: string
+  readonly layout: Layout
 }
 export interface Layout {
   readonly folders: string[]
@@ -36,6 +48,7 @@ export function layoutOf(store: ObjectStore, tree: string, platform: NodeJS.Plat
     links: [] as Layout['links'][number][],
     bytes: 0,
   }
+  let names = 0
   const open = (key: string, at: string, depth: number) => {
     if (depth > MOST_DEPTH) throw new AppError('snapshot.unsafe', { path: at, reason: 'its folders never end' })
     for (const entry of readTree(store.read(key), at, depth, platform)) {
@@ -48,8 +61,7 @@ export function layoutOf(store: ObjectStore, tree: string, platform: NodeJS.Plat
         layout.files.push({ path: here, entry })
         layout.bytes += entry.size
       }
-      if (layout.files.length > MOST_FILES)
-        throw new AppError('snapshot.unsafe', { path: here, reason: 'it holds too many files' })
+      if (++names > MOST_NAMES) throw new AppError('snapshot.unsafe', { path: here, reason: 'it holds too many files' })
     }
   }
   open(tree, '', 0)
@@ -88,17 +100,22 @@ export async function restoreTree(
   to: string,
   options: RestoreOptions,
 ): Promise<Layout> {
-  const { threads, platform = process.platform, signal, onNews } = options
+  const { threads, platform = process.platform, readOnly = false, signal, onNews } = options
   const layout = layoutOf(store, tree, platform)
-  const part = `${to}.part-${process.pid}`
+  const part = `${to}.part`
   await rm(part, { recursive: true, force: true })
   await mkdir(part, { recursive: true })
-  await refuseSmallDisk(part, layout.bytes)
   const pool = new Pool(threads)
   try {
     for (const folder of layout.folders) await mkdir(path.join(part, folder))
+    const news = { bytes: 0, totalBytes: layout.bytes }
+    const taken = await takeFiles(pool, layout, part, options, (bytes) => {
+      news.bytes += bytes
+      onNews?.(news)
+    })
+    await refuseSmallDisk(part, layout.bytes - news.bytes)
     const work = new Map<string, Map<string, To[]>>()
-    const pieced: { path: string; entry: Entry & { is: 'pieces' } }[] = []
+    const pieced: { path: string; mtime: number; mode: number }[] = []
     const send = (key: string, size: number, to: To) => {
       const { pack, length } = store.find(key)
       if (length !== size)
@@ -110,14 +127,15 @@ export async function restoreTree(
       else inPack.set(key, [to])
     }
     for (const { path: at, entry } of layout.files) {
+      if (taken.has(at)) continue
       const file = path.join(part, at)
-      if (entry.is === 'file')
-        send(entry.sha256, entry.size, { path: file, mtime: entry.mtime, executable: entry.executable === true })
+      const mode = (entry.executable ? 0o755 : 0o644) & (readOnly ? 0o555 : 0o777)
+      if (entry.is === 'file') send(entry.sha256, entry.size, { path: file, mtime: entry.mtime, mode })
       else {
-        const handle = await open(file, 'wx', entry.executable ? 0o755 : 0o644)
+        const handle = await open(file, 'wx', 0o644)
         await handle.truncate(entry.size)
         await handle.close()
-        pieced.push({ path: file, entry })
+        pieced.push({ path: file, mtime: entry.mtime, mode })
         let position = 0
         for (const { sha256, size } of entry.pieces) {
           send(sha256, size, { path: file, at: position })
@@ -125,7 +143,6 @@ export async function restoreTree(
         }
       }
     }
-    const news = { bytes: 0, totalBytes: layout.bytes }
     await pool.each(
       batches(store, work),
       'unpack',
@@ -136,9 +153,9 @@ export async function restoreTree(
       },
       signal,
     )
-    for (const { path: file, entry } of pieced) {
-      await utimes(file, entry.mtime, entry.mtime)
-      if (entry.executable) await chmod(file, 0o755)
+    for (const { path: file, mtime, mode } of pieced) {
+      await utimes(file, mtime, mtime)
+      if (mode !== 0o644) await chmod(file, mode)
     }
     // last, so that nothing is ever written through one
     for (const link of layout.links) await symlink(link.to, path.join(part, link.path))
@@ -154,6 +171,68 @@ export async function restoreTree(
   } finally {
     await pool.end()
   }
+}
+
+/** Gives files of folders restored before a name, or a clone, in `to`; those that are not what they were are not taken. */
+async function takeFiles(
+  pool: Pool,
+  { files }: Layout,
+  to: string,
+  { like = [], readAgain = READ_AGAIN, signal }: RestoreOptions,
+  onBytes: (bytes: number) => void,
+): Promise<ReadonlySet<string>> {
+  const taken = new Set<string>()
+  for (const { dir, layout } of like) {
+    const there = new Map(layout.files.map(({ path: at, entry }) => [sameness(entry), at]))
+    const same = files.flatMap(({ path: at, entry }) => {
+      const from = taken.has(at) ? undefined : there.get(sameness(entry))
+      return from === undefined ? [] : [{ path: at, entry, from }]
+    })
+    const from = new Set<string>()
+    let bytes = 0
+    let damaged = false
+    await pool.each(
+      slices(same, BATCH_OBJECTS),
+      'take',
+      (some) => ({
+        files: some.map(({ path: at, entry, from }) => ({
+          from: path.join(dir, from),
+          to: path.join(to, at),
+          size: entry.size,
+          mtime: entry.mtime,
+          sha256: entry.is === 'file' && Math.random() < readAgain ? entry.sha256 : null,
+        })),
+      }),
+      (said, some) => {
+        const before = bytes
+        for (const [n, how] of said.entries()) {
+          if (how === 'damaged') damaged = true
+          if (how !== 'taken') continue
+          from.add(some[n]!.path)
+          bytes += some[n]!.entry.size
+        }
+        onBytes(bytes - before)
+      },
+      signal,
+    )
+    if (damaged) {
+      // which others are, nobody knows
+      for (const at of from) await rm(path.join(to, at))
+      await rm(dir, { recursive: true, force: true })
+      onBytes(-bytes)
+    } else for (const at of from) taken.add(at)
+  }
+  return taken
+}
+
+/** Two files of which this is equal may be one on the disk. */
+const sameness = (entry: Layout['files'][number]['entry']) => {
+  const content = entry.is === 'file' ? entry.sha256 : entry.pieces.map(({ sha256 }) => sha256).join()
+  return `${content} ${entry.mtime} ${entry.executable === true}`
+}
+
+function* slices<T>(items: readonly T[], size: number): Generator<T[]> {
+  for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size)
 }
 
 /** Frame by frame, so that each is unpacked once. */

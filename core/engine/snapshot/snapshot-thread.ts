@@ -1,14 +1,19 @@
 // A thread that reads, hashes and packs files, or unpacks and writes them. Its own entry in the build.
 import {
   closeSync,
+  constants,
+  copyFileSync,
   fstatSync,
   futimesSync,
+  linkSync,
   lstatSync,
   openSync,
   readdirSync,
+  readFileSync,
   readlinkSync,
   readSync,
   type Stats,
+  utimesSync,
   writeSync,
 } from 'node:fs'
 import path from 'node:path'
@@ -48,8 +53,18 @@ export interface Unpack {
 }
 /** A whole file to make, or a part of one that is there already. */
 export type To =
-  | { readonly path: string; readonly mtime: number; readonly executable: boolean }
+  | { readonly path: string; readonly mtime: number; readonly mode: number }
   | { readonly path: string; readonly at: number }
+
+/** A file restored before, which is to be one of another folder too. */
+export interface Take {
+  readonly from: string
+  readonly to: string
+  readonly size: number
+  readonly mtime: number
+  /** null: its bytes are not looked at. */
+  readonly sha256: string | null
+}
 
 export interface Tasks {
   /** Everything under `root`, less the paths (relative, with /) one of the patterns matches. */
@@ -60,6 +75,8 @@ export interface Tasks {
   close: { asked: object; gives: Written[] }
   abandon: { asked: object; gives: null }
   unpack: { asked: { pack: string; objects: readonly Unpack[] }; gives: null }
+  /** `changed`: another size or time, or gone; `damaged`: other bytes under the same time. Neither is there then. */
+  take: { asked: { files: readonly Take[] }; gives: ('taken' | 'changed' | 'damaged')[] }
   /** Every object of a pack, checked; the keys of those that are damaged. */
   check: { asked: { pack: string }; gives: { damaged: string[]; reason: string | null } }
 }
@@ -141,6 +158,7 @@ const tasks: { [T in Task]: (asked: Tasks[T]['asked']) => Tasks[T]['gives'] | Pr
     }
     return null
   },
+  take: ({ files }) => files.map((file) => take(file)),
   check({ pack }) {
     const damaged: string[] = []
     try {
@@ -314,7 +332,7 @@ function closePack() {
 
 function write(to: To, bytes: Buffer) {
   const whole = 'mtime' in to
-  const handle = whole ? openSync(to.path, 'wx', to.executable ? 0o755 : 0o644) : openSync(to.path, 'r+')
+  const handle = whole ? openSync(to.path, 'wx', to.mode) : openSync(to.path, 'r+')
   const at = whole ? 0 : to.at
   try {
     for (let done = 0; done < bytes.length; ) done += writeSync(handle, bytes, done, bytes.length - done, at + done)
@@ -322,4 +340,30 @@ function write(to: To, bytes: Buffer) {
   } finally {
     closeSync(handle)
   }
+}
+
+let canClone = true
+/** A clone where the file system has them, else a second name, else a copy. */
+function take({ from, to, size, mtime, sha256: wanted }: Take): 'taken' | 'changed' | 'damaged' {
+  const stat = lstatSync(from, { throwIfNoEntry: false })
+  if (!stat?.isFile() || stat.size !== size || Math.floor(stat.mtimeMs / 1000) !== mtime) return 'changed'
+  if (wanted !== null && sha256(readFileSync(from)) !== wanted) return 'damaged'
+  const copy = (how: number) => {
+    copyFileSync(from, to, how | constants.COPYFILE_EXCL)
+    utimesSync(to, mtime, mtime)
+  }
+  if (canClone) {
+    try {
+      copy(constants.COPYFILE_FICLONE_FORCE)
+      return 'taken'
+    } catch {
+      canClone = false
+    }
+  }
+  try {
+    linkSync(from, to)
+  } catch {
+    copy(0)
+  }
+  return 'taken'
 }
