@@ -1,5 +1,5 @@
 import path from 'node:path'
-import sharp from 'sharp'
+import sharp, { type Sharp } from 'sharp'
 import { expect, test } from 'vitest'
 import { compareFiles } from '../../../../core/engine/proof.ts'
 import { tempDir } from '../../../kit/temp-dir.ts'
@@ -24,7 +24,7 @@ function pixels(draw: Draw, width = WIDTH, height = HEIGHT) {
 }
 
 /** Writes both and compares them. */
-async function compare(one: sharp.Sharp, other: sharp.Sharp, ext = 'png') {
+async function compare(one: Sharp, other: Sharp, ext = 'png') {
   const dir = tempDir()
   const [desk, endpoint, difference] = [`desk.${ext}`, `endpoint.${ext}`, 'difference.png'].map((name) =>
     path.join(dir, name),
