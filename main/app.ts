@@ -190,6 +190,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     pastBatches: () => pastBatches(queue, artifacts),
     civitai: () => network.mirrors.all().kinds.civitai?.official.replace(/\/$/, '') ?? null,
     isBusy: () => queue.counts().running > 0,
+    published: (file, tell, signal) => catalogue.published(file, tell, signal),
     idle: options.idle,
   })
   downloads.events.on('done', ({ kind, to, sha256 }) => {

@@ -531,10 +531,13 @@ export const app = {
     z.object({ what: ModelProgress.shape.what, how: z.enum(['pause', 'resume', 'stop']) }),
     changed,
   ),
-  /** Reads files anew and compares them with what they were; none named: all. Resolves when it is done. */
+  /**
+   * Reads files anew and compares them with what they were and with what the hubs publish; none named: all. Resolves when
+   * it is done.
+   */
   'model.verify': command(
     z.object({ ids: z.array(ModelId).max(10_000).nullable() }),
-    z.object({ rows: z.array(CheckedModel) }),
+    z.object({ rows: z.array(CheckedModel), silent: GetPlan.shape.silent }),
   ),
   'model.note': command(z.object({ id: ModelId, note: z.string().max(20_000) }), Model),
   /** Files that may run code when loaded: allowed to from now on, or no longer. They are hashed first. */

@@ -206,13 +206,28 @@ export type Duplicates = z.infer<typeof Duplicates>
 export const ImportHow = z.enum(['move', 'copy', 'link'])
 export type ImportHow = z.infer<typeof ImportHow>
 
-/** `new`: nothing was known to compare it with. `changed`: it was written since it was last looked at. */
+/** What a hub says of a file: that it has exactly this one, or another of its name and size. */
+export const Published = z.object({
+  same: z.boolean(),
+  hub: z.string(),
+  title: z.string(),
+  page: z.string().nullable(),
+  sha256: z.string(),
+})
+export type Published = z.infer<typeof Published>
+
+/**
+ * `new`: nothing was known to compare it with, here or at a hub. `changed`: it was written since it was last looked at.
+ * `other`: not what the hub has that it is of.
+ */
 export const CheckedModel = z.object({
   id: ModelId,
   name: z.string(),
-  is: z.enum(['good', 'new', 'changed', 'damaged', 'gone']),
+  is: z.enum(['good', 'new', 'changed', 'other', 'damaged', 'gone']),
   sha256: z.string().nullable(),
   known: z.string().nullable(),
+  /** null: no hub that answers knows it. */
+  published: Published.nullable(),
 })
 export type CheckedModel = z.infer<typeof CheckedModel>
 

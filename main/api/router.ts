@@ -312,7 +312,7 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
       return {}
     },
     'model.control': ({ what, how }) => changed(models.control(what, how) ? 1 : 0),
-    'model.verify': async ({ ids }) => ({ rows: await models.verify(ids) }),
+    'model.verify': ({ ids }) => models.verify(ids),
     'model.note': ({ id, note }) => models.note(id, note),
     'model.trust': async ({ ids, trusted }) => ({ rows: await models.trust(ids, trusted) }),
     'model.duplicates': (page) => models.duplicates(page),

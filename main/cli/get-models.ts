@@ -166,7 +166,7 @@ function sayState({ state }: GetRow, said: Words): string {
   return said.getIs[state.is]
 }
 
-function tellSilent({ terminal }: Context, silent: GetPlan['silent']) {
+export function tellSilent({ terminal }: Context, silent: GetPlan['silent']) {
   for (const { from, because } of silent) {
     const { message, remedy } = terminal.speech.failure(because)
     terminal.event('silent', { from, code: because.code, message })

@@ -6,7 +6,7 @@ import type { ImportHow, MergeResult, Model, ModelProgress } from '../../core/co
 import type { Client } from '../api/client.ts'
 import { type Action, commandOf } from './actions.ts'
 import { type Context, onlyArgument, usageError } from './context.ts'
-import { findModels, getModels } from './get-models.ts'
+import { findModels, getModels, tellSilent } from './get-models.ts'
 import { sayBytes, sayTime } from './terminal.ts'
 
 const flag = { type: 'boolean', default: false } as const
@@ -84,12 +84,15 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
     const { models: said } = terminal.speech.words
     await client.call('model.scan', {})
     const ids = args.length === 0 ? null : await Promise.all(args.map((name) => idOf(context, client, name)))
-    const { rows } = await client.call('model.verify', { ids })
+    const { rows, silent } = await client.call('model.verify', { ids })
     for (const row of rows) {
       terminal.event('verified', row as unknown as Record<string, Json>)
-      if (!terminal.json)
-        terminal.say(said.verified, { name: row.name, is: said.checked[row.is], sha256: row.sha256 ?? '' })
+      if (terminal.json) continue
+      terminal.say(said.verified, { name: row.name, is: said.checked[row.is], sha256: row.sha256 ?? '' })
+      if (row.published)
+        terminal.say(`  ${said[row.published.same ? 'publishedSame' : 'publishedOther']}`, { ...row.published })
     }
+    tellSilent(context, silent)
     return rows.every(({ is }) => is === 'good' || is === 'new')
   },
 

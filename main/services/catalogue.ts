@@ -5,7 +5,7 @@ import type { DownloadView, DownloadWanted } from '../../core/contract/download.
 import { AppError, type Failure, toFailure } from '../../core/contract/errors.ts'
 import type { Candidate, FileRef, FoundModel, GetAsk, GetPlan, GetRow, HubFile } from '../../core/contract/hub.ts'
 import { isJsonObject, type Json, type JsonObject, parseJson } from '../../core/contract/json.ts'
-import type { Model } from '../../core/contract/model.ts'
+import type { Model, Published } from '../../core/contract/model.ts'
 import { isModelFile } from '../../core/contract/model-file.ts'
 import type { ModelNeed, NodeLists } from '../../core/contract/workflow.ts'
 import { safeFileName } from '../../core/domain/artifact-name.ts'
@@ -18,12 +18,12 @@ import {
   rank,
   tellsApart,
 } from '../../core/domain/workflow/sources.ts'
-import type { HubNetwork } from '../../core/engine/hubs/ask.ts'
+import { type HubNetwork, hubNames } from '../../core/engine/hubs/ask.ts'
 import { type HubHost, type Meant, readMeant, sameFile, sayRef } from '../../core/engine/hubs/link.ts'
 import { byHash, byName, filesMeant, plainFile, search, unasked } from '../../core/engine/hubs/look.ts'
 import { fileOf, mayFetch } from '../../core/engine/hubs/sources.ts'
 import { freeBytes } from '../../core/engine/volume.ts'
-import type { ModelShelf } from './models.ts'
+import type { ModelShelf, PublishedAs } from './models.ts'
 
 interface Deps {
   readonly network: HubNetwork
@@ -36,6 +36,8 @@ interface Deps {
     add(wanted: DownloadWanted): DownloadView | Promise<DownloadView>
     /** Those that wait, run or are paused. */
     open(): readonly Pick<DownloadView, 'id' | 'to'>[]
+    /** What was fetched to this path before. */
+    cameFrom(to: string): readonly FileRef[]
   }
   /** The models a workflow names, with what is there. */
   readonly needsOf: (workflowId: string) => Promise<readonly ModelNeed[]>
@@ -161,6 +163,62 @@ export class Catalogue {
       }
     }
     return { rows, silent, manager }
+  }
+
+  /**
+   * What hubs publish under a file's hash, or else as the file it is: where it was fetched from, what a note beside it
+   * says, what lists have under its name. `tell` hears of hubs that could not be asked. null: nobody knows it.
+   */
+  async published(
+    { name, folder, sizeBytes, sha256, path: at, civitai }: PublishedAs,
+    tell: Tell,
+    signal?: AbortSignal,
+  ): Promise<Published | null> {
+    const { network, downloads } = this.#deps
+    const base = baseOf(name)
+    const tried = async (hub: string, ask: () => Promise<HubFile[]>) => {
+      try {
+        return await ask()
+      } catch (cause) {
+        signal?.throwIfAborted()
+        this.#tellOf(hub, cause, tell)
+        return []
+      }
+    }
+    // a name says little, but of the same size as well it is that file or a damaged one; Civitai rounds
+    const isMeant = (file: HubFile) =>
+      file.sizeBytes !== null && Math.abs(file.sizeBytes - sizeBytes) < (file.ref.hub === 'civitai' ? 1024 : 1)
+    const { files: lists } = await this.#listed()
+    const ways: (() => Promise<HubFile[]>)[] = [
+      ...downloads
+        .cameFrom(at)
+        .flatMap((ref) =>
+          ref.hub === 'url' ? [] : [() => tried(ref.hub, async () => [await fileOf(network, ref, signal)])],
+        ),
+      async () => {
+        const { files, silent } = await byHash(network, sha256, signal)
+        for (const { from, because } of silent) tell(from, because)
+        return files.filter((file) => file.sha256 === sha256)
+      },
+      async () => {
+        if (civitai?.versionId == null) return []
+        const ref = { hub: 'civitai', versionId: civitai.versionId, fileId: null } as const
+        const files = await tried('civitai', () => filesMeant(network, { is: 'file', ref }, signal))
+        return files.filter((file) => file.name.toLowerCase() === base.toLowerCase() && isMeant(file))
+      },
+      ...lists.find({ file: name, folder }).map(({ file, sure }) => async () => {
+        if (sure !== 'catalogue') return []
+        const asked = file.sha256 === sha256 ? asHubFile(file) : await this.#asked(asHubFile(file), tell, signal)
+        return isMeant(asked) || asked.sha256 === sha256 ? [asked] : []
+      }),
+    ]
+    let other: HubFile | null = null
+    for (const way of ways)
+      for (const file of await way()) {
+        if (file.sha256 === sha256) return publishedAs(file, true)
+        if (file.sha256 !== null) other ??= file
+      }
+    return other && publishedAs(other, false)
   }
 
   // ── lists ──
@@ -528,6 +586,11 @@ export class Catalogue {
     if (['hub.unreachable', 'hub.wrong-answer', 'hub.busy'].includes(because.code)) tell(hub, because)
   }
 }
+
+const publishedAs = ({ ref, title, page, sha256 }: HubFile, same: boolean): Published => ({
+  ...{ same, title, page, sha256: sha256! },
+  hub: ref.hub === 'url' ? title : hubNames[ref.hub],
+})
 
 type Tell = (from: string, because: Failure) => void
 type Asked = {

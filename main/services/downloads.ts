@@ -196,6 +196,17 @@ export class Downloads implements Service {
     return this.#rows(OPEN).map((row) => this.#view(row))
   }
 
+  /** Where the file that was fetched to this path came from; none: it was not, or nobody remembers. */
+  cameFrom(to: string): FileRef[] {
+    const row = this.#deps.database
+      .prepare<[string], string>(
+        `SELECT sources FROM downloads WHERE path = ? AND state = 'done' ORDER BY number DESC LIMIT 1`,
+      )
+      .pluck()
+      .get(path.normalize(to))
+    return row === undefined ? [] : FileRef.array().parse(parseJson(row))
+  }
+
   /** What is to be done in its order, then what ended, the newest first. */
   list({ states, search = '', offset = 0, limit = 100 }: DownloadFilter & { offset?: number; limit?: number } = {}): {
     rows: DownloadView[]

@@ -8,6 +8,7 @@ import type { Artifact } from '../../core/contract/artifact.ts'
 import type { Prompt } from '../../core/contract/comfyui.ts'
 import type { EngineView } from '../../core/contract/engine.ts'
 import { AppError, type Failure, toFailure } from '../../core/contract/errors.ts'
+import type { GetPlan } from '../../core/contract/hub.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
 import type {
   CheckedModel,
@@ -25,6 +26,7 @@ import type {
   ModelProgress,
   ModelRoot,
   ModelState,
+  Published,
 } from '../../core/contract/model.ts'
 import { isModelFile } from '../../core/contract/model-file.ts'
 import type { ModelNeeded } from '../../core/contract/snapshot.ts'
@@ -81,6 +83,12 @@ interface Deps {
   readonly pastBatches?: () => Iterable<{ batchId: string; prompt: Prompt; artifacts: number; at: number }>
   /** Where Civitai's pages are; null: nowhere. */
   readonly civitai?: () => string | null
+  /** What hubs say of a file with this hash; `tell` hears of those that could not be asked. */
+  readonly published?: (
+    file: PublishedAs,
+    tell: (from: string, because: Failure) => void,
+    signal: AbortSignal,
+  ) => Promise<Published | null>
   /** Nothing is looked through by itself. */
   readonly idle?: boolean
   /** Jobs run: the disks are theirs, and nothing is hashed that nobody asked for. */
@@ -147,6 +155,13 @@ const STEP_MS = 200
 
 /** Without folders, as file systems that ignore case see it. */
 const baseOf = (name: string) => name.replace(/^.*[\\/]/s, '').toLowerCase()
+
+/** By what a hub may know a file. */
+export type PublishedAs = Pick<Model, 'name' | 'folder' | 'sizeBytes'> & {
+  readonly sha256: string
+  readonly path: string
+  readonly civitai: Beside['civitai']
+}
 
 /** What others ask the library for. */
 export type ModelShelf = Pick<
@@ -728,17 +743,18 @@ export class Models implements Service {
   }
 
   /**
-   * Reads files anew, to the last byte, and compares them with what they were: the hash known before, else that of the
-   * program that fetched them. `onFile` is told of each.
+   * Reads files anew, to the last byte, and compares them with what they were and with what the hubs publish. `silent`:
+   * hubs that could not be asked.
    */
-  async verify(
-    ids: readonly string[] | null,
-    onFile: (checked: CheckedModel) => void = () => {},
-  ): Promise<CheckedModel[]> {
+  async verify(ids: readonly string[] | null): Promise<{ rows: CheckedModel[]; silent: GetPlan['silent'] }> {
     if (this.#jobs.has('verify')) throw new AppError('model.busy')
     const entries = ids ? ids.map((id) => this.#must(id)) : this.#entries
     const bytes = entries.reduce((sum, { model }) => sum + model.sizeBytes, 0)
     const checked: CheckedModel[] = []
+    const silent: GetPlan['silent'] = []
+    const tell = (from: string, because: Failure) => {
+      if (!silent.some((each) => each.from === from)) silent.push({ from, because })
+    }
     await this.#job('verify', entries.length, bytes, async (signal, news) => {
       for (const { kept, model } of entries) {
         news.at(model.name)
@@ -764,14 +780,19 @@ export class Models implements Service {
           if (!sameMark(kept, mark) && known !== null && known !== sha256) is = 'changed'
           if (sameMark(kept, mark) && is !== 'damaged') this.#hashed(kept, sha256)
         }
-        const one = { id: model.id, name: model.name, is, sha256, known }
-        checked.push(one)
-        onFile(one)
-        news.done(model.sizeBytes)
+        const { name, folder, sizeBytes } = model
+        const as = { name, folder, sizeBytes: mark?.sizeBytes ?? sizeBytes, path: kept.real }
+        const civitai = kept.beside?.civitai ?? null
+        const published =
+          sha256 === null ? null : ((await this.#deps.published?.({ ...as, sha256, civitai }, tell, signal)) ?? null)
+        if (published?.same === true) is = 'good'
+        else if (published && (is === 'good' || is === 'new')) is = 'other'
+        checked.push({ id: model.id, name, is, sha256, known, published })
+        news.done(sizeBytes)
       }
     })
     this.#rebuild()
-    return checked
+    return { rows: checked, silent }
   }
 
   // ---- copies ----

@@ -95,8 +95,11 @@ function Body({ detail, onGo }: { detail: ModelDetail; onGo: (id: string) => voi
     onError: sayFault,
     onSuccess({ rows: [row] }) {
       again()
-      if (row)
-        say({ title: t(`models.verified.${row.is}`, { name }) }, row.is === 'good' || row.is === 'new' ? 'good' : 'bad')
+      if (!row) return
+      const { is, published } = row
+      const facts = { name, hub: published?.hub ?? '', title: published?.title ?? '' }
+      if (is === 'good' && published) say({ title: t('models.verifiedAs', facts) })
+      else say({ title: t(`models.verified.${is}`, facts) }, is === 'good' || is === 'new' ? 'good' : 'bad')
     },
   })
   const copy = (text: string) =>

@@ -138,6 +138,7 @@ const catalogueOf = (ownList: string, managerList: Json | undefined, cache: HubN
         throw new Error('nothing is fetched')
       },
       open: () => [],
+      cameFrom: () => [],
     },
     needsOf: async () => [],
   })

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { DownloadView, DownloadWanted } from '../../../../core/contract/download.ts'
-import { GetAsk } from '../../../../core/contract/hub.ts'
+import { type FileRef, GetAsk } from '../../../../core/contract/hub.ts'
 import type { Json } from '../../../../core/contract/json.ts'
 import type { Model } from '../../../../core/contract/model.ts'
 import type { ModelNeed } from '../../../../core/contract/workflow.ts'
@@ -83,7 +83,12 @@ const need = (file: string, folder: string, more: Partial<ModelNeed> = {}): Mode
   ...more,
 })
 
-async function kit({ here = [] as Partial<Model>[], of = farm, manager = managerList as Json | undefined } = {}) {
+async function kit({
+  here = [] as Partial<Model>[],
+  of = farm,
+  manager = managerList as Json | undefined,
+  cameFrom = {} as Record<string, FileRef[]>,
+} = {}) {
   const dir = tempDir()
   const added: DownloadWanted[] = []
   const taken: string[] = []
@@ -113,6 +118,7 @@ async function kit({ here = [] as Partial<Model>[], of = farm, manager = manager
         return { id: String(added.length), to: wanted.to } as DownloadView
       },
       open: () => added.map(({ to }, at) => ({ id: String(at + 1), to }) as DownloadView),
+      cameFrom: (to) => cameFrom[to] ?? [],
     },
     needsOf: async () => [],
   })
@@ -342,6 +348,42 @@ test('a search finds known models by their words, and asks the hubs that were na
   expect(byHash.rows[0]).toMatchObject({ from: 'civitai', files: [{ name: 'painted.safetensors', folder: 'loras' }] })
 })
 
+test('a file is compared with what is published: by its hash, where it was fetched from, a note beside it and its name', async () => {
+  const from = { hub: 'huggingface', kind: 'models', repo: 'someone/only_named', revision: 'main' } as const
+  let silent = false
+  const instead: Farm['instead'] = (_hub, _request, reply) => silent && Boolean(reply.destroy())
+  const of = { ...farm, instead }
+  const { catalogue } = await kit({ of, cameFrom: { '/x/mine': [{ ...from, path: 'only_named.safetensors' }] } })
+  const told: string[] = []
+  const ask = (name: string, folder: string, content: string, more: { path?: string; versionId?: number } = {}) =>
+    catalogue.published(
+      {
+        ...{ name, folder, sizeBytes: content.length, sha256: sha256(content), path: more.path ?? '/x/other' },
+        civitai: more.versionId === undefined ? null : { modelId: 1, versionId: more.versionId },
+      },
+      (hub) => told.push(hub),
+    )
+  expect(await ask('any.safetensors', '', 'lora bytes')).toMatchObject({
+    same: true,
+    hub: 'Civitai',
+    title: 'Painted · v1',
+  })
+  expect(await ask('z/Z_VAE.safetensors', 'vae', 'vae bytes')).toMatchObject({ same: true, title: 'Comfy-Org/z' })
+  // of its name and size, yet another: damaged
+  const damaged = await ask('z_vae.safetensors', 'vae', 'vae bites')
+  expect(damaged).toMatchObject({ same: false, hub: 'Hugging Face', sha256: sha256('vae bytes') })
+  expect(await ask('painted.safetensors', 'loras', 'lore bytes', { versionId: 2 })).toMatchObject({ same: false })
+  // of another size it is another file, which says nothing, unless it came from there
+  expect(await ask('z_vae.safetensors', 'vae', 'a vae of somebody')).toBeNull()
+  expect(await ask('mine.safetensors', 'loras', 'no stranger', { path: '/x/mine' })).toMatchObject({ same: false })
+  expect(await ask('mine.safetensors', 'loras', 'stranger', { path: '/x/mine' })).toMatchObject({ same: true })
+  expect(await ask('nobody.safetensors', 'loras', 'bytes')).toBeNull()
+  expect(told).toEqual([])
+  silent = true
+  expect(await ask('nobody.safetensors', 'loras', 'other bytes')).toBeNull()
+  expect(told).toEqual(['civitai'])
+})
+
 test('our own list holds what it says: known folders, references that are read, no host of a hub', async () => {
   const text = readFileSync('resources/models.json', 'utf8')
   const mirrors = JSON.parse(readFileSync('resources/mirrors.json', 'utf8')) as {
@@ -369,7 +411,7 @@ function catalogueDeps({ network }: Awaited<ReturnType<typeof hubFarm>>) {
       takeIn: async () => null,
       sha256Of: async () => '',
     },
-    downloads: { add: () => ({}) as DownloadView, open: () => [] },
+    downloads: { add: () => ({}) as DownloadView, open: () => [], cameFrom: () => [] },
     needsOf: async () => [],
   }
 }

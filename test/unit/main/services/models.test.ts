@@ -15,6 +15,7 @@ import Sqlite from 'better-sqlite3'
 import { expect, onTestFinished, test } from 'vitest'
 import type { Artifact } from '../../../../core/contract/artifact.ts'
 import { EngineSettings, type EngineView } from '../../../../core/contract/engine.ts'
+import { AppError, toFailure } from '../../../../core/contract/errors.ts'
 import { writeJson } from '../../../../core/contract/json.ts'
 import { thisMachine } from '../../../../core/engine/installs.ts'
 import { migrate } from '../../../../main/services/database/migrate.ts'
@@ -34,6 +35,7 @@ async function kit({
   data = tempDir(),
   workflows = [] as Workflow[],
   isBusy = (): boolean => true,
+  published = undefined as ConstructorParameters<typeof Models>[0]['published'],
 } = {}) {
   const database = openDatabase(path.join(data, 'nightshift.db'))
   const engine: EngineView = {
@@ -60,6 +62,7 @@ async function kit({
     artifactsOf: (batchId) => [`picture of ${batchId}`],
     civitai: () => 'https://models.example',
     isBusy,
+    ...(published && { published }),
     look,
   })
   await models.start()
@@ -235,7 +238,7 @@ test('verifying tells whole files from damaged and changed ones', async () => {
   put(dir, { 'models/loras/a.safetensors': aLora(1), 'models/loras/b.safetensors': aLora(2) })
   const { models } = await kit({ dir })
   await models.scan()
-  const checked = async () => Object.fromEntries((await models.verify(null)).map(({ name, is }) => [name, is]))
+  const checked = async () => Object.fromEntries((await models.verify(null)).rows.map(({ name, is }) => [name, is]))
   expect(await checked()).toEqual({ 'a.safetensors': 'new', 'b.safetensors': 'new' })
   const file = path.join(dir, 'models/loras/b.safetensors')
   const { atime, mtime } = statSync(file)
@@ -247,6 +250,34 @@ test('verifying tells whole files from damaged and changed ones', async () => {
     'a.safetensors': 'good',
     'b.safetensors': expect.stringMatching(/damaged|changed/),
   })
+})
+
+test('what a hub publishes decides: a file it has is whole, one it has otherwise is told, and silent hubs are named', async () => {
+  const dir = tempDir()
+  put(dir, { 'models/loras/a.safetensors': aLora(1), 'models/loras/b.safetensors': aLora(2) })
+  put(dir, { 'models/loras/c.safetensors': aLora(3) })
+  const theirs = { hub: 'Hugging Face', title: 'owner/repo', page: null, sha256: 'f'.repeat(64) }
+  const asked: string[] = []
+  const { models } = await kit({
+    dir,
+    async published({ name, folder, path: at, sha256 }, tell) {
+      asked.push(`${folder}/${name} ${path.relative(dir, at)}`)
+      expect(sha256).toMatch(/^[\da-f]{64}$/)
+      if (name === 'c.safetensors') tell('civitai', toFailure(new AppError('hub.unreachable', { hub: 'Civitai' })))
+      return name === 'c.safetensors' ? null : { ...theirs, same: name === 'a.safetensors' }
+    },
+  })
+  await models.scan()
+  const first = await models.verify(null)
+  expect(Object.fromEntries(first.rows.map(({ name, is }) => [name, is]))).toEqual({
+    ...{ 'a.safetensors': 'good', 'b.safetensors': 'other', 'c.safetensors': 'new' },
+  })
+  expect(first.silent).toMatchObject([{ from: 'civitai', because: { code: 'hub.unreachable' } }])
+  expect(asked).toContain(`loras/a.safetensors ${path.join('models', 'loras', 'a.safetensors')}`)
+  // though it is as it was before
+  expect((await models.verify([models.find('b.safetensors')!.id])).rows).toMatchObject([
+    { is: 'other', known: expect.any(String) },
+  ])
 })
 
 test('a file is taken into the folder its header says; what is there already is it, and nothing is overwritten', async () => {
