@@ -61,7 +61,21 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const ready = readiness(address)
   const callers = new KeyList(keys, now)
   const once = (mark: string) => tasks.mark(mark, 'once') // no task is called so: marks have a blank
-  const door = new FcDoor({ host, port, names, origins, callers, once, runner, address, ready, now, log, limitBytes })
+  const door = new FcDoor({
+    host,
+    port,
+    names,
+    origins,
+    callers,
+    once,
+    runner,
+    store: tasks,
+    address,
+    ready,
+    now,
+    log,
+    limitBytes,
+  })
   try {
     await door.start()
     await runner.start()

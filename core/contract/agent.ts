@@ -54,6 +54,8 @@ export const Task = z.object({
   updatedAt: z.int(),
   /** On which it runs; null: on whichever serves. */
   release: z.int().nullable().default(null),
+  /** Id of the key it came with. */
+  owner: z.string().optional(),
   /** How often it was begun; whoever has claimed this number works on it. */
   attempt: z.int(),
   /** Epoch ms; past, and not over: nobody works on it any more. */

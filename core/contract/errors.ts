@@ -915,6 +915,10 @@ export const errors = {
     remedy:
       'Send a picture, video or sound as base64 or by a public http(s) address, or the name of one that is there.',
   },
+  'agent.bad-file': {
+    message: 'What was sent is not {name}.',
+    remedy: 'Call a file by its SHA-256 and its ending, and send it whole.',
+  },
   'agent.too-long': {
     message: 'The task took longer than {seconds} s and was ended.',
     remedy: 'Send less in one task, or raise the agent’s limit.',

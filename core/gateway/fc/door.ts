@@ -9,6 +9,7 @@ import {
 import type { AddressInfo } from 'node:net'
 import { type Duplex, Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { setTimeout as pause } from 'node:timers/promises'
 import { Agent, request } from 'undici'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { isOver, type Task } from '../../contract/agent.ts'
@@ -21,8 +22,10 @@ import { type Caller, type Callers, checkBody, checkSignature, keyIdOf } from '.
 import { isOurHost, reachableAs } from '../guard.ts'
 import { Rate } from '../rate.ts'
 import { bytesOf, json, listen, passReply, passUpgrade } from '../wire.ts'
+import { hasInput, isInputName, keepInput } from './inputs.ts'
 import { progressMap, seedsHeader } from './progress.ts'
 import { type ComfyRunner, readWorkflow, told } from './runner.ts'
+import type { TaskStore } from './tasks.ts'
 
 export interface DoorOptions {
   readonly host: string
@@ -37,6 +40,8 @@ export interface DoorOptions {
   /** Sets a mark that was not there: true once, wherever it is asked; without it, once here. */
   readonly once?: (mark: string) => Promise<boolean>
   readonly runner: ComfyRunner
+  /** The runner's. */
+  readonly store: TaskStore
   readonly address: () => ComfyAddress
   /** Why tasks are not taken now; null: they are. */
   readonly ready: () => Promise<{ phase: string } | null>
@@ -75,6 +80,8 @@ const UPLOAD_LIMIT_BYTES = 256 * 2 ** 20
 const REPLY_LIMIT_BYTES = 256 * 2 ** 20
 const PING_EVERY_MS = 30_000
 const BODY_WITHIN_MS = 120_000
+const MOST_WAIT_SECONDS = 300
+const TELL_EVERY_MS = 500
 const WORD = '[^/]{1,200}'
 
 /** fc-comfyui's HTTP and socket API, and what may be asked of ComfyUI itself, over one port. */
@@ -234,7 +241,7 @@ export class FcDoor {
         return await mounted.serve(asked)
       }
       this.#may(caller, 'run')
-      const own = path.startsWith('/api/') ? this.#own[asked.route] : undefined
+      const own = path.startsWith('/api/') ? this.#own[asked.route.replace(/^inputs\/.*/, 'inputs')] : undefined
       if (own) {
         if (own.methods.includes(method)) return await own.serve(asked)
         reply.setHeader('allow', own.methods.join(', '))
@@ -255,16 +262,17 @@ export class FcDoor {
     status: { methods: ['GET', 'HEAD', 'POST'], serve: (asked) => this.#status(asked) },
     result: { methods: ['GET', 'HEAD'], serve: (asked) => this.#result(asked) },
     cancel: { methods: ['POST', 'DELETE'], serve: (asked) => this.#cancel(asked) },
+    inputs: { methods: ['GET', 'HEAD', 'PUT'], serve: (asked) => this.#inputs(asked) },
   }
 
   async #run(asked: Asked) {
-    const { headers, reply, search } = asked
+    const { headers, reply, search, caller } = asked
     const wish = `${headers['x-fc-invocation-type'] ?? ''}, ${headers.prefer ?? ''}`
     const background = /^async\b|(?:^|[,\s])respond-async\b/i.test(wish)
     const id = taskIdOf(headers['task-id'] ?? headers['x-fc-async-task-id'])
     const workflow = parsed(await this.#text(asked))
     reply.setHeader('task-id', id)
-    const task = await this.#options.runner.submit(id, workflow)
+    const task = await this.#options.runner.submit(id, workflow, { release: releaseOf(asked), owner: caller.id })
     const seeds = seedsHeader(task.seeds)
     if (seeds !== null) reply.setHeader('x-comfy-seeds', seeds)
     if (background) {
@@ -291,9 +299,41 @@ export class FcDoor {
     return task
   }
 
+  /** `?wait=20`: as soon as something moves, and at the latest after so many seconds. */
   async #status(asked: Asked) {
-    asked.request.resume()
-    json(asked.reply, 200, progressMap(await this.#known(asked)))
+    const { request, reply, search } = asked
+    request.resume()
+    let task = await this.#known(asked)
+    const seconds = Math.min(MOST_WAIT_SECONDS, Number(/^\d{1,5}$/.exec(search.get('wait') ?? '')?.[0] ?? 0))
+    if (seconds > 0 && !isOver(task.state)) {
+      const left = new AbortController()
+      reply.on('close', () => left.abort())
+      const signal = AbortSignal.any([left.signal, AbortSignal.timeout(seconds * 1000)])
+      const begun = performance.now()
+      task = (await this.#options.runner.moved(task.id, signal)) ?? task
+      // what moves often is told a few times a second
+      const early = TELL_EVERY_MS - (performance.now() - begun)
+      if (early > 0 && !isOver(task.state)) await pause(early, undefined, { signal }).catch(() => {})
+      if (left.signal.aborted) return
+      task = (await this.#options.runner.status(task.id)) ?? task
+    }
+    json(reply, 200, progressMap(task))
+  }
+
+  /** Files for tasks to come, in the store that all its agents share. */
+  async #inputs({ route, method, request, reply }: Asked) {
+    const { store, now } = this.#options
+    const name = route.slice('inputs/'.length)
+    if (!isInputName(name))
+      throw new AppError('app.bad-request', { reason: 'a file is called by its SHA-256 and its ending' })
+    const there = await hasInput(store, name, now())
+    if (method !== 'PUT') {
+      if (!there) throw new AppError('app.not-found', { what: name })
+      return json(reply, 200, { name, value: `store:${name}` })
+    }
+    if (there) request.resume()
+    else await keepInput(store, name, request.iterator({ destroyOnReturn: false }), UPLOAD_LIMIT_BYTES)
+    json(reply, there ? 200 : 201, { name, value: `store:${name}` })
   }
 
   /** The whole map with results, or one file. */
@@ -366,7 +406,7 @@ export class FcDoor {
     if (failure.code === 'app.internal') this.#options.log?.('door.failed', { requestId, reason: failure.message })
     if (reply.headersSent) return void reply.destroy()
     if (reply.destroyed) return
-    const { code, message, remedy } = failure
+    const { code, message, remedy, facts } = failure
     const internal = code === 'app.internal' || code === 'worker.unreachable' // they name what is behind us
     const progress = task ? progressMap(task) : undefined
     const error: Json = task?.refusal ??
@@ -374,6 +414,7 @@ export class FcDoor {
         type: code,
         message: internal ? PLAIN[code]! : message,
         remedy,
+        ...(!internal && { facts }),
       }
     if (RETRY[code]) reply.setHeader('retry-after', RETRY[code])
     if (code === 'agent.no-key') reply.setHeader('www-authenticate', 'Bearer')
@@ -485,14 +526,15 @@ export class FcDoor {
       stream.end(`HTTP/1.1 ${status} Refused\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
     try {
       this.#origin(request)
-      this.#may((await this.#enter(request)).caller, 'run')
+      const { caller } = await this.#enter(request)
+      this.#may(caller, 'run')
       if (this.#closing) throw new AppError('agent.stopping')
       const [path = '', query = ''] = (request.url ?? '/').split('?', 2)
       const search = new URLSearchParams(query)
       if (path === '/api/run/ws')
         return this.#sockets.handleUpgrade(request, stream, head, (socket) => {
           const id = request.headers['task-id'] ?? search.get('task-id') ?? undefined
-          this.#converse(socket, id)
+          this.#converse(socket, id, caller)
         })
       if (path !== '/ws' && path !== '/api/ws') throw new AppError('agent.refused', { reason: path })
       const client = search.get('clientId')
@@ -504,7 +546,7 @@ export class FcDoor {
   }
 
   /** One workflow a connection; what comes after it only ends the conversation, and not the task. */
-  #converse(socket: WebSocket, wanted: string | string[] | undefined) {
+  #converse(socket: WebSocket, wanted: string | string[] | undefined, caller: Caller) {
     const left = new AbortController()
     const send = (type: string, data: unknown) => {
       if (socket.readyState === socket.OPEN) socket.send(writeJson({ type, data }))
@@ -525,7 +567,7 @@ export class FcDoor {
         return
       }
       begun = true
-      this.#follow(text, wanted, left.signal, socket, send).catch((cause: unknown) => {
+      this.#follow(text, wanted, caller, left.signal, socket, send).catch((cause: unknown) => {
         if (left.signal.aborted) return
         const failure = toFailure(cause)
         if (failure.code === 'app.internal') this.#options.log?.('door.failed', { reason: failure.message })
@@ -542,6 +584,7 @@ export class FcDoor {
   async #follow(
     text: string,
     wanted: string | string[] | undefined,
+    caller: Caller,
     signal: AbortSignal,
     socket: WebSocket,
     send: (type: string, data: unknown) => void,
@@ -563,7 +606,7 @@ export class FcDoor {
     }
     runner.events.on(told(id), hear)
     try {
-      await runner.submit(id, parsed(text))
+      await runner.submit(id, parsed(text), { owner: caller.id })
       const task = await runner.result(id, signal)
       newest = null
       if (task.state === 'succeeded') {
@@ -621,6 +664,8 @@ const STATUS: Record<string, number> = {
   'agent.no-task': 404,
   'agent.task-differs': 409,
   'agent.bad-input': 422,
+  'agent.bad-file': 422,
+  'agent.no-release': 409,
   'agent.busy': 429,
   'agent.too-many': 429,
   'agent.stopping': 503,
@@ -643,6 +688,13 @@ function taskIdOf(given: string | string[] | undefined): string {
   if (given === undefined) return randomUUID()
   if (typeof given === 'string' && /^[\x21-\x7e]{1,128}$/.test(given)) return given
   throw new AppError('app.bad-request', { reason: 'a task id has 1 to 128 characters, no blanks' })
+}
+/** @throws AppError 'app.bad-request' */
+function releaseOf({ headers }: Asked): number | null {
+  const given = headers['x-release']
+  if (given === undefined) return null
+  if (typeof given === 'string' && /^\d{1,9}$/.test(given)) return Number(given)
+  throw new AppError('app.bad-request', { reason: 'x-release is the number of a release' })
 }
 const requestIdOf = (given: string | string[] | undefined) =>
   typeof given === 'string' && /^[\w.:-]{1,128}$/.test(given) ? given : randomUUID()

@@ -1,4 +1,5 @@
 import { createHash, randomInt } from 'node:crypto'
+import type { Readable } from 'node:stream'
 import { imageInputs } from '../../contract/agent.ts'
 import type { NodeId, Prompt } from '../../contract/comfyui.ts'
 import { AppError } from '../../contract/errors.ts'
@@ -6,10 +7,13 @@ import type { Json } from '../../contract/json.ts'
 import { mediaOf } from '../../domain/media.ts'
 import type { ComfyClient } from '../../engine/comfy/client.ts'
 import { fetchPublic } from '../../engine/download/fetch-public.ts'
+import type { TaskStore } from './tasks.ts'
 
 export interface InputRules {
   readonly limitBytes?: number
   readonly timeoutMs?: number
+  /** Where files lie that were sent ahead. */
+  readonly store?: Pick<TaskStore, 'read'>
   /** What cannot be reached keeps its address: a rehearsal draws something in its place. */
   readonly sketchUnreachable?: boolean
   /** For tests: which addresses may be asked. */
@@ -38,8 +42,8 @@ export function chooseSeeds(prompt: Prompt): { prompt: Prompt; seeds: Record<Nod
 const isAny = (value: Json | undefined) => value === -1 || value === '-1'
 
 /**
- * Pictures, videos and sounds that came along in the workflow, or as addresses in it, are put where ComfyUI reads them,
- * each once, called by its sha256; names of files are left as they are.
+ * Pictures, videos and sounds that came along in the workflow, as addresses in it, or ahead of it (`store:NAME`, in any
+ * node), are put where ComfyUI reads them, each once, called by its sha256; names of files are left as they are.
  * @throws AppError 'agent.bad-input' | 'worker.unreachable' | 'worker.unauthorised'
  */
 export async function placeInputs(
@@ -50,9 +54,11 @@ export async function placeInputs(
 ): Promise<Prompt> {
   const placed = new Map<string, Promise<string>>()
   const wanted = Object.entries(prompt).flatMap(([node, { class_type, inputs }]) =>
-    Object.entries(Object.hasOwn(imageInputs, class_type) ? imageInputs[class_type]! : {}).flatMap(([input, kind]) => {
-      const value = inputs[input]
-      return typeof value === 'string' && Object.hasOwn(inputs, input) ? [{ node, input, kind, value }] : []
+    Object.entries(inputs).flatMap(([input, value]) => {
+      const kinds = Object.hasOwn(imageInputs, class_type) ? imageInputs[class_type]! : {}
+      if (typeof value !== 'string') return []
+      if (STORED.test(value)) return [{ node, input, kind: '', value }]
+      return Object.hasOwn(kinds, input) ? [{ node, input, kind: kinds[input]!, value }] : []
     }),
   )
   const names = new Map<NodeId, Record<string, string>>()
@@ -86,7 +92,9 @@ async function place(
   signal: AbortSignal,
   rules: InputRules,
 ): Promise<string> {
-  const { limitBytes = LIMIT_BYTES, timeoutMs = 60_000, mayReach, sketchUnreachable } = rules
+  const { limitBytes = LIMIT_BYTES, timeoutMs = 60_000, mayReach, sketchUnreachable, store } = rules
+  const [, stored] = STORED.exec(value) ?? []
+  if (stored !== undefined) return sendStored(client, store, stored, signal)
   let bytes: Buffer
   if (/^https?:\/\//i.test(value)) {
     try {
@@ -112,6 +120,61 @@ async function place(
   return file.subfolder ? `${file.subfolder}/${file.filename}` : file.filename
 }
 const NO_NETWORK = /ENOTFOUND|EAI_AGAIN|ENETUNREACH|EHOSTUNREACH|ECONNREFUSED|ETIMEDOUT|timeout|no answer in time/i
+
+async function sendStored(
+  client: Pick<ComfyClient, 'upload'>,
+  store: InputRules['store'],
+  name: string,
+  signal: AbortSignal,
+) {
+  const kept = store && (await readInput(store, name))
+  if (!kept) throw new Unusable('it has not been sent, or was forgotten since')
+  const bytes = Buffer.concat((await kept.toArray({ signal })) as Buffer[])
+  const file = await client.upload({ bytes: new Uint8Array(bytes), name, subfolder: '' }, signal)
+  return file.subfolder ? `${file.subfolder}/${file.filename}` : file.filename
+}
+
+// ---- files that are sent ahead of the tasks that use them ----
+
+const STORED = /^store:([\da-f]{64}\.[a-z\d]{1,8})$/
+const DAY_MS = 86_400_000
+/** No task is called so: their ids have no blanks. */
+const placeOf = (name: string) => `input ${name.slice(0, 64)}`
+const BYTES = 'bytes'
+export const isInputName = (name: string) => STORED.test(`store:${name}`)
+
+/** Kept for as long as tasks are since it was last asked for. */
+export async function hasInput(store: TaskStore, name: string, now: number): Promise<boolean> {
+  if (!(await store.marked(placeOf(name), 'whole'))) return false
+  await store.mark(placeOf(name), `asked-${Math.floor(now / DAY_MS)}`) // which changes it, as far as `expire` can tell
+  return true
+}
+
+/** @throws AppError 'agent.bad-file': it is not what its name says; nothing is kept */
+export async function keepInput(store: TaskStore, name: string, bytes: AsyncIterable<Uint8Array>, limitBytes: number) {
+  const checked = async function* () {
+    const hash = createHash('sha256')
+    let size = 0
+    for await (const chunk of bytes) {
+      size += chunk.length
+      if (size > limitBytes)
+        throw new AppError('app.too-large', {
+          name,
+          sizeMiB: Math.ceil(size / 2 ** 20),
+          limitMiB: Math.floor(limitBytes / 2 ** 20),
+        })
+      hash.update(chunk)
+      yield chunk
+    }
+    if (hash.digest('hex') !== name.slice(0, 64)) throw new AppError('agent.bad-file', { name })
+  }
+  const kept = await store.keep(placeOf(name), BYTES, checked())
+  await store.mark(placeOf(name), 'whole')
+  return kept
+}
+
+const readInput = (store: Pick<TaskStore, 'read'>, name: string): Promise<Readable | null> =>
+  store.read(placeOf(name), BYTES)
 
 /** Standard or URL-safe, padded or not, alone or in a data: address; null for what is a name. @throws Unusable */
 function fromBase64(value: string, limitBytes: number): Buffer | null {

@@ -110,7 +110,13 @@ export class RunProgress {
 export function progressMap(task: Task): Record<NodeId, JsonObject> {
   const { id, promptId, state, nodes, queuePosition, seeds, failure } = task
   const whole = nodes[''] ?? blank()
-  const error = failure && { type: failure.code, message: failure.message, remedy: failure.remedy, ...errorAt(nodes) }
+  const error = failure && {
+    type: failure.code,
+    message: failure.message,
+    remedy: failure.remedy,
+    facts: failure.facts,
+    ...errorAt(nodes),
+  }
   const own: JsonObject = {
     ...(whole as unknown as JsonObject),
     start: Math.floor(task.createdAt / 1000),

@@ -24,11 +24,11 @@ import type { TaskStore } from './tasks.ts'
 /** What every surface that runs prompts for others stands on. */
 export interface Runner {
   /**
-   * Takes a workflow in, to be run once however often it is sent under this id. `release`: on that one, not on the one that
-   * serves.
+   * Takes a workflow in, alone or as ComfyUI's own POST has it, to be run once however often it is sent under this id.
+   * `release`: on that one, not on the one that serves; `owner`: the id of the key it came with.
    * @throws AppError 'agent.task-differs' | 'agent.no-release' | 'agent.busy' | 'agent.stopping' | 'app.bad-request'
    */
-  submit(id: string, workflow: Json, release?: number | null): Promise<Task>
+  submit(id: string, workflow: Json, asked?: { release?: number | null; owner?: string }): Promise<Task>
   status(id: string): Promise<Task | null>
   /** Asks for its end; the task as it was then. */
   cancel(id: string): Promise<Task | null>
@@ -55,6 +55,7 @@ export interface RunnerOptions {
 interface Held {
   task: Task
   prompt: Prompt
+  pngInfo: JsonObject
   bytes: number
   readonly stopping: AbortController
   /** Who asked for its end. */
@@ -132,9 +133,10 @@ export class ComfyRunner implements Runner {
     return { running: this.#running.size, waiting: this.#held.size - this.#running.size }
   }
 
-  async submit(id: string, workflow: Json, release: number | null = null): Promise<Task> {
-    const prompt = readWorkflow(workflow)
-    const text = writeJson(prompt)
+  async submit(id: string, workflow: Json, asked: { release?: number | null; owner?: string } = {}): Promise<Task> {
+    const { release = null, owner } = asked
+    const sent = readSent(workflow)
+    const text = writeJson(writeSent(sent))
     const sha256 = createHash('sha256').update(text).digest('hex')
     const same = (task: Task) => {
       if (task.sha256 === sha256 && task.release === release) return task
@@ -143,7 +145,7 @@ export class ComfyRunner implements Runner {
     // two requests at once with one id: the second waits for what becomes of the first
     const before = this.#taking.get(id)
     if (before) return same(await before)
-    const taking = this.#take(id, prompt, text, { sha256, release }, same)
+    const taking = this.#take(id, sent, text.length, { sha256, release, owner }, same)
     this.#taking.set(id, taking)
     try {
       return await taking
@@ -189,6 +191,21 @@ export class ComfyRunner implements Runner {
     }
   }
 
+  /** The task once something of it moves, or when `signal` ends, or it is over. */
+  async moved(id: string, signal: AbortSignal): Promise<Task | null> {
+    const before = await this.status(id)
+    const listening = AbortSignal.any([signal, this.#stopped.signal])
+    let task = before
+    while (task && !isOver(task.state) && task.updatedAt === before?.updatedAt && !listening.aborted) {
+      const change = this.#held.has(id)
+        ? once(this.events, told(id), { signal: listening })
+        : pause(LOOK_EVERY_MS, undefined, { signal: listening })
+      await change.catch(() => {})
+      task = await this.status(id)
+    }
+    return task
+  }
+
   /** One of its files. */
   file(task: Task, { node, index }: Pick<TaskFile, 'node' | 'index'>): Promise<Readable | null> {
     const at = task.files.findIndex((file) => file.node === node && file.index === index)
@@ -199,9 +216,9 @@ export class ComfyRunner implements Runner {
 
   async #take(
     id: string,
-    prompt: Prompt,
-    text: string,
-    asked: Pick<Task, 'sha256' | 'release'>,
+    { prompt, pngInfo }: Sent,
+    bytes: number,
+    asked: Pick<Task, 'sha256' | 'release' | 'owner'>,
     same: (task: Task) => Task,
   ): Promise<Task> {
     const { store, mostWaiting = 1_000, now } = this.#options
@@ -215,11 +232,12 @@ export class ComfyRunner implements Runner {
     if (release !== null && this.#options.places(release).length === 0)
       throw new AppError('agent.no-release', { version: release })
     const waitingBytes = [...this.#held.values()].reduce((sum, { bytes }) => sum + bytes, 0)
-    if (this.counts.waiting >= mostWaiting || waitingBytes + text.length > MOST_WAITING_BYTES)
+    if (this.counts.waiting >= mostWaiting || waitingBytes + bytes > MOST_WAITING_BYTES)
       throw new AppError('agent.busy', { count: this.counts.waiting })
     if (!(await store.mark(id, 'attempt-1'))) return this.#elsewhere(id, same)
     const chosen = chooseSeeds(prompt)
-    await store.keep(id, WORKFLOW, one(Buffer.from(writeJson(chosen.prompt))))
+    const sent = { prompt: chosen.prompt, pngInfo }
+    await store.keep(id, WORKFLOW, one(Buffer.from(writeJson(writeSent(sent)))))
     const task: Task = {
       id,
       ...asked,
@@ -237,7 +255,7 @@ export class ComfyRunner implements Runner {
       files: [],
     }
     await store.put(task)
-    this.#hold(task, chosen.prompt, text.length)
+    this.#hold(task, sent, bytes)
     return task
   }
 
@@ -250,10 +268,11 @@ export class ComfyRunner implements Runner {
     throw new AppError('agent.busy', { count: this.counts.waiting }) // it died between its mark and its task
   }
 
-  #hold(task: Task, prompt: Prompt, bytes: number) {
+  #hold(task: Task, { prompt, pngInfo }: Sent, bytes: number) {
     const held: Held = {
       task,
       prompt,
+      pngInfo,
       bytes,
       stopping: new AbortController(),
       ended: null,
@@ -283,7 +302,7 @@ export class ComfyRunner implements Runner {
     const text = Buffer.concat(parts).toString('utf8')
     log?.('task.adopted', { id: task.id, attempt })
     await store.put(task)
-    this.#hold(task, parseJson(text) as unknown as Prompt, text.length)
+    this.#hold(task, readSent(parseJson(text)), text.length)
     return task
   }
 
@@ -335,10 +354,18 @@ export class ComfyRunner implements Runner {
         if ('promptId' in message && message.promptId !== null && message.promptId !== promptId) return
         if (is !== 'preview' && progress.hear(message, this.#seconds())) tell()
       })
-      const prompt = seen.is === 'lost' ? await placeInputs(client, held.prompt, signal, this.#options.inputs) : {}
+      const prompt =
+        seen.is === 'lost'
+          ? await placeInputs(client, held.prompt, signal, { ...this.#options.inputs, store: this.#options.store })
+          : {}
       const steps =
         seen.is === 'lost'
-          ? runPrompt(client, { promptId, prompt, pngInfo: { nightshift: { task: id } } }, signal, PACE)
+          ? runPrompt(
+              client,
+              { promptId, prompt, pngInfo: { nightshift: { task: id }, ...held.pngInfo } },
+              signal,
+              PACE,
+            )
           : seen.is === 'queued' || seen.is === 'running'
             ? followPrompt(client, promptId, signal, PACE)
             : [seen]
@@ -554,6 +581,22 @@ class HearingClient extends ComfyClient {
     return reply
   }
 }
+
+interface Sent {
+  readonly prompt: Prompt
+  /** Texts for the pictures it saves. */
+  readonly pngInfo: JsonObject
+}
+/** A workflow alone, or `{ prompt, extra_data: { extra_pnginfo } }`. @throws AppError 'app.bad-request' */
+function readSent(said: Json): Sent {
+  const { prompt, extra_data: extra } = isJsonObject(said) ? said : {}
+  if (!isJsonObject(prompt) || typeof prompt.class_type === 'string') return { prompt: readWorkflow(said), pngInfo: {} }
+  const pngInfo = isJsonObject(extra) && isJsonObject(extra.extra_pnginfo) ? extra.extra_pnginfo : {}
+  if (!walkable(pngInfo)) throw new AppError('app.bad-request', { reason: 'it is nested too deeply' })
+  return { prompt: readWorkflow(prompt), pngInfo }
+}
+const writeSent = ({ prompt, pngInfo }: Sent) =>
+  Object.keys(pngInfo).length === 0 ? prompt : { prompt, extra_data: { extra_pnginfo: pngInfo } }
 
 /** @throws AppError 'app.bad-request' */
 export function readWorkflow(workflow: Json): Prompt {
