@@ -22,7 +22,9 @@ export interface TaskStore {
   read(id: string, name: string): Promise<Readable | null>
   /** Tasks that are not over, by id. */
   open(): Promise<string[]>
-  /** Removes what was last changed before this time (epoch ms). */
+  /** Those that changed last, the newest first. */
+  recent(limit: number): Promise<Task[]>
+  /** Removes what was last changed before this time (epoch ms), also what never became a task. */
   expire(before: number): Promise<number>
 }
 
@@ -81,20 +83,36 @@ export class FolderTasks implements TaskStore {
     return ids.filter((id) => id !== null)
   }
 
+  async recent(limit: number): Promise<Task[]> {
+    const changed: { file: string; at: number }[] = []
+    for await (const { dir } of this.#all()) {
+      const file = path.join(dir, 'task.json')
+      const found = await stat(file).catch(orNothing)
+      if (found) changed.push({ file, at: found.mtimeMs })
+    }
+    const newest = changed.toSorted((a, b) => b.at - a.at).slice(0, limit)
+    const texts = await Promise.all(newest.map(({ file }) => readFile(file, 'utf8').catch(orNothing)))
+    return texts.filter((text) => text !== null).map((text) => Task.parse(parseJson(text)))
+  }
+
   async expire(before: number): Promise<number> {
     let removed = 0
-    for (const first of (await readdir(this.#dir).catch(orNothing)) ?? []) {
-      if (!/^[\da-f]{2}$/.test(first)) continue
-      for (const rest of (await readdir(path.join(this.#dir, first)).catch(orNothing)) ?? []) {
-        const dir = path.join(this.#dir, first, rest)
-        const changed = await stat(path.join(dir, 'task.json')).catch(orNothing)
-        if (!changed || changed.mtimeMs > before) continue
-        await rm(dir, { recursive: true, force: true })
-        await rm(path.join(this.#dir, 'open', first + rest), { force: true })
-        removed += 1
-      }
+    for await (const { dir, hash } of this.#all()) {
+      const changed = (await stat(path.join(dir, 'task.json')).catch(orNothing)) ?? (await stat(dir).catch(orNothing))
+      if (!changed || changed.mtimeMs > before) continue
+      await rm(dir, { recursive: true, force: true })
+      await rm(path.join(this.#dir, 'open', hash), { force: true })
+      removed += 1
     }
     return removed
+  }
+
+  async *#all() {
+    for (const first of (await readdir(this.#dir).catch(orNothing)) ?? []) {
+      if (!/^[\da-f]{2}$/.test(first)) continue
+      for (const rest of (await readdir(path.join(this.#dir, first)).catch(orNothing)) ?? [])
+        yield { dir: path.join(this.#dir, first, rest), hash: first + rest }
+    }
   }
 
   #at(id: string, name: string): string {
