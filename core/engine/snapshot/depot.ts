@@ -19,6 +19,8 @@ export interface Depot {
   /** Shown. Holds no credentials. */
   readonly where: string
   packs(signal?: AbortSignal): Promise<Map<string, number>>
+  /** null: it is not there. */
+  packBytes(id: string, signal?: AbortSignal): Promise<number | null>
   /** Bytes of a pack, from its end when `from` is below zero. */
   readPack(id: string, from: number, length: number, signal?: AbortSignal): Promise<Buffer>
   /** From a file of that content; one that is there already is left. */
@@ -32,7 +34,8 @@ export interface Depot {
   putSnapshot(published: PublishedSnapshot, signal?: AbortSignal): Promise<void>
   /** Bytes of each model that is there, by its sha256. All environments share them. */
   models(signal?: AbortSignal): Promise<Map<string, number>>
-  /** As `readPack`, `putPack`, `getPack`. */
+  /** As `packBytes`, `readPack`, `putPack`, `getPack`. */
+  modelBytes(sha256: string, signal?: AbortSignal): Promise<number | null>
   readModel(sha256: string, from: number, length: number, signal?: AbortSignal): Promise<Buffer>
   putModel(sha256: string, file: string, transfer: Transfer): Promise<void>
   getModel(sha256: string, file: string, transfer: Transfer): Promise<void>
@@ -51,7 +54,7 @@ export interface Transfer {
   readonly mayMove?: boolean
   /** Told piece by piece; what it waits for holds the transfer back. */
   readonly onBytes?: (bytes: number) => void | Promise<void>
-  /** Told once, where some of it lies there from before. */
+  /** Some of it lies there from before; below zero: of what was told, so much did not get there after all. */
   readonly onThere?: (bytes: number) => void
 }
 
@@ -78,6 +81,10 @@ export class FolderDepot implements Depot {
     )
   }
 
+  packBytes(id: string) {
+    return bytesOf(packFile(this.#packs, id))
+  }
+
   readPack(id: string, from: number, length: number) {
     return readPart(packFile(this.#packs, id), from, length)
   }
@@ -94,6 +101,10 @@ export class FolderDepot implements Depot {
     const names = await readdir(path.join(this.#dir, 'models'), { recursive: true }).catch(() => [] as string[])
     const ids = names.flatMap((name) => /(?:^|[\\/])([0-9a-f]{64})$/.exec(name)?.[1] ?? [])
     return new Map(await Promise.all(ids.map(async (id) => [id, (await stat(this.#model(id))).size] as const)))
+  }
+
+  modelBytes(sha256: string) {
+    return bytesOf(this.#model(sha256))
   }
 
   readModel(sha256: string, from: number, length: number) {
@@ -166,6 +177,12 @@ export function readPublished(text: string): PublishedSnapshot {
     throw new AppError('snapshot.damaged', { reason: 'its description cannot be read' }, { cause })
   }
 }
+
+const bytesOf = (file: string) =>
+  stat(file).then(
+    ({ size }) => size,
+    () => null,
+  )
 
 async function readPart(file: string, from: number, length: number): Promise<Buffer> {
   const handle = await open(file, 'r')
