@@ -24,14 +24,16 @@ export const Compared = z.object({
 })
 export type Compared = z.infer<typeof Compared>
 
+export const proofSides = ['desk', 'endpoint', 'difference'] as const
+export const ProofSide = z.enum(proofSides)
+export type ProofSide = z.infer<typeof ProofSide>
 /** One file of a workflow, made here and on the endpoint with the same seed and inputs. */
 export const ProofPicture = Compared.extend({
   workflow: z.string(),
   node: NodeId,
-  name: z.string(),
   mediaType: z.string(),
-  /** Which of the three there are to look at. */
-  shows: z.array(z.enum(['desk', 'endpoint', 'difference'])),
+  /** Which there are to look at. */
+  shows: z.array(ProofSide),
 })
 export type ProofPicture = z.infer<typeof ProofPicture>
 
@@ -57,10 +59,11 @@ export const PublishState = z.discriminatedUnion('is', [
     step: PublishStep,
     /** What the endpoint does with it. */
     phase: ReleasePhase.nullable(),
-    /** 0 of 0: not known. */
-    bytes: z.number(),
-    totalBytes: z.number(),
-    bytesPerSecond: z.number().nullable(),
+    /** Bytes; while it is proven, workflows made here and there. 0 of 0: not known. */
+    done: z.number(),
+    total: z.number(),
+    /** Since the step began; null: nothing moved yet. */
+    perSecond: z.number().nullable(),
     etaSeconds: z.number().nullable(),
   }),
   z.object({ is: z.literal('asking') }),

@@ -120,12 +120,12 @@ async function replaceInputs(prompt: Prompt, replace: (value: Json) => Json | Pr
  * Every node that saves does so under the attempt's own name: its files are found by it, and ComfyUI's cache, which would
  * answer with an older file, never has it. The name a person wanted is the one we give what we keep.
  */
-function markOutputs(prompt: Prompt, definitions: ObjectInfo, promptId: string): Prompt {
+export function markOutputs(prompt: Prompt, definitions: ObjectInfo, mark: string): Prompt {
   const marked: Prompt = {}
   for (const [id, node] of Object.entries(prompt)) {
     const definition = definitions[node.class_type]
     const saves = 'filename_prefix' in node.inputs && (definition?.output_node ?? true)
-    marked[id] = saves ? { ...node, inputs: { ...node.inputs, filename_prefix: `nightshift/${promptId}` } } : node
+    marked[id] = saves ? { ...node, inputs: { ...node.inputs, filename_prefix: `nightshift/${mark}` } } : node
   }
   return marked
 }
