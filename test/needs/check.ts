@@ -4,7 +4,9 @@
  * models, are read where they lie and never kept here. In every column only what is taken without asking counts as an
  * answer.
  *
- *   npm run needs:check -- FOLDER [--manager model-list.json] [--graphs 50]
+ *   npm run needs:check -- FOLDER [--manager model-list.json] [--graphs 50] [--places FOLDER]
+ *
+ * `--places`: graphs that nobody is tested on, and whose places of a file are right answers too.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -22,7 +24,7 @@ import { inspectFile } from '../../main/services/read-import.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { manager: { type: 'string' }, graphs: { type: 'string', default: '50' } },
+  options: { manager: { type: 'string' }, graphs: { type: 'string', default: '50' }, places: { type: 'string' } },
 })
 const [folder] = positionals
 if (!folder) throw new Error('give the folder of workflows')
@@ -43,8 +45,8 @@ function* nodesOf(value: Json): Iterable<JsonObject> {
   }
 }
 
-function readGraph(file: string): Graph | null {
-  const graph = parseJson(readFileSync(path.join(folder!, file), 'utf8'))
+function readGraph(from: string, file: string): Graph | null {
+  const graph = parseJson(readFileSync(path.join(from, file), 'utf8'))
   if (!isJsonObject(graph) || !Array.isArray(graph.nodes)) return null
   const truths: Truth[] = []
   for (const node of nodesOf(graph)) {
@@ -61,16 +63,19 @@ function readGraph(file: string): Graph | null {
   return truths.length === 0 ? null : { file, stripped: writeJson(graph), truths }
 }
 
-const all = readdirSync(folder)
-  .filter((file) => file.endsWith('.json'))
-  .sort()
-  .flatMap((file) => readGraph(file) ?? [])
+const readGraphs = (from: string) =>
+  readdirSync(from)
+    .filter((file) => file.endsWith('.json'))
+    .sort()
+    .flatMap((file) => readGraph(from, file) ?? [])
+const all = readGraphs(folder)
+const others = values.places === undefined ? [] : readGraphs(values.places)
 const wanted = Math.min(Number(values.graphs), all.length)
 const some = Array.from({ length: wanted }, (_, at) => all[Math.floor((at * all.length) / wanted)]!)
 
 /** Names that several graphs give at several places: any of them is a right answer there. */
 const placesOf = new Map<string, FileRef[]>()
-for (const { truths } of all)
+for (const { truths } of [...all, ...others])
   for (const { name, ref } of truths)
     placesOf.set(name.toLowerCase(), [...(placesOf.get(name.toLowerCase()) ?? []), ref])
 
