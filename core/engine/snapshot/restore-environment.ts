@@ -1,5 +1,7 @@
+import { statSync } from 'node:fs'
 import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import { AppError } from '../../contract/errors.ts'
 import type { Layer, LayerName, Manifest, SealedManifest } from '../../contract/snapshot.ts'
 import { takeName } from '../download/lock.ts'
@@ -34,6 +36,7 @@ const LAYERS = 'layers'
 const ENVIRONMENTS = 'environments'
 /** Large, the same in many snapshots, and written to by installers alone, which replace files: these may be one file. */
 const SHARED = new Set<LayerName>(['packages'])
+const STATS_AT_ONCE = 1000
 /** A new layer is compared with so many of those that were there. */
 const MOST_LIKE = 2
 
@@ -93,9 +96,10 @@ async function isWhole(store: ObjectStore, { id, manifest }: SealedManifest, dir
   const places = await placesIn(dir)
   for (const { name, tree } of manifest.layers) {
     if (name !== 'packages' && name !== 'comfyui') continue // what is written to by those who run
-    for (const { path: at, entry } of layoutOf(store, tree).files) {
-      const found = await stat(path.join(places[name], at)).catch(() => null)
+    for (const [n, { path: at, entry }] of layoutOf(store, tree).files.entries()) {
+      const found = statSync(path.join(places[name], at), { throwIfNoEntry: false })
       if (found?.size !== entry.size) return false
+      if (n % STATS_AT_ONCE === 0) await turn() // others are served meanwhile
     }
   }
   return true
