@@ -31,6 +31,7 @@ import { Keys } from './services/keys.ts'
 import { Library } from './services/library.ts'
 import { LocalEngine } from './services/local-engine.ts'
 import { ModelStaging } from './services/model-staging.ts'
+import { ModelTrash } from './services/model-trash.ts'
 import { Models } from './services/models.ts'
 import { completeNeeds } from './services/needs.ts'
 import { Network } from './services/network.ts'
@@ -193,6 +194,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     published: (file, tell, signal) => catalogue.published(file, tell, signal),
     idle: options.idle,
   })
+  const trash = new ModelTrash({ ...shared, database, models })
   downloads.events.on('done', ({ kind, to, sha256 }) => {
     if (kind === 'model') models.takeIn(to, sha256).catch((err: unknown) => log.warn({ err }, 'models.not-taken-in'))
   })
@@ -316,6 +318,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     staging,
     snapshots,
     models,
+    trash,
     network,
     downloads,
     keys,
@@ -337,6 +340,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
           installations,
           customNodes,
           models,
+          trash,
           importer,
           snapshots,
         ]
@@ -351,6 +355,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
           installations,
           customNodes,
           models,
+          trash,
           importer,
           snapshots,
           editors,

@@ -39,6 +39,7 @@ import {
   CheckedModel,
   Duplicates,
   ImportHow,
+  LeftModel,
   MergeResult,
   Model,
   ModelDetail,
@@ -47,6 +48,7 @@ import {
   ModelLooked,
   ModelProgress,
   ModelState,
+  TrashedModel,
 } from './model.ts'
 import { FoundPack, MissingClass, NodeItem } from './pack.ts'
 import { Panel } from './panel.ts'
@@ -551,6 +553,21 @@ export const app = {
   'model.undoMerge': command(z.object({ id: z.string() }), MergeResult),
   /** Into another folder of the same program; `from`: where it was. */
   'model.move': command(z.object({ id: ModelId, folder: z.string() }), z.object({ model: Model, from: z.string() })),
+  /** Puts models aside, where no loader finds them; they can be put back until they are thrown away. */
+  'model.trash': command(
+    z.object({ ids: z.array(ModelId).min(1).max(1000) }),
+    z.object({ rows: z.array(TrashedModel), left: z.array(LeftModel) }),
+  ),
+  'model.trashed': query(nothing, z.object({ rows: z.array(TrashedModel) })),
+  'model.restore': command(
+    z.object({ ids: z.array(z.string()).min(1).max(1000) }),
+    changed.extend({ left: z.array(LeftModel) }),
+  ),
+  /** For good; null: all. */
+  'model.emptyTrash': command(
+    z.object({ ids: z.array(z.string()).max(1000).nullable() }),
+    changed.extend({ freedBytes: z.number(), left: z.array(LeftModel) }),
+  ),
   'model.addFolder': command(z.object({ dir: z.string().min(1) }), ModelState, 'local'),
   'model.removeFolder': command(z.object({ id: z.string() }), changed),
   /** What a file is, and which folder it would go to. */

@@ -231,6 +231,24 @@ export const CheckedModel = z.object({
 })
 export type CheckedModel = z.infer<typeof CheckedModel>
 
+/** A model that was put aside, until it is put back or thrown away. */
+export const TrashedModel = z.object({
+  id: z.string(),
+  name: z.string(),
+  folder: z.string(),
+  at: z.number(),
+  sizeBytes: z.number(),
+  /** What throwing it away gives back: nothing where a name of it stays elsewhere. */
+  freedBytes: z.number(),
+  /** Every name it had. */
+  paths: z.array(z.string()),
+})
+export type TrashedModel = z.infer<typeof TrashedModel>
+
+/** A model nothing was done to, and why. */
+export const LeftModel = z.object({ name: z.string(), failure: Failure })
+export type LeftModel = z.infer<typeof LeftModel>
+
 export const MergeResult = z.object({
   /** For undoing it. */
   id: z.string(),

@@ -16,6 +16,7 @@ import type { Keys } from '../services/keys.ts'
 import type { Definitions, Library } from '../services/library.ts'
 import type { LocalEngine } from '../services/local-engine.ts'
 import type { ModelStaging } from '../services/model-staging.ts'
+import type { ModelTrash } from '../services/model-trash.ts'
 import type { Models } from '../services/models.ts'
 import { completeNeeds } from '../services/needs.ts'
 import type { Network } from '../services/network.ts'
@@ -53,6 +54,7 @@ export interface Services {
   readonly diagnostics: Diagnostics
   readonly nodePacks: NodePacks
   readonly models: Models
+  readonly trash: ModelTrash
   readonly network: Network
   readonly downloads: Downloads
   readonly catalogue: Catalogue
@@ -87,6 +89,7 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     localEngine,
     customNodes,
     models,
+    trash,
     network,
     downloads,
   } = services
@@ -319,6 +322,10 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'model.merge': ({ hashes }) => models.merge(hashes),
     'model.undoMerge': ({ id }) => models.undo(id),
     'model.move': ({ id, folder }) => models.move(id, folder),
+    'model.trash': ({ ids }) => trash.put(ids),
+    'model.trashed': () => ({ rows: trash.list() }),
+    'model.restore': ({ ids }) => trash.restore(ids),
+    'model.emptyTrash': ({ ids }) => trash.empty(ids),
     'model.addFolder': async ({ dir }) => {
       await models.addFolder(dir)
       return models.state()

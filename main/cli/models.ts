@@ -2,7 +2,7 @@ import path from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import { AppError, fill } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
-import type { ImportHow, MergeResult, Model, ModelProgress } from '../../core/contract/model.ts'
+import type { ImportHow, LeftModel, MergeResult, Model, ModelProgress } from '../../core/contract/model.ts'
 import type { Client } from '../api/client.ts'
 import { type Action, commandOf } from './actions.ts'
 import { type Context, onlyArgument, usageError } from './context.ts'
@@ -23,6 +23,8 @@ const OPTIONS = {
   undo: flag,
   workflow: { type: 'string' },
   'dry-run': flag,
+  unused: flag,
+  empty: flag,
 } as const
 
 const actions: Record<string, Action<typeof OPTIONS>> = {
@@ -131,6 +133,58 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
     return tellMerge(context, await client.call('model.merge', { hashes: null }), 'merged')
   },
 
+  async trash(context, client, args, { unused, undo, empty }) {
+    const { terminal } = context
+    const { models: said, reason } = terminal.speech.words
+    if ([unused, undo, empty].filter(Boolean).length > 1)
+      throw usageError(reason.oneOf, { options: '--unused, --undo, --empty' })
+    const tellLeft = (left: readonly LeftModel[]) => {
+      for (const { failure } of left) terminal.failure(failure)
+      return left.length === 0
+    }
+    const { rows: aside } = await client.call('model.trashed', {})
+    const meant = (name: string) => {
+      const at = path.resolve(context.cwd, name)
+      const found = aside.find((one) => one.id === name || one.name === name || one.paths.includes(at))
+      if (!found) throw new AppError('app.not-found', { what: name })
+      return found.id
+    }
+    if (undo || empty) {
+      const ids = args.length > 0 ? args.map(meant) : undo ? aside.slice(0, 1).map(({ id }) => id) : null
+      if (undo && ids?.length === 0) throw new AppError('app.not-found', { what: said.trashNone })
+      const { changed, left, freedBytes } = undo
+        ? { ...(await client.call('model.restore', { ids: ids! })), freedBytes: 0 }
+        : await client.call('model.emptyTrash', { ids })
+      terminal.event(undo ? 'restored' : 'emptied', { models: changed, freedBytes })
+      if (!terminal.json)
+        terminal.say(undo ? said.restored : said.emptied, { models: changed, size: sayBytes(freedBytes) })
+      return tellLeft(left)
+    }
+    if (args.length === 0 && !unused) {
+      for (const one of aside) {
+        terminal.event('trashed', one)
+        if (!terminal.json)
+          terminal.say(said.inTrash, { id: one.id, path: one.paths[0] ?? '', size: sayBytes(one.sizeBytes) })
+      }
+      if (aside.length === 0 && !terminal.json) terminal.say(said.trashNone)
+      return true
+    }
+    await client.call('model.scan', {})
+    const ids = unused ? [] : await Promise.all(args.map((name) => idOf(context, client, name)))
+    if (unused) for await (const { id } of allModels(client, { unused })) ids.push(id)
+    let whole = true
+    for (let at = 0; at < ids.length; at += 1000) {
+      const { rows, left } = await client.call('model.trash', { ids: ids.slice(at, at + 1000) })
+      for (const one of rows) {
+        terminal.event('trashed', one)
+        if (!terminal.json)
+          terminal.say(said.trashed, { id: one.id, path: one.paths[0] ?? '', size: sayBytes(one.sizeBytes) })
+      }
+      whole = tellLeft(left) && whole
+    }
+    return whole
+  },
+
   async trust(context, client, args, { undo }) {
     const { terminal } = context
     const { models: said, reason } = terminal.speech.words
@@ -171,9 +225,9 @@ function tellMerge(context: Context, { id, files, freedBytes }: MergeResult, goo
   return files.every(({ outcome }) => outcome === good)
 }
 
-async function* allModels(client: Client): AsyncGenerator<Model> {
+async function* allModels(client: Client, filter: { unused?: boolean } = {}): AsyncGenerator<Model> {
   for (let offset = 0; ; offset += 200) {
-    const { rows, total } = await client.call('model.page', { offset, limit: 200 })
+    const { rows, total } = await client.call('model.page', { ...filter, offset, limit: 200 })
     yield* rows
     if (offset + rows.length >= total || rows.length === 0) return
   }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { existsSync } from 'node:fs'
-import { link, mkdir, realpath, rename, rm, stat, symlink } from 'node:fs/promises'
+import { link, lstat, mkdir, realpath, rename, rm, stat, symlink } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Artifact } from '../../core/contract/artifact.ts'
@@ -1013,6 +1013,35 @@ export class Models implements Service {
     return model
   }
 
+  /** Every name in the folders that a model is loaded by, the file's own first, with what belongs to it beside each. */
+  async filesOf(
+    id: string,
+  ): Promise<{ model: Model; files: { path: string; isLink: boolean; beside: readonly string[] }[] }> {
+    const { model, reals } = this.#must(id)
+    const files = reals.map((real) => ({
+      path: real,
+      isLink: false,
+      beside: this.#kept.get(real)?.besideNames ?? [],
+    }))
+    for (const { path: at } of model.places) {
+      const isLink = await lstat(at).then(
+        (found) => found.isSymbolicLink(),
+        () => false,
+      )
+      if (isLink && !files.some((file) => file.path === at)) files.push({ path: at, isLink, beside: [] })
+    }
+    return { model, files }
+  }
+  /** These names are no longer there; what is known of the files is kept, should they come back. */
+  gone(paths: readonly string[]) {
+    for (const real of paths) {
+      const kept = this.#kept.get(real)
+      if (kept) this.#keep({ ...kept, places: [] })
+    }
+    this.#rebuild()
+    this.#scanLater()
+  }
+
   /** Into another folder of the same ComfyUI, with what lies beside it. Gives where it was, for moving it back. */
   async move(id: string, folder: string): Promise<{ model: Model; from: string }> {
     const { kept, model } = this.#must(id)
@@ -1318,7 +1347,8 @@ interface News {
 const DAMAGED = ['model.damaged', 'model.truncated', 'model.too-long', 'model.empty', 'model.not-a-model']
 const hashOf = (text: string) => createHash('sha256').update(text).digest('hex')
 const toMiB = (bytes: number) => Math.ceil(bytes / 2 ** 20)
-const isUnused = ({ usedBy }: Model) => usedBy.workflows === 0 && usedBy.artifacts === 0
+/** Previews load theirs by themselves; no workflow ever names one. */
+const isUnused = ({ usedBy, kind }: Model) => usedBy.workflows === 0 && usedBy.artifacts === 0 && kind !== 'vae-approx'
 const isUnsafe = (flags: readonly ModelFlag[]) => flags.includes('unsafe') || flags.includes('unknown-code')
 const wins = ({ volumes }: DuplicateGroup) => volumes.reduce((sum, { freedBytes }) => sum + freedBytes, 0)
 

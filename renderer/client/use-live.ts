@@ -37,6 +37,7 @@ const staleAfter: { [E in EventName<App>]: Name[] } = {
     'model.get',
     'model.state',
     'model.duplicates',
+    'model.trashed',
     'catalogue.find',
     'catalogue.plan',
     'workflow.needs',

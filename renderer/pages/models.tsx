@@ -14,6 +14,7 @@ import {
   RefreshCw,
   Search,
   ShieldCheck,
+  Trash2,
   X,
 } from 'lucide-react'
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'react'
@@ -27,6 +28,7 @@ import { Field, SearchField, Segmented, Select } from '../parts/forms.tsx'
 import { GetModels } from '../parts/get-models.tsx'
 import { ModelDetails } from '../parts/model-details.tsx'
 import { ModelDuplicates } from '../parts/model-duplicates.tsx'
+import { Trash, UnusedBar } from '../parts/model-trash.tsx'
 import { Menu, Modal, say, sayFault } from '../parts/overlays.tsx'
 import type { ModelsSearch } from '../router.tsx'
 
@@ -50,6 +52,7 @@ export function ModelsPage() {
   const state = useAsk('model.state', {})
   const progress = useModelProgress() ?? state.data?.progress ?? []
   const [folders, setFolders] = useState(false)
+  const [trash, setTrash] = useState(false)
   const tab = filter.tab ?? 'library'
   const scan = useDo('model.scan', { onError: sayFault, onSuccess: () => void refresh('model.state', 'model.page') })
   const verify = useDo('model.verify', {
@@ -82,6 +85,7 @@ export function ModelsPage() {
           trigger={<IconButton label={t('models.more')} icon={MoreHorizontal} look="plain" />}
           items={[
             { label: t('models.folders'), icon: FolderPlus, onSelect: () => setFolders(true) },
+            { label: t('models.trashHead'), icon: Trash2, onSelect: () => setTrash(true) },
             {
               label: t('models.hashAll'),
               icon: Hash,
@@ -116,8 +120,15 @@ export function ModelsPage() {
       ) : models === 0 ? (
         <NoModels scanning={scanning || state.data.scannedAt === null} onAdd={() => setFolders(true)} />
       ) : (
-        <Library filter={filter} setFilter={setFilter} state={state.data} unused={tab === 'unused'} />
+        <Library
+          filter={filter}
+          setFilter={setFilter}
+          state={state.data}
+          unused={tab === 'unused'}
+          onTrash={() => setTrash(true)}
+        />
       )}
+      {trash && <Trash onClose={() => setTrash(false)} />}
       {folders && state.data && <Folders state={state.data} onClose={() => setFolders(false)} />}
     </>
   )
@@ -216,11 +227,13 @@ function Library({
   setFilter,
   state,
   unused,
+  onTrash,
 }: {
   filter: ModelsSearch
   setFilter: (change: ModelsSearch) => void
   state: ModelState
   unused: boolean
+  onTrash: () => void
 }) {
   const { t, format } = useWords()
   const [view, setView] = useState<'grid' | 'list'>(() =>
@@ -319,15 +332,7 @@ function Library({
             ]}
           />
         </div>
-        {unused && state.unused.models > 0 && (
-          <p className="num border-b border-line px-5 py-2 text-xs text-soft">
-            {t('models.unusedSum', {
-              count: state.unused.models,
-              n: format.number(state.unused.models),
-              size: format.bytes(state.unused.bytes),
-            })}
-          </p>
-        )}
+        {unused && <UnusedBar {...state.unused} filter={query} shown={pages.total} onTrash={onTrash} />}
         {pages.loading ? (
           <div className="p-6">
             <Skeleton rows={6} />

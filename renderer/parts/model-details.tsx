@@ -8,6 +8,7 @@ import {
   Hash,
   ShieldAlert,
   ShieldCheck,
+  Trash2,
   TriangleAlert,
   X,
 } from 'lucide-react'
@@ -18,6 +19,7 @@ import { saySentence, useWords } from '../i18n.ts'
 import { useAsking } from './asking.tsx'
 import { Button, ErrorNotice, IconButton, Skeleton } from './basics.tsx'
 import { Facts } from './facts.tsx'
+import { useTrash } from './model-trash.tsx'
 import { say, sayFault } from './overlays.tsx'
 
 /** Everything about one model, beside the list. */
@@ -61,7 +63,7 @@ export function ModelDetails({
         {detail.error ? (
           <ErrorNotice cause={detail.error} onRetry={() => void detail.refetch()} compact />
         ) : detail.data ? (
-          <Body detail={detail.data} onGo={onGo} />
+          <Body detail={detail.data} onGo={onGo} onClose={onClose} />
         ) : (
           <Skeleton rows={5} />
         )}
@@ -70,13 +72,14 @@ export function ModelDetails({
   )
 }
 
-function Body({ detail, onGo }: { detail: ModelDetail; onGo: (id: string) => void }) {
+function Body({ detail, onGo, onClose }: { detail: ModelDetail; onGo: (id: string) => void; onClose: () => void }) {
   const { t, format } = useWords()
   const [asked, ask] = useAsking()
   const { id, flags, faults, belongsIn, places, triggerWords, hashes, metadata, workflows, artifactIds, source } =
     detail
   const name = detail.name.split('/').at(-1)!
   const again = () => void refresh('model.get', 'model.page', 'model.state', 'model.duplicates')
+  const { trash } = useTrash(onClose)
   const trust = useDo('model.trust', { onError: sayFault, onSuccess: again })
   const move = useDo('model.move', {
     onError: sayFault,
@@ -168,6 +171,25 @@ function Body({ detail, onGo }: { detail: ModelDetail; onGo: (id: string) => voi
             {t('models.hashIt')}
           </Button>
         )}
+        <Button
+          size="sm"
+          icon={Trash2}
+          busy={trash.isPending}
+          onClick={() => {
+            const { workflows: count, artifacts: pictures } = detail.usedBy
+            const put = () => trash.mutate({ ids: [id] })
+            if (count + pictures === 0) put()
+            else
+              ask({
+                title: t('models.trashUsedTitle', { name }),
+                note: t('models.trashUsedNote', { workflows: count, pictures }),
+                yes: t('models.trash'),
+                run: put,
+              })
+          }}
+        >
+          {t('models.trash')}
+        </Button>
         {source?.url && (
           <a href={source.url} target="_blank" rel="noreferrer" className="btn btn-sm">
             <ExternalLink aria-hidden />

@@ -1,10 +1,11 @@
 import { execFile } from 'node:child_process'
-import { existsSync, statSync } from 'node:fs'
+import { existsSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { Prompt } from '../../core/contract/comfyui.ts'
-import { isJsonObject, type JsonObject, parseJson } from '../../core/contract/json.ts'
+import { isJsonObject, type JsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
 import { comfyFolder } from '../kit/comfy-folder.ts'
+import { type Farm, hubFarm } from '../kit/hub-farm.ts'
 import { aLora, aPickle, put } from '../kit/model-files.ts'
 import { aPicture, promptFile, startApp } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
@@ -19,8 +20,22 @@ const cli = (data: string, ...args: string[]) =>
   })
 const of = (events: readonly JsonObject[], name: string) => events.filter(({ event }) => event === name)
 
-test('models: folders are scanned, a file taken in, copies told, merged and undone, and damage found', async () => {
+/** A data folder whose hubs and lists are of here, so that no network is needed. */
+async function dataWith(farm: Farm) {
   const data = tempDir()
+  const hubs = await hubFarm(farm)
+  const kindOf = (hub: 'huggingface' | 'modelscope' | 'civitai') => {
+    const official = hubs.base(hub)
+    return { official, standsIn: [new URL(official).host], checks: [] }
+  }
+  const kinds = { huggingface: kindOf('huggingface'), modelscope: kindOf('modelscope'), civitai: kindOf('civitai') }
+  const lists = { 'model-list': { url: `${hubs.base('civitai')}/list.json`, licence: 'none' } }
+  writeFileSync(path.join(data, 'mirrors.json'), writeJson({ kinds, lists }))
+  return data
+}
+
+test('models: folders are scanned, a file taken in, copies told, merged and undone, damage found, and one put aside', async () => {
+  const data = await dataWith({})
   const dir = path.join(tempDir(), 'store')
   put(dir, {
     'loras/a.safetensors': aLora(1),
@@ -53,6 +68,13 @@ test('models: folders are scanned, a file taken in, copies told, merged and undo
   const { code, events } = await cli(data, 'import', outside, '--move')
   expect([code, of(events, 'imported')]).toMatchObject([0, [{ how: 'move', model: { folder: 'loras' } }]])
   expect([existsSync(outside), existsSync(at('new'))]).toEqual([false, true])
+
+  const trashed = await cli(data, 'trash', at('new'))
+  expect([trashed.code, of(trashed.events, 'trashed')]).toMatchObject([0, [{ name: 'new.safetensors' }]])
+  expect(existsSync(at('new'))).toBe(false)
+  const restored = await cli(data, 'trash', '--undo')
+  expect([restored.code, of(restored.events, 'restored')]).toMatchObject([0, [{ models: 1 }]])
+  expect(existsSync(at('new'))).toBe(true)
 })
 
 test('a file that may run programs is not loaded by a ComfyUI of ours until it is trusted', async () => {

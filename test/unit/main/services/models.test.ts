@@ -1,4 +1,3 @@
-import { EventEmitter } from 'node:events'
 import {
   existsSync,
   linkSync,
@@ -12,67 +11,18 @@ import {
 } from 'node:fs'
 import path from 'node:path'
 import Sqlite from 'better-sqlite3'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { Artifact } from '../../../../core/contract/artifact.ts'
-import { EngineSettings, type EngineView } from '../../../../core/contract/engine.ts'
 import { AppError, toFailure } from '../../../../core/contract/errors.ts'
 import { writeJson } from '../../../../core/contract/json.ts'
-import { thisMachine } from '../../../../core/engine/installs.ts'
 import { migrate } from '../../../../main/services/database/migrate.ts'
 import { migrations } from '../../../../main/services/database/migrations/index.ts'
-import { openDatabase } from '../../../../main/services/database/open.ts'
-import { Models } from '../../../../main/services/models.ts'
+import type { Models } from '../../../../main/services/models.ts'
 import { eventually } from '../../../kit/eventually.ts'
 import { aCheckpoint, aLora, aPickle, put } from '../../../kit/model-files.ts'
+import { modelsKit as kit } from '../../../kit/models-kit.ts'
 import { tempDir } from '../../../kit/temp-dir.ts'
-import { turnableClock } from '../../../kit/turnable-clock.ts'
 
-type Workflow = { id: string; name: string; files: string[] }
-
-/** A library over one ComfyUI's folder. */
-async function kit({
-  dir = tempDir(),
-  data = tempDir(),
-  workflows = [] as Workflow[],
-  isBusy = (): boolean => true,
-  published = undefined as ConstructorParameters<typeof Models>[0]['published'],
-} = {}) {
-  const database = openDatabase(path.join(data, 'nightshift.db'))
-  const engine: EngineView = {
-    name: 'local',
-    kind: 'manual',
-    dir,
-    python: 'python',
-    version: null,
-    settings: EngineSettings.parse({ cards: [{ card: 'auto' }] }),
-    processes: [],
-  }
-  const library = { modelNames: () => workflows, events: new EventEmitter<{ changed: [string] }>() }
-  const look = { ...thisMachine({}), home: path.join(dir, 'nobody'), list: async () => [] }
-  const clock = turnableClock()
-  let ids = 0
-  const models = new Models({
-    database,
-    dataDir: data,
-    clock,
-    newId: () => `merge-${++ids}`,
-    localEngine: { list: () => [engine], events: new EventEmitter() },
-    library: library as never,
-    thumbnails: { thumbnail: async (_hash, file) => readFileSync(file) },
-    artifactsOf: (batchId) => [`picture of ${batchId}`],
-    civitai: () => 'https://models.example',
-    isBusy,
-    ...(published && { published }),
-    look,
-  })
-  await models.start()
-  const stop = async () => {
-    await models.stop()
-    database.close()
-  }
-  onTestFinished(() => stop().catch(() => {}))
-  return { models, dir, data, database, clock, stop }
-}
 const names = (rows: readonly { name: string }[]) => rows.map(({ name }) => name)
 
 test('what a look found is there again after a restart, hashes and all, and nothing unchanged is read twice', async () => {
