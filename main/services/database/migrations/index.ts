@@ -5,6 +5,7 @@ import { downloads } from './0004-downloads.ts'
 import { keys } from './0005-keys.ts'
 import { models } from './0006-models.ts'
 import { modelTrash } from './0007-model-trash.ts'
+import { publications } from './0008-publications.ts'
 
 /** In order; once released a migration never changes, the next one mends it. */
-export const migrations: readonly string[] = [first, panels, engines, downloads, keys, models, modelTrash]
+export const migrations: readonly string[] = [first, panels, engines, downloads, keys, models, modelTrash, publications]

@@ -63,6 +63,21 @@ test('a file from before downloads keeps what it has, and one file is fetched on
   database.close()
 })
 
+test('a file from before publications keeps its models, and an endpoint is published to once at a time', () => {
+  const database = new Sqlite(':memory:')
+  migrate(database, migrations.slice(0, 7))
+  database.exec(`INSERT INTO model_roots VALUES ('/models', 1)`)
+  migrate(database, migrations)
+  expect(database.prepare('SELECT dir FROM model_roots').pluck().all()).toEqual(['/models'])
+  const add = database.prepare(`INSERT INTO publications (id, endpoint, snapshot_id, step, state, facts, created_at)
+    VALUES (?, 'gpu', 's', 'push', ?, '{}', 1)`)
+  add.run('a', 'done')
+  add.run('b', 'running')
+  expect(() => add.run('c', 'asking')).toThrow('UNIQUE')
+  expect(() => add.run('c', 'sleeping')).toThrow('CHECK')
+  database.close()
+})
+
 test('a file from a newer app is refused, untouched', () => {
   const file = path.join(tempDir(), 'nightshift.db')
   const newer = openDatabase(file)
