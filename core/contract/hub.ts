@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { EngineName } from './engine.ts'
 import { Failure } from './errors.ts'
 import { Model } from './model.ts'
 import { ModelNeed, WorkflowId } from './workflow.ts'
@@ -126,6 +127,8 @@ export const GetAsk = z.object({
   workflowId: WorkflowId.optional(),
   /** As `workflow.inspect` found them, of a file that is not kept. */
   needs: z.array(ModelNeed).max(1000).default([]),
+  /** Whose folders they go to; not said: those of the first. */
+  engine: EngineName.optional(),
   /** By item: what the person decided otherwise. */
   choices: z
     .record(

@@ -41,6 +41,7 @@ export async function findModels(context: Context, client: Client, words: readon
 export interface GetOptions {
   workflow?: string | undefined
   folder?: string | undefined
+  engine?: string | undefined
   'dry-run'?: boolean | undefined
 }
 
@@ -49,12 +50,12 @@ export async function getModels(
   context: Context,
   client: Client,
   items: readonly string[],
-  { workflow, folder, 'dry-run': dryRun = false }: GetOptions,
+  { workflow, folder, engine, 'dry-run': dryRun = false }: GetOptions,
 ): Promise<boolean> {
   const { terminal } = context
   const { models: said, reason } = terminal.speech.words
   if (items.length === 0 && workflow === undefined) throw usageError(reason.missing, { what: 'ITEM' })
-  const ask: GetAsk = { items: [...items], needs: [], choices: {} }
+  const ask: GetAsk = { items: [...items], needs: [], choices: {}, ...(engine !== undefined && { engine }) }
   if (workflow !== undefined) {
     const { name, bytes } = await readWorkflowInput(context, workflow)
     ask.needs = (await client.call('workflow.inspect', { name, base64: bytes.toString('base64') })).models

@@ -31,7 +31,7 @@ interface Deps {
   readonly own: () => Promise<string>
   /** ComfyUI-Manager's list, as far as it could be had. */
   readonly manager: () => Promise<{ list: Json | undefined; from: NodeLists }>
-  readonly shelf: Pick<ModelShelf, 'folderFor' | 'bySha256' | 'byName' | 'page' | 'takeIn' | 'sha256Of'>
+  readonly shelf: Pick<ModelShelf, 'roots' | 'folderFor' | 'bySha256' | 'byName' | 'page' | 'takeIn' | 'sha256Of'>
   readonly downloads: {
     add(wanted: DownloadWanted): DownloadView | Promise<DownloadView>
     /** Those that wait, run or are paused. */
@@ -75,6 +75,10 @@ export class Catalogue {
 
   /** What has to be fetched for a workflow or for the items a person named; nothing is changed. */
   async plan(ask: GetAsk, signal?: AbortSignal): Promise<GetPlan> {
+    const { shelf } = this.#deps
+    const { engine } = ask
+    if (engine !== undefined && !shelf.roots().some((root) => root.engine === engine))
+      throw new AppError('engine.unknown', { name: engine })
     const silent: Silent = []
     const tell = (from: string, because: Failure) => {
       if (!silent.some((each) => each.from === from)) silent.push({ from, because })
@@ -91,7 +95,7 @@ export class Catalogue {
     const rows = await inLanes(work, AT_ONCE)
     const ready = rows.flat().filter(({ state }) => state.is === 'ready')
     const sizes = ready.map((row) => chosenOf(row)?.sizeBytes ?? null)
-    const place = ready[0]?.to ?? this.#deps.shelf.folderFor(null, 'checkpoints')
+    const place = ready[0]?.to ?? shelf.folderFor(engine ?? null, 'checkpoints')
     return {
       rows: rows.flat(),
       totalBytes: sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0),
@@ -306,8 +310,10 @@ export class Catalogue {
     const item = `${need.folder}/${need.file}`
     const base = { item, name: need.file.replaceAll('\\', '/'), folder: need.folder, folderBy: 'node' as const }
     const nothing = { candidates: [], chosen: null, to: null }
-    const isThere = need.present === true || need.workers.some(({ present }) => present === true)
-    if (isThere || this.#deps.shelf.byName(folderKind(need.folder), need.file))
+    // what some server has says nothing of the one it is to be had for
+    const isThere =
+      ask.engine === undefined && (need.present === true || need.workers.some(({ present }) => present === true))
+    if (isThere || this.#deps.shelf.byName(folderKind(need.folder), need.file, ask.engine))
       return { ...base, ...nothing, state: { is: 'present' } }
     const hash = need.sources
       .map((source) => source.hash?.toLowerCase())
@@ -412,13 +418,16 @@ export class Catalogue {
     const name = row.folderBy === 'node' ? row.name : (candidate?.name ?? row.name)
     const settled = { ...row, name, folder, chosen, folderBy: choice.folder ? ('person' as const) : row.folderBy }
     const state = (state: GetRow['state'], to: string | null = null): GetRow => ({ ...settled, to, state })
-    if (row.candidates.length === 0) return state(this.#elsewhere(settled, undefined) ?? { is: 'unknown' })
-    if (!candidate) return state(this.#elsewhere(settled, undefined) ?? { is: 'asks', what: 'file' })
+    const dir = folder === null ? null : this.#deps.shelf.folderFor(ask.engine ?? null, folderKind(folder))
+    const rest = folder?.replaceAll('\\', '/').split('/').slice(1) ?? []
+    const to = dir === null ? null : placeIn(dir, [...rest, ...name.split('/')])
+    if (!candidate) {
+      const here = this.#elsewhere(settled, undefined, ask)
+      if (here) return state(here, to)
+      return state(row.candidates.length === 0 ? { is: 'unknown' } : { is: 'asks', what: 'file' })
+    }
     if (folder === null) return state({ is: 'asks', what: 'folder' })
-    const dir = this.#deps.shelf.folderFor(null, folderKind(folder))
     if (dir === null) return state({ is: 'refused', because: toFailure(new AppError('model.no-place', { folder })) })
-    const rest = folder.replaceAll('\\', '/').split('/').slice(1)
-    const to = placeIn(dir, [...rest, ...name.split('/')])
     if (to === null) return state({ is: 'refused', because: toFailure(new AppError('model.bad-name', { name })) })
     if (
       await access(to).then(
@@ -427,7 +436,7 @@ export class Catalogue {
       )
     )
       return state({ is: 'present' }, to) // fetched just now
-    const here = this.#elsewhere(settled, candidate)
+    const here = this.#elsewhere(settled, candidate, ask)
     if (here) return state(here, to)
     const queued = this.#deps.downloads.open().find((each) => each.to === to)
     if (queued) return state({ is: 'queued', downloadId: queued.id }, to)
@@ -440,9 +449,13 @@ export class Catalogue {
   }
 
   /** The same file may be here already. */
-  #elsewhere({ name, folder }: Unsettled, candidate: Candidate | undefined): GetRow['state'] | null {
+  #elsewhere(
+    { name, folder }: Unsettled,
+    candidate: Candidate | undefined,
+    { engine }: GetAsk,
+  ): GetRow['state'] | null {
     const { shelf } = this.#deps
-    if (folder !== null && shelf.byName(folderKind(folder), name)) return { is: 'present' }
+    if (folder !== null && shelf.byName(folderKind(folder), name, engine)) return { is: 'present' }
     const said = (model: Model, sure: 'hash' | 'name'): GetRow['state'] => ({
       is: 'elsewhere',
       modelId: model.id,
@@ -451,6 +464,10 @@ export class Catalogue {
     })
     const byHashHere = candidate?.sha256 ? shelf.bySha256(candidate.sha256) : null
     if (byHashHere) return said(byHashHere, 'hash')
+    // another engine loads one by this very name
+    const theirs = engine === undefined || folder === null ? null : shelf.byName(folderKind(folder), name)
+    if (theirs && (candidate?.sizeBytes == null || candidate.sizeBytes === theirs.sizeBytes))
+      return said(theirs, 'name')
     const alike = shelf
       .page({ search: baseOf(name), sort: 'name', offset: 0, limit: 20 })
       .rows.find(

@@ -266,11 +266,17 @@ export class Models implements Service {
     return sha256
   }
 
-  /** What a loader of `folder` takes by this name: exact, else the other slash, other case, another sub-folder. */
-  byName(folder: string, name: string): Model | null {
+  /**
+   * What a loader of `folder` takes by this name: exact, else the other slash, other case, another sub-folder. `engine`:
+   * only of what that one loads.
+   */
+  byName(folder: string, name: string, engine?: string): Model | null {
     const wanted = canonicalFolder(folder)
+    const its = new Set(this.#roots.filter((root) => root.engine === engine).map(({ id }) => id))
     const places = (this.#byBase.get(baseOf(name)) ?? []).flatMap(({ model }) =>
-      model.places.filter((at) => at.folder === wanted).map((at) => ({ at, model })),
+      model.places
+        .filter((at) => at.folder === wanted && (engine === undefined || its.has(at.root)))
+        .map((at) => ({ at, model })),
     )
     const match = matchFile(
       places.map(({ at }) => at.name),

@@ -37,7 +37,11 @@ const takeable = ({ state }: GetRow) => state.is === 'ready' || state.is === 'el
 function Plan({ asked }: { asked: Wanted }) {
   const { t, format } = useWords()
   const [choices, setChoices] = useState<Choices>({})
-  const plan = useAsk('catalogue.plan', { ...asked, choices }, { placeholderData: (before) => before, staleTime: 0 })
+  const engines = useEngines()
+  const [engine, setEngine] = useState(() => localStorage.getItem(ENGINE_KEPT) ?? '')
+  const into = engines.length > 1 && engines.includes(engine) ? engine : undefined
+  const ask = { ...asked, choices, ...(into !== undefined && { engine: into }) }
+  const plan = useAsk('catalogue.plan', ask, { placeholderData: (before) => before, staleTime: 0 })
   const close = () => askToGet(null)
   const get = useDo('catalogue.get', {
     onError: sayFault,
@@ -94,13 +98,32 @@ function Plan({ asked }: { asked: Wanted }) {
             icon={Download}
             busy={get.isPending}
             disabled={taken.length === 0 || plan.isPlaceholderData}
-            onClick={() => get.mutate({ ...asked, choices })}
+            onClick={() => get.mutate(ask)}
           >
             {t('get.get', { count: Math.max(1, taken.length) })}
           </Button>
         </div>
       }
     >
+      {engines.length > 1 && (
+        <div className="mb-3 flex items-center gap-3">
+          <span className="text-soft">{t('get.engine')}</span>
+          <div className="w-72">
+            <Select
+              aria-label={t('get.engine')}
+              value={into ?? ''}
+              choices={[
+                { value: '', label: t('get.anyEngine', { name: engines[0]! }) },
+                ...engines.map((value) => ({ value, label: value })),
+              ]}
+              onChange={(next) => {
+                localStorage.setItem(ENGINE_KEPT, next)
+                setEngine(next)
+              }}
+            />
+          </div>
+        </div>
+      )}
       {plan.error ? (
         <ErrorNotice cause={plan.error} onRetry={() => void plan.refetch()} />
       ) : !plan.data ? (
@@ -131,6 +154,13 @@ function Plan({ asked }: { asked: Wanted }) {
       )}
     </Modal>
   )
+}
+
+const ENGINE_KEPT = 'nightshift.get-engine'
+/** Those that models can be had for. */
+function useEngines(): string[] {
+  const state = useAsk('model.state', {})
+  return [...new Set((state.data?.roots ?? []).flatMap(({ engine }) => engine ?? []))]
 }
 
 const chosen = ({ candidates, chosen: at }: GetRow): Candidate | undefined => (at === null ? undefined : candidates[at])

@@ -131,6 +131,7 @@ const catalogueOf = (ownList: string, managerList: Json | undefined, cache: HubN
     own: async () => ownList,
     manager: async () => ({ list: managerList, from: { fetchedAt: null, url: null, licence: '', because: null } }),
     shelf: {
+      roots: () => [],
       folderFor: (_engine, kind) => path.join('/models', kind),
       bySha256: () => null,
       byName: () => null,

@@ -88,6 +88,7 @@ async function kit({
   of = farm,
   manager = managerList as Json | undefined,
   cameFrom = {} as Record<string, FileRef[]>,
+  engines = [] as string[],
 } = {}) {
   const dir = tempDir()
   const added: DownloadWanted[] = []
@@ -99,9 +100,16 @@ async function kit({
     own: async () => own,
     manager: async () => ({ list: manager, from: { fetchedAt: 1, url: null, licence: 'GPL-3.0', because: null } }),
     shelf: {
-      folderFor: (_engine, folder) => path.join(dir, folder),
+      roots: () => engines.map((engine) => ({ id: engine, kind: 'engine', engine, dir, folders: [] })),
+      folderFor: (engine, folder) => path.join(dir, engine ?? '', folder),
       bySha256: (hash) => models.find((model) => model.sha256 === hash) ?? null,
-      byName: (folder, name) => models.find((model) => model.folder === folder && model.name === name) ?? null,
+      byName: (folder, name, engine) =>
+        models.find(
+          (model) =>
+            model.folder === folder &&
+            model.name === name &&
+            (engine === undefined || model.places?.some(({ root }) => root === engine)),
+        ) ?? null,
       page: ({ search = '' }) => {
         const rows = models.filter(({ name }) => name.includes(search))
         return { rows, total: rows.length, bytes: 0 }
@@ -271,6 +279,51 @@ test.each([
   },
 )
 
+test('of several engines the one asked for gets the file; what another loads by that name is linked, not fetched', async () => {
+  const place = path.join(tempDir(), 'z_vae.safetensors')
+  writeFileSync(place, 'vae bytes')
+  const theirs = {
+    id: 'm',
+    name: 'z_vae.safetensors',
+    folder: 'vae',
+    sha256: sha256('vae bytes'),
+    sizeBytes: 9,
+    flags: [],
+  }
+  const here = [{ ...theirs, places: [{ root: 'one', folder: 'vae', name: theirs.name, path: place, linked: false }] }]
+  const { catalogue, ask, dir, added } = await kit({ here, engines: ['one', 'two'] })
+  const needs = [need('z_vae.safetensors', 'vae', { present: true }), need('z.safetensors', 'diffusion_models')]
+  const states = async (engine?: string) =>
+    (await catalogue.plan(ask({ needs, ...(engine && { engine }) }))).rows.map(({ state, to }) => [
+      state.is,
+      to && path.relative(dir, to),
+    ])
+  const unet = path.join('diffusion_models', 'z.safetensors')
+  const vae = path.join('two', 'vae', 'z_vae.safetensors')
+  expect(await states()).toEqual([
+    ['present', null],
+    ['ready', unet],
+  ])
+  expect(await states('one')).toEqual([
+    ['present', null],
+    ['ready', path.join('one', unet)],
+  ])
+  expect(await states('two')).toEqual([
+    ['elsewhere', vae],
+    ['ready', path.join('two', unet)],
+  ])
+  await catalogue.get(ask({ needs, engine: 'two' }))
+  expect(readFileSync(path.join(dir, vae), 'utf8')).toBe('vae bytes')
+  expect(added.map(({ to }) => path.relative(dir, to))).toEqual([path.join('two', unet)])
+  await expect(states('three')).rejects.toMatchObject({ code: 'engine.unknown', facts: { name: 'three' } })
+  // one nobody publishes, that another engine has
+  const own = [{ ...here[0]!, name: 'mine.safetensors', sha256: null }]
+  const alone = await kit({ here: own, engines: ['one', 'two'] })
+  const mine = { needs: [need('mine.safetensors', 'vae')], engine: 'two' }
+  expect((await alone.catalogue.get(ask(mine))).rows).toMatchObject([{ state: { is: 'present' } }])
+  expect(readFileSync(path.join(alone.dir, 'two', 'vae', 'mine.safetensors'), 'utf8')).toBe('vae bytes')
+})
+
 test('what is there, or on its way, is not fetched again', async () => {
   const here = [{ name: 'z.safetensors', folder: 'diffusion_models' }] as Model[]
   const { catalogue, ask, added } = await kit({ here })
@@ -404,6 +457,7 @@ function catalogueDeps({ network }: Awaited<ReturnType<typeof hubFarm>>) {
     network,
     manager: async () => ({ list: undefined, from: { fetchedAt: null, url: null, licence: '', because: null } }),
     shelf: {
+      roots: () => [],
       folderFor: () => dir,
       bySha256: () => null,
       byName: () => null,
