@@ -885,6 +885,38 @@ export const errors = {
     message: '{where} could not do it: {reason}',
     remedy: 'Try again in a while; if it happens again, look at the storage itself.',
   },
+  'release.no-snapshot': {
+    message: 'Snapshot {id} is not in the store of the agent.',
+    remedy: 'Push it there first; a release names what is there.',
+  },
+  'release.no-models': {
+    message: 'Models are missing ({count}): {models}',
+    remedy: 'Push them to the store of the agent, or start it with --models and the folder they are in.',
+  },
+  'release.not-its-model': {
+    message: 'The snapshot knows no model {model}.',
+    remedy: 'Make a new snapshot; it names the models its workflows need.',
+  },
+  'release.no-classes': {
+    message: 'Node classes are missing ({count}): {classes}. Custom nodes that did not load: {failed}',
+    remedy: 'Look at the log of the endpoint for why they did not load, mend it on the desk, and publish again.',
+  },
+  'release.other-versions': {
+    message: 'Something is of another version than in the snapshot ({count}): {differences}',
+    remedy: 'Publish again; if it stays so, empty the cache of the agent.',
+  },
+  'release.no-values': {
+    message: 'The workflow {name} chooses what is not there: {values}',
+    remedy: 'Let the models it needs travel along, and publish again.',
+  },
+  'release.no-python': {
+    message: 'There is no Python {version} here that the snapshot can run with; found: {found}',
+    remedy: 'Install Python {version}, or name one with --python.',
+  },
+  'release.refused': {
+    message: 'Release {version} was refused here: {reason}',
+    remedy: 'Mend what it says, and publish again. What served before still serves.',
+  },
   'agent.no-key': {
     message: 'No key, or one that is not right.',
     remedy: 'Send one of the agent’s keys as Authorization: Bearer … or X-API-Key.',
