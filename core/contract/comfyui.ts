@@ -108,6 +108,8 @@ export interface FileReference {
   filename: string
   subfolder: string
   type: 'output' | 'temp' | 'input'
+  /** Where an agent has it, whatever it is called. */
+  url?: string
 }
 export interface HistoryEntry {
   prompt: Json[]

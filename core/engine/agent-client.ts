@@ -3,11 +3,13 @@ import type { Readable } from 'node:stream'
 import { Agent, type Dispatcher, request } from 'undici'
 import { z } from 'zod'
 import { NodeReport, TaskState } from '../contract/agent.ts'
-import { type NodeId, type Prompt, readObjectInfo } from '../contract/comfyui.ts'
+import type { HistoryEntry, NodeId, Prompt } from '../contract/comfyui.ts'
 import { AppError, errors, type Facts, type Failure, FailureError, fill } from '../contract/errors.ts'
 import { isJsonObject, type Json, type JsonObject, parseJson, writeJson } from '../contract/json.ts'
 import { type ReleaseAsked, ReleaseList, ReleaseView } from '../contract/release.ts'
 import type { Device } from '../contract/worker.ts'
+import { reasonOf } from './comfy/client.ts'
+import { collectOutputs, type Output } from './comfy/outputs.ts'
 import { bytesWithin } from './download/follow.ts'
 
 export interface AgentAddress {
@@ -81,8 +83,24 @@ export class AgentClient {
     }
   }
 
-  async definitions(signal?: AbortSignal) {
-    return readObjectInfo(await this.#ask('api/object_info', { signal, timeoutMs: 120_000 }))
+  /** The folders it looks for models in. */
+  async modelFolders(signal?: AbortSignal): Promise<string[]> {
+    const said = await this.#ask('api/models', { signal })
+    return Array.isArray(said) ? said.filter((name) => typeof name === 'string') : []
+  }
+
+  /** The model files of one folder there; null where it has no such folder. */
+  async modelFiles(folder: string, signal?: AbortSignal): Promise<{ name: string; sizeBytes: null }[] | null> {
+    const reply = await this.#send(`api/models/${encodeURIComponent(folder)}`, { signal })
+    if (reply.statusCode === 404) {
+      await reply.body.dump()
+      return null
+    }
+    await this.#refuse(reply)
+    const said = await this.#read(reply)
+    return Array.isArray(said)
+      ? said.flatMap((name) => (typeof name === 'string' ? [{ name, sizeBytes: null }] : []))
+      : null
   }
 
   // ---- tasks ----
@@ -143,7 +161,7 @@ export class AgentClient {
     try {
       yield* reply.body
     } catch (cause) {
-      throw this.#unreachable((cause as Error).message, cause)
+      throw this.#unreachable(reasonOf(cause), cause)
     }
   }
 
@@ -224,7 +242,7 @@ export class AgentClient {
       })
     } catch (cause) {
       signal?.throwIfAborted()
-      throw this.#unreachable(within.aborted ? 'no answer in time' : sayCause(cause), cause)
+      throw this.#unreachable(within.aborted ? 'no answer in time' : reasonOf(cause), cause)
     }
   }
 
@@ -234,7 +252,7 @@ export class AgentClient {
     try {
       text = (await bytesWithin(reply, REPLY_LIMIT_BYTES)).toString('utf8')
     } catch (cause) {
-      throw this.#unreachable((cause as Error).message, cause)
+      throw this.#unreachable(reasonOf(cause), cause)
     }
     try {
       return parseJson(text)
@@ -307,6 +325,17 @@ export function readAgentUrl(typed: string): string {
   return url.origin + url.pathname.replace(/\/*$/, '/')
 }
 
+/** All that a task gave out, each file with where it is had. Pure. */
+export function outputsOf({ nodes }: TaskReport): Output[] {
+  const outputs: HistoryEntry['outputs'] = {}
+  const urls: Record<NodeId, readonly string[]> = {}
+  for (const [node, report] of Object.entries(nodes)) {
+    outputs[node] = { images: (report.images ?? []) as unknown as Json, ...report.outputs }
+    urls[node] = report.urls ?? []
+  }
+  return collectOutputs(outputs, urls)
+}
+
 /** The code of whatever was thrown. */
 export const codeOf = (cause: unknown): string =>
   cause instanceof AppError ? cause.code : cause instanceof FailureError ? cause.failure.code : ''
@@ -346,8 +375,3 @@ function ownPath(target: URL, known: URL): URL {
 
 const textOf = (value: Json | undefined) => (typeof value === 'string' ? value : '')
 const numberOf = (value: Json | undefined) => (Number.isFinite(Number(value)) ? Number(value) : 0)
-
-function sayCause(cause: unknown): string {
-  const { code, message } = cause as NodeJS.ErrnoException
-  return code ?? message
-}

@@ -16,19 +16,26 @@ export type Output =
 
 /**
  * All that a history entry names, whatever a node calls its lists. Temporary files count only when nothing was saved,
- * as in a workflow that only previews. Pure.
+ * as in a workflow that only previews. `urls`: where the files of each node are had, in their order, if not by name.
+ * Pure.
  */
-export function collectOutputs(outputs: HistoryEntry['outputs']): Output[] {
+export function collectOutputs(
+  outputs: HistoryEntry['outputs'],
+  urls: Readonly<Record<NodeId, readonly string[]>> = {},
+): Output[] {
   const found: Output[] = []
   for (const [node, lists] of Object.entries(outputs)) {
     if (!isJsonObject(lists)) continue
     let index = 0
+    let files = 0
     for (const [key, list] of Object.entries(lists)) {
       if (!Array.isArray(list)) continue
       for (const item of list) {
         const file = fileIn(item)
-        if (file) found.push({ is: 'file', node, index: index++, key, file })
-        else if (key === 'text' && typeof item === 'string' && item !== '')
+        if (file) {
+          const url = urls[node]?.[files++]
+          found.push({ is: 'file', node, index: index++, key, file: url === undefined ? file : { ...file, url } })
+        } else if (key === 'text' && typeof item === 'string' && item !== '')
           found.push({ is: 'text', node, index: index++, text: item })
       }
     }
