@@ -955,6 +955,31 @@ export const errors = {
     message: 'The task took longer than {seconds} s and was ended.',
     remedy: 'Send less in one task, or raise the agent’s limit.',
   },
+  'publish.busy': {
+    message: 'Something is being published to {endpoint} already.',
+    remedy: 'Wait until it is done, or stop it.',
+  },
+  'publish.missing-class': {
+    message: '{workflow} needs {classTypes}, which the snapshot does not have.',
+    remedy: 'Install the custom node that brings it, start ComfyUI, and publish again.',
+  },
+  'publish.missing-model': {
+    message: '{workflow} needs {models}, which the ComfyUI here does not have.',
+    remedy: 'Get the models on the Models page, or choose others in the workflow; then publish again.',
+  },
+  'publish.no-output': { message: '{workflow} saves nothing.', remedy: 'Add a Save Image (or another output) node.' },
+  'publish.paid': {
+    message: '{workflow} uses nodes that cost money ({classTypes}), and an endpoint has no account to pay with.',
+    remedy: 'Publish a workflow without them.',
+  },
+  'publish.different': {
+    message: '{count} of {all} files made there differ more than they may from those made here.',
+    remedy: 'Mend what differs, or look at them on the Publish page and publish all the same (--accept-different).',
+  },
+  'publish.no-version': {
+    message: '{endpoint} has no earlier version {version} to go back to.',
+    remedy: 'Choose one from the list of its versions.',
+  },
 } as const satisfies Record<string, { message: string; remedy: string }>
 
 export type ErrorCode = keyof typeof errors
