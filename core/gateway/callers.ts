@@ -8,6 +8,8 @@ export interface Caller {
   /** Of the key: the first 16 letters of its SHA-256. */
   readonly id: string
   readonly scopes: readonly KeyScope[]
+  /** Workflows it may send; as many as it likes where nothing is said. */
+  readonly perMinute?: number
 }
 
 /** Keys that let callers in. */
@@ -27,7 +29,8 @@ interface Line {
 }
 
 /**
- * A list of keys, one a line: `KEY [run,publish] [expires=2027-01-31]`. Without scopes a key opens all.
+ * A list of keys, one a line: `KEY [run,publish] [expires=2027-01-31] [rate=10]`. Without scopes a key opens all; `rate`
+ * is how many workflows it may send a minute.
  * @throws AppError 'app.usage' that names the line, and nothing of it
  */
 export class KeyList implements Callers {
@@ -63,18 +66,22 @@ function readLine(text: string, at: number): Line[] {
   if (!/^[\x21-\x7e]{1,500}$/.test(key)) throw refuse('a key has up to 500 plain characters')
   let scopes: KeyScope[] = ['run', 'publish']
   let expiresAt = Number.POSITIVE_INFINITY
+  let perMinute: number | undefined
   for (const word of words) {
-    const [, time] = /^expires=(.+)$/.exec(word) ?? []
-    if (time !== undefined) {
-      expiresAt = Date.parse(time)
+    const [, name, value = ''] = /^(expires|rate)=(.*)$/.exec(word) ?? []
+    if (name === 'expires') {
+      expiresAt = Date.parse(value)
       if (Number.isNaN(expiresAt)) throw refuse('expires= is a time such as 2027-01-31T12:00:00Z')
+    } else if (name === 'rate') {
+      perMinute = Number(value)
+      if (!/^\d{1,6}$/.test(value) || perMinute < 1) throw refuse('rate= is a whole number from 1')
     } else {
       const named = word.split(',')
       if (!named.every((name) => name === 'run' || name === 'publish')) throw refuse('after the key: run, publish')
       scopes = named as KeyScope[]
     }
   }
-  return [{ key, hash: hashOf(key), caller: { id: keyIdOf(key), scopes }, expiresAt }]
+  return [{ key, hash: hashOf(key), caller: { id: keyIdOf(key), scopes, perMinute }, expiresAt }]
 }
 
 const hashOf = (key: string) => createHash('sha256').update(key).digest()

@@ -12,14 +12,16 @@ import { pipeline } from 'node:stream/promises'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Agent, request } from 'undici'
 import { type WebSocket, WebSocketServer } from 'ws'
-import { isOver, type Task } from '../../contract/agent.ts'
+import { isOver, type Task, TaskState } from '../../contract/agent.ts'
 import { AppError, type Failure, toFailure } from '../../contract/errors.ts'
 import { isJsonObject, type Json, type JsonObject, parseJson, writeJson } from '../../contract/json.ts'
 import type { KeyScope } from '../../contract/key.ts'
 import type { ComfyAddress } from '../../engine/comfy/address.ts'
+import { ComfyClient } from '../../engine/comfy/client.ts'
 import { bytesWithin } from '../../engine/download/follow.ts'
 import { type Caller, type Callers, checkBody, checkSignature, keyIdOf } from '../callers.ts'
 import { isOurHost, reachableAs } from '../guard.ts'
+import { metricsText } from '../metrics.ts'
 import { Rate } from '../rate.ts'
 import { bytesOf, json, listen, passReply, passUpgrade } from '../wire.ts'
 import { hasInput, isInputName, keepInput } from './inputs.ts'
@@ -45,10 +47,24 @@ export interface DoorOptions {
   readonly address: () => ComfyAddress
   /** Why tasks are not taken now; null: they are. */
   readonly ready: () => Promise<{ phase: string } | null>
+  /** What runs here, and how long it took to get there. */
+  readonly snapshot?: () => SnapshotFacts
+  /** It runs as a function: whatever calls it at /invoke, /initialize and /pre-stop is the platform itself. */
+  readonly managed?: boolean
+  /** So many requests of a key at once, and so many a second over time. */
+  readonly mostAtOnce?: number
+  readonly perSecond?: number
   /** Epoch ms. */
   readonly now: () => number
   readonly log?: (event: string, facts: JsonObject) => void
   readonly limitBytes?: number
+}
+export interface SnapshotFacts {
+  readonly id: string | null
+  readonly version: number | null
+  readonly phase: string
+  /** Of each phase that is over. */
+  readonly seconds: Readonly<Record<string, number>>
 }
 /** `prefix`, as /v1/packs: it, and all below it. What `serve` throws is answered. */
 export interface DoorRoute {
@@ -81,6 +97,10 @@ const REPLY_LIMIT_BYTES = 256 * 2 ** 20
 const PING_EVERY_MS = 30_000
 const BODY_WITHIN_MS = 120_000
 const MOST_WAIT_SECONDS = 300
+const MOST_LISTED = 200
+const MOST_LOOKED_THROUGH = 1_000
+const INITIALIZE_WITHIN_MS = 300_000
+const READY_EVERY_MS = 250
 const TELL_EVERY_MS = 500
 const WORD = '[^/]{1,200}'
 
@@ -88,6 +108,9 @@ const WORD = '[^/]{1,200}'
 export class FcDoor {
   readonly #options: DoorOptions
   readonly #failing: Rate
+  readonly #byKey: Rate
+  readonly #runs = new Map<number, Rate>()
+  readonly #answered = new Map<number, number>()
   readonly #agent = new Agent({ headersTimeout: 300_000, bodyTimeout: 60_000 })
   readonly #streams = new Set<Duplex>()
   readonly #sockets = new WebSocketServer({ noServer: true, maxPayload: BODY_LIMIT_BYTES, perMessageDeflate: false })
@@ -98,6 +121,7 @@ export class FcDoor {
   constructor(options: DoorOptions) {
     this.#options = options
     this.#failing = new Rate(20, 0.5, options.now)
+    this.#byKey = new Rate(options.mostAtOnce ?? 2_000, options.perSecond ?? 200, options.now)
   }
 
   get url(): string {
@@ -177,9 +201,11 @@ export class FcDoor {
           : undefined
     const signed = headers['x-signature'] !== undefined
     if (!signing?.caller || (key === undefined && !signed)) {
-      const patient = this.#failing.take(socket.remoteAddress ?? '')
-      log?.('door.refused', { from: socket.remoteAddress ?? '' })
-      throw new AppError(patient ? 'agent.no-key' : 'agent.too-many')
+      const from = socket.remoteAddress ?? ''
+      const seconds = this.#failing.wait(from)
+      if (seconds > 0) throw new AppError('agent.too-many', { seconds })
+      log?.('door.refused', { from })
+      throw new AppError('agent.no-key')
     }
     const { caller } = signing
     if (!signed) return { caller, bodySha256: null }
@@ -191,8 +217,19 @@ export class FcDoor {
   }
   readonly #nonces = new Nonces()
 
-  #may({ scopes }: Caller, scope: KeyScope) {
+  /** Whether it may, and has not done so too often. @throws AppError 'agent.refused' | 'agent.too-many' */
+  #may({ id, scopes }: Caller, scope: KeyScope) {
     if (!scopes.includes(scope)) throw new AppError('agent.refused', { reason: `this key does not open ${scope}` })
+    const seconds = this.#byKey.wait(id)
+    if (seconds > 0) throw new AppError('agent.too-many', { seconds })
+  }
+
+  #maySend({ id, perMinute }: Caller) {
+    if (perMinute === undefined) return
+    const rate = this.#runs.get(perMinute) ?? new Rate(perMinute, perMinute / 60, this.#options.now)
+    this.#runs.set(perMinute, rate)
+    const seconds = rate.wait(id)
+    if (seconds > 0) throw new AppError('agent.too-many', { seconds })
   }
 
   // ---- HTTP ----
@@ -204,7 +241,7 @@ export class FcDoor {
     const before = {
       method,
       path,
-      route: path.replace(/^\/(?:api\/)?/, ''),
+      route: routeIn(path),
       search: new URLSearchParams(query),
       headers,
       request,
@@ -220,8 +257,15 @@ export class FcDoor {
     reply.setHeader('cache-control', 'no-store')
     reply.setHeader('content-security-policy', "default-src 'none'; sandbox")
     try {
+      reply.on('finish', () => {
+        const { statusCode } = reply
+        this.#answered.set(statusCode, (this.#answered.get(statusCode) ?? 0) + 1)
+      })
       const health = HEALTH[path]
       if (health && (method === 'GET' || method === 'HEAD')) return await this.#health(asked, health)
+      const hook = this.#hooks[path]
+      if (hook && method === 'POST' && this.#options.managed && headers['x-fc-control-path'] === path)
+        return await hook({ ...asked, caller: PLATFORM })
       const origin = this.#origin(request)
       if (origin !== null) letIn(reply, origin)
       if (method === 'OPTIONS') return void reply.writeHead(204).end()
@@ -240,20 +284,30 @@ export class FcDoor {
         this.#may(caller, mounted.scope)
         return await mounted.serve(asked)
       }
-      this.#may(caller, 'run')
-      const own = path.startsWith('/api/') ? this.#own[asked.route.replace(/^inputs\/.*/, 'inputs')] : undefined
-      if (own) {
-        if (own.methods.includes(method)) return await own.serve(asked)
-        reply.setHeader('allow', own.methods.join(', '))
-        return this.#fail(asked, new AppError('app.bad-request', { reason: `${method} is not for ${path}` }), 405)
+      if (hook && method === 'POST') {
+        this.#may(caller, path === '/pre-stop' ? 'publish' : 'run')
+        return await hook(asked)
       }
-      if (!CLEAN.test(path)) throw new AppError('agent.refused', { reason: path.slice(0, 100) })
-      const passed = this.#passed.find(({ methods, route }) => methods.includes(method) && route.test(asked.route))
-      if (!passed) throw new AppError('agent.refused', { reason: `${method} ${path.slice(0, 100)}` })
-      await passed.serve(asked)
+      this.#may(caller, 'run')
+      await this.#serve(asked)
     } catch (cause) {
       this.#fail(asked, cause)
     }
+  }
+
+  async #serve(asked: Asked) {
+    const { path, route, method, reply } = asked
+    const own = path.startsWith('/api/') ? this.#own[route.replace(/^inputs\/.*/, 'inputs')] : undefined
+    if (own) {
+      if (own.methods.includes(method)) return void (await own.serve(asked))
+      reply.setHeader('allow', own.methods.join(', '))
+      return this.#fail(asked, new AppError('app.bad-request', { reason: `${method} is not for ${path}` }), 405)
+    }
+    if (path === '/metrics' && method === 'GET') return this.#metrics(asked)
+    if (!CLEAN.test(path)) throw new AppError('agent.refused', { reason: path.slice(0, 100) })
+    const passed = this.#passed.find(({ methods, route: known }) => methods.includes(method) && known.test(route))
+    if (!passed) throw new AppError('agent.refused', { reason: `${method} ${path.slice(0, 100)}` })
+    await passed.serve(asked)
   }
 
   readonly #own: Record<string, { methods: readonly string[]; serve: Serve }> = {
@@ -263,6 +317,127 @@ export class FcDoor {
     result: { methods: ['GET', 'HEAD'], serve: (asked) => this.#result(asked) },
     cancel: { methods: ['POST', 'DELETE'], serve: (asked) => this.#cancel(asked) },
     inputs: { methods: ['GET', 'HEAD', 'PUT'], serve: (asked) => this.#inputs(asked) },
+    tasks: { methods: ['GET', 'HEAD'], serve: (asked) => this.#tasks(asked) },
+    snapshot: { methods: ['GET', 'HEAD'], serve: (asked) => this.#snapshot(asked) },
+  }
+
+  /** How a platform that runs it as a function speaks to it. */
+  readonly #hooks: Record<string, (asked: Asked) => Promise<unknown>> = {
+    __proto__: null as never,
+    '/invoke': (asked) => this.#invoke(asked),
+    '/initialize': (asked) => this.#initialize(asked),
+    '/pre-stop': (asked) => this.#preStop(asked),
+  }
+
+  /** An event: a request as JSON `{ path, method, headers, body }`, or a workflow alone. */
+  async #invoke(asked: Asked) {
+    const event = parsed(await this.#text(asked))
+    const { path: way, method = 'POST', headers = {}, body } = isJsonObject(event) ? event : {}
+    const whole = typeof way === 'string' && way.startsWith('/')
+    const said = whole ? (body ?? '') : event
+    const text = Buffer.from(typeof said === 'string' ? said : writeJson(said))
+    const [path = '', query = ''] = (whole ? way : '/api/run').split('?', 2)
+    const given = Object.entries(isJsonObject(headers) ? headers : {}).flatMap(([name, value]) =>
+      typeof value === 'string' && !/[\r\n]/.test(value) ? [[name.toLowerCase(), value]] : [],
+    )
+    const { 'task-id': taskId, 'x-fc-async-task-id': asyncId } = asked.headers
+    const inner: Asked = {
+      ...asked,
+      method: whole && typeof method === 'string' ? method.toUpperCase() : 'POST',
+      path,
+      route: routeIn(path),
+      search: new URLSearchParams(query),
+      headers: { ...((taskId ?? asyncId) && { 'task-id': taskId ?? asyncId }), ...Object.fromEntries(given) },
+      body: async () => text,
+    }
+    if (!CLEAN.test(path)) throw new AppError('agent.refused', { reason: path.slice(0, 100) })
+    await this.#serve(inner)
+  }
+
+  /** Once what runs here is ready. */
+  async #initialize({ reply, request }: Asked) {
+    request.resume()
+    const left = new AbortController()
+    reply.on('close', () => left.abort())
+    const signal = AbortSignal.any([left.signal, AbortSignal.timeout(INITIALIZE_WITHIN_MS)])
+    let phase = await this.#options.ready()
+    while (phase && !signal.aborted) {
+      await pause(READY_EVERY_MS, undefined, { signal }).catch(() => {})
+      phase = await this.#options.ready()
+    }
+    json(reply, phase ? 503 : 200, { ok: phase === null, ...phase })
+  }
+
+  /** Takes nothing more; answers once what runs has ended, and what waits is left to others. */
+  async #preStop({ reply, request }: Asked) {
+    request.resume()
+    this.close()
+    await this.#options.runner.stop()
+    json(reply, 200, { ok: true })
+  }
+
+  /** Of this key; with one that may publish, of all. */
+  async #tasks({ reply, search, caller }: Asked) {
+    const { runner, store } = this.#options
+    const limit = Math.min(MOST_LISTED, Number(/^\d{1,4}$/.exec(search.get('limit') ?? '')?.[0] ?? 50))
+    const wanted = search.get('state')
+    const all = caller.scopes.includes('publish')
+    const state = wanted === null ? null : TaskState.safeParse(wanted)
+    if (state && !state.success)
+      throw new AppError('app.bad-request', { reason: `state is one of ${TaskState.options.join(', ')}` })
+    const kept = await store.recent(all && !state ? limit : MOST_LOOKED_THROUGH)
+    const byId = new Map([...kept, ...runner.tasks].map((task) => [task.id, task]))
+    const rows = [...byId.values()]
+      .filter((task) => (all || task.owner === caller.id) && (!state || task.state === state.data))
+      .toSorted((a, b) => b.createdAt - a.createdAt)
+      .slice(0, limit)
+      .map(({ id, state, createdAt, updatedAt, queuePosition, release, failure }) => ({
+        id,
+        state,
+        createdAt,
+        updatedAt,
+        queuePosition,
+        release,
+        error: failure && { type: failure.code, message: failure.message },
+      }))
+    json(reply, 200, { rows, ...runner.counts })
+  }
+
+  async #snapshot({ reply }: Asked) {
+    const { snapshot, ready } = this.#options
+    const now = await ready()
+    json(reply, 200, snapshot?.() ?? { id: null, version: null, phase: now?.phase ?? 'ready', seconds: {} })
+  }
+
+  /** As Prometheus reads it. */
+  async #metrics({ reply }: Asked) {
+    const { runner, ready, snapshot, address } = this.#options
+    const { succeeded, failed, cancelled, seconds, within } = runner.ended
+    const { running, waiting } = runner.counts
+    const client = new ComfyClient(address(), { clientId: 'metrics', timeoutMs: 2_000 })
+    const [phase, probed] = await Promise.all([ready(), client.probe().catch(() => null)])
+    await client.close()
+    const devices = probed?.stats.devices ?? []
+    const text = metricsText({
+      ready: [{ value: phase || this.#closing ? 0 : 1 }],
+      tasks: [
+        { value: running, state: 'running' },
+        { value: waiting, state: 'queued' },
+      ],
+      tasks_total: Object.entries({ succeeded, failed, cancelled }).map(([state, value]) => ({ value, state })),
+      task_seconds_bucket: [
+        ...[...within].map(([le, value]) => ({ value, le: String(le) })),
+        { value: succeeded, le: '+Inf' },
+      ],
+      task_seconds_sum: [{ value: seconds }],
+      task_seconds_count: [{ value: succeeded }],
+      requests_total: [...this.#answered].map(([status, value]) => ({ value, status: String(status) })),
+      start_phase_seconds: Object.entries(snapshot?.().seconds ?? {}).map(([name, value]) => ({ value, phase: name })),
+      vram_bytes: devices.map(({ name, vram_total: value }) => ({ value, device: name })),
+      vram_free_bytes: devices.map(({ name, vram_free: value }) => ({ value, device: name })),
+      memory_bytes: [{ value: process.memoryUsage.rss() }],
+    })
+    reply.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(text)
   }
 
   async #run(asked: Asked) {
@@ -272,6 +447,7 @@ export class FcDoor {
     const id = taskIdOf(headers['task-id'] ?? headers['x-fc-async-task-id'])
     const workflow = parsed(await this.#text(asked))
     reply.setHeader('task-id', id)
+    this.#maySend(caller)
     const task = await this.#options.runner.submit(id, workflow, { release: releaseOf(asked), owner: caller.id })
     const seeds = seedsHeader(task.seeds)
     if (seeds !== null) reply.setHeader('x-comfy-seeds', seeds)
@@ -416,7 +592,8 @@ export class FcDoor {
         remedy,
         ...(!internal && { facts }),
       }
-    if (RETRY[code]) reply.setHeader('retry-after', RETRY[code])
+    const retry = typeof facts.seconds === 'number' ? String(facts.seconds) : RETRY[code]
+    if (code in RETRY) reply.setHeader('retry-after', retry!)
     if (code === 'agent.no-key') reply.setHeader('www-authenticate', 'Bearer')
     if (!request.complete) {
       reply.setHeader('connection', 'close')
@@ -606,6 +783,7 @@ export class FcDoor {
     }
     runner.events.on(told(id), hear)
     try {
+      this.#maySend(caller)
       await runner.submit(id, parsed(text), { owner: caller.id })
       const task = await runner.result(id, signal)
       newest = null
@@ -634,6 +812,7 @@ export class FcDoor {
 }
 
 const HEALTH: Record<string, 'alive' | 'ready' | 'ping'> = { '/healthz': 'alive', '/readyz': 'ready', '/ping': 'ping' }
+const routeIn = (path: string) => path.replace(/^\/(?:api\/)?/, '')
 /** A path that means what it says: no dots that climb, nothing hidden by escapes of slashes. */
 const CLEAN = /^(?!.*(?:\/\.{1,2}(?:\/|$)|%2e%2e|%2f|%5c|\\|\/\/))\/[\x21-\x7e]*$/i
 
@@ -760,5 +939,6 @@ class Nonces {
 }
 const NONCE_KEPT_MS = 660_000 // longer than a signature is good for
 const NOBODY: Caller = { id: '', scopes: [] }
+const PLATFORM: Caller = { id: 'platform', scopes: ['run'] }
 
 const isTask = (thing: unknown): thing is Task => isJsonObject(thing) && 'promptId' in thing && 'state' in thing

@@ -133,6 +133,28 @@ export class ComfyRunner implements Runner {
     return { running: this.#running.size, waiting: this.#held.size - this.#running.size }
   }
 
+  /** As they are now, of what is held here. */
+  get tasks(): Task[] {
+    return [...this.#held.values()].map(({ task }) => task)
+  }
+
+  /** Of what ended here since it started; the times are of what succeeded. */
+  readonly ended = {
+    succeeded: 0,
+    failed: 0,
+    cancelled: 0,
+    seconds: 0,
+    within: new Map(SECONDS.map((most) => [most, 0])),
+  }
+
+  #count({ state }: Task, seconds: number) {
+    if (state === 'queued' || state === 'running') return
+    this.ended[state] += 1
+    if (state !== 'succeeded') return
+    this.ended.seconds += seconds
+    for (const most of SECONDS) if (seconds <= most) this.ended.within.set(most, this.ended.within.get(most)! + 1)
+  }
+
   async submit(id: string, workflow: Json, asked: { release?: number | null; owner?: string } = {}): Promise<Task> {
     const { release = null, owner } = asked
     const sent = readSent(workflow)
@@ -336,6 +358,7 @@ export class ComfyRunner implements Runner {
   async #run(held: Held, place: ComfyAddress): Promise<void> {
     const { limitMs = 3_600_000, log } = this.#options
     const { id, promptId, attempt } = held.task
+    const began = performance.now()
     const limit = setTimeout(() => {
       held.ended ??= 'limit'
       held.stopping.abort()
@@ -388,6 +411,7 @@ export class ComfyRunner implements Runner {
       await client?.close()
     }
     await this.#write(held).catch((cause) => log?.('task.not-written', { id, reason: (cause as Error).message }))
+    this.#count(held.task, (performance.now() - began) / 1000)
     log?.('task.over', { id, state: held.task.state, code: held.task.failure?.code ?? null })
   }
 
@@ -489,6 +513,7 @@ export class ComfyRunner implements Runner {
     if (running) return running.run
     this.#held.delete(held.task.id)
     this.#change(held, { state: 'cancelled', queuePosition: null })
+    this.#count(held.task, 0)
     await this.#write(held)
   }
 
@@ -567,6 +592,8 @@ export class ComfyRunner implements Runner {
 }
 
 const LOOK_EVERY_MS = 250
+/** Upper bounds of what is counted by how long it took. */
+const SECONDS = [1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3_600]
 export const told = (id: string) => `task ${id}` as const
 const PACE = { lookEveryMs: 2_000 }
 const LOST = { is: 'lost' } as const
