@@ -27,6 +27,8 @@ export interface AgentOptions {
   readonly limitBytes?: number
   readonly leaseMs?: number
   readonly stepMs?: number
+  /** As a function of a platform, which calls its hooks. */
+  readonly managed?: boolean
   /** For tests: which addresses pictures may come from. */
   readonly mayReach?: (address: string) => boolean
   readonly log?: (event: string, facts: JsonObject) => void
@@ -75,6 +77,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     now,
     log,
     limitBytes,
+    managed: options.managed,
   })
   try {
     await door.start()

@@ -44,6 +44,7 @@ try {
     store: path.join(store, 'tasks'),
     worker: values.worker,
     inFlight: Math.max(1, numberOf('--in-flight', values['in-flight'], 64)),
+    managed: process.env.FC_FUNCTION_NAME !== undefined, // Function Compute says so
     log,
   })
   tell('listening', { url: agent.url, ...(keyFile !== null && { keyFile }) })
