@@ -30,6 +30,8 @@ export interface DepotDoorOptions {
   readonly trusted?: readonly string[]
   /** For tests: which addresses models may come from. */
   readonly mayReach?: (address: string) => boolean
+  /** Before a source of a model is asked again. */
+  readonly retryMs?: number
   readonly log?: (event: string, facts: JsonObject) => void
 }
 type Kind = 'packs' | 'models'
@@ -288,7 +290,7 @@ export class DepotDoor {
   }
 
   async #fetchNow(id: string, { size, sources }: z.infer<typeof FetchAsked>, state: Fetching) {
-    const { depot, incoming, mirrors, log } = this.#options
+    const { depot, incoming, mirrors, retryMs, log } = this.#options
     const addresses = [...new Set(sources.flatMap((source) => addressesFor(new URL(source), mirrors).map(String)))]
     const to = path.join(incoming, `fetched-${id}`)
     try {
@@ -298,7 +300,10 @@ export class DepotDoor {
           dispatcher: this.#internet,
           signal: state.stop.signal,
           waitForSpace: false,
-          onNews: ({ doneBytes }) => (state.bytes = doneBytes),
+          ...(retryMs !== undefined && { retryMs }),
+          onNews: ({ doneBytes }) => {
+            state.bytes = doneBytes
+          },
         },
       )
       await depot.putModel(id, to, { mayMove: true, signal: state.stop.signal })

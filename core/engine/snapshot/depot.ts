@@ -6,6 +6,7 @@ import { pipeline } from 'node:stream/promises'
 import { AppError } from '../../contract/errors.ts'
 import { parseJson } from '../../contract/json.ts'
 import { PublishedSnapshot } from '../../contract/snapshot.ts'
+import { takeName } from '../download/lock.ts'
 import { hashFile } from '../hash-file.ts'
 import { packFile } from './pack.ts'
 import { listPacks } from './store.ts'
@@ -57,6 +58,8 @@ export interface Transfer {
   /** Some of it lies there from before; below zero: of what was told, so much did not get there after all. */
   readonly onThere?: (bytes: number) => void
 }
+
+const NEVER = new AbortController().signal
 
 /** Where a model is in a folder or under a prefix of objects. */
 export const modelKey = (sha256: string) => `models/${sha256.slice(0, 2)}/${sha256}`
@@ -153,16 +156,21 @@ export class FolderDepot implements Depot {
   async #put(id: string, file: string, to: string, transfer: Transfer) {
     try {
       await mkdir(path.dirname(to), { recursive: true })
-      const there = await stat(to).catch(() => null)
-      if (there) return transfer.onThere?.(there.size)
-      if (transfer.mayMove && (await moved(file, to))) return
-      const part = `${to}.part`
-      await copyOn(file, part, transfer)
-      if ((await hashFile(part, transfer.signal)) !== id) {
-        await rm(part, { force: true }) // another copied into it as well, or the file is no longer what it was
-        throw new AppError('snapshot.damaged', { reason: `${id.slice(0, 12)} arrived as something else` })
+      const letGo = await takeName(to, transfer.signal ?? NEVER, () => {})
+      try {
+        const there = await bytesOf(to)
+        if (there !== null) return transfer.onThere?.(there)
+        if (transfer.mayMove && (await moved(file, to))) return
+        const part = `${to}.part`
+        await copyOn(file, part, transfer)
+        if ((await hashFile(part, transfer.signal)) !== id) {
+          await rm(part, { force: true }) // another machine copied into it as well, or the file is no longer what it was
+          throw new AppError('snapshot.damaged', { reason: `${id.slice(0, 12)} arrived as something else` })
+        }
+        await rename(part, to)
+      } finally {
+        await letGo()
       }
-      await rename(part, to)
     } catch (cause) {
       throw whatHappened(cause, this.#dir)
     }

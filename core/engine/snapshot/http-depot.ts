@@ -138,7 +138,7 @@ export class HttpDepot implements Depot {
       if (bytes > told) await onBytes?.(bytes - told)
       told = Math.max(told, bytes)
       if (state.is === 'there') return
-      await pause(POLL_MS, undefined, { signal })
+      await pause(Math.min(POLL_MS, 2 * this.#retryMs), undefined, { signal })
     }
   }
 
@@ -269,6 +269,9 @@ export class HttpDepot implements Depot {
 
   // ---- asking ----
 
+  get #retryMs() {
+    return this.#options.retryMs ?? 500
+  }
   get #tries() {
     return this.#options.tries ?? 8
   }
@@ -340,8 +343,7 @@ export class HttpDepot implements Depot {
   }
 
   #rest(failed: number, { afterMs }: Unanswered, signal?: AbortSignal) {
-    const { retryMs = 500 } = this.#options
-    const doubling = retryMs * 2 ** Math.min(failed - 1, 6)
+    const doubling = this.#retryMs * 2 ** Math.min(failed - 1, 6)
     // not all lines at the same moment
     return pause(Math.max(afterMs, doubling * (0.75 + Math.random() / 2)), undefined, { signal })
   }
