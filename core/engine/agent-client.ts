@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream'
 import { Agent, type Dispatcher, request } from 'undici'
 import { z } from 'zod'
 import { NodeReport, TaskState } from '../contract/agent.ts'
-import type { HistoryEntry, NodeId, Prompt } from '../contract/comfyui.ts'
+import type { FileReference, HistoryEntry, NodeId, Prompt } from '../contract/comfyui.ts'
 import { AppError, errors, type Facts, type Failure, FailureError, fill } from '../contract/errors.ts'
 import { isJsonObject, type Json, type JsonObject, parseJson, writeJson } from '../contract/json.ts'
 import { type ReleaseAsked, ReleaseList, ReleaseView } from '../contract/release.ts'
@@ -145,8 +145,8 @@ export class AgentClient {
     })
   }
 
-  /** One of the `urls` a task told. @throws AppError 'output.missing' */
-  async *file(url: string, signal?: AbortSignal): AsyncIterable<Uint8Array> {
+  /** A file that a task told of. @throws AppError 'output.missing' */
+  async *file({ url = '', filename }: FileReference, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
     const target = new URL(url, this.address.url)
     const known = new URL(this.address.url)
     // where the results lie in object storage their links open by themselves: the key is not for them
@@ -155,7 +155,7 @@ export class AgentClient {
     const reply = await this.#send(path, { signal, timeoutMs: UPLOAD_TIMEOUT_MS }, own)
     if (reply.statusCode === 404) {
       await reply.body.dump()
-      throw new AppError('output.missing', { name: target.searchParams.get('node') ?? target.pathname })
+      throw new AppError('output.missing', { name: filename })
     }
     await this.#refuse(reply)
     try {

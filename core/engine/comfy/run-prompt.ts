@@ -349,8 +349,8 @@ export function endingOf(entry: HistoryEntry): Ending {
 const ENDS = ['execution_success', 'execution_error', 'execution_interrupted']
 
 const OUT_OF_MEMORY = /out ?of ?memory|DefaultCPUAllocator/i
-/** Trying the same prompt again cannot help: something is missing, or a value is wrong. */
-const HOPELESS =
+/** By exception type: trying the same prompt again cannot help, something is missing or a value is wrong. */
+export const HOPELESS =
   /^(FileNotFound|Type|Value|Key|Index|Attribute|Import|ModuleNotFound|NotImplemented|Assertion|Name)Error$/
 
 function failureOf(facts: Record<string, Json>): Ending {
