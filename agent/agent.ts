@@ -6,10 +6,11 @@ import type { JsonObject } from '../core/contract/json.ts'
 import { type ComfyAddress, readAddress } from '../core/engine/comfy/address.ts'
 import { ComfyClient } from '../core/engine/comfy/client.ts'
 import { RehearsalServer } from '../core/engine/rehearsal/server.ts'
+import { FolderBucket } from '../core/engine/store/bucket.ts'
 import { KeyList } from '../core/gateway/callers.ts'
 import { FcDoor } from '../core/gateway/fc/door.ts'
 import { ComfyRunner } from '../core/gateway/fc/runner.ts'
-import { FolderTasks } from '../core/gateway/fc/tasks.ts'
+import { BucketTasks } from '../core/gateway/fc/tasks.ts'
 
 export interface AgentOptions {
   readonly host: string
@@ -49,7 +50,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const address = () => place.address
   const sketchUnreachable = options.worker === 'rehearsal'
   const inputs = { sketchUnreachable, ...(mayReach && { mayReach }) }
-  const tasks = new FolderTasks(store)
+  const tasks = new BucketTasks(new FolderBucket(store))
   const runner = new ComfyRunner({
     places: () => [place.address],
     store: tasks,

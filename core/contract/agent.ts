@@ -43,6 +43,24 @@ export const TaskFile = z.object({
 })
 export type TaskFile = z.infer<typeof TaskFile>
 
+/** Who is to be told when a task is over, and how far that has come. */
+export const Hook = z.object({
+  id: z.string(),
+  url: z.string(),
+  /** The key that asked for it. */
+  caller: z.string(),
+  /** How the agent was called then: links in what is told begin so. */
+  base: z.string(),
+  createdAt: z.int(),
+  tries: z.int(),
+  /** Epoch ms; null: told, or given up. */
+  nextAt: z.int().nullable(),
+  toldAt: z.int().nullable(),
+  /** Why the last try failed. */
+  reason: z.string().nullable(),
+})
+export type Hook = z.infer<typeof Hook>
+
 /** What is kept of a task, for whichever agent is asked. */
 export const Task = z.object({
   id: z.string(),

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { createReadStream, createWriteStream } from 'node:fs'
-import { link, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { createReadStream } from 'node:fs'
+import { link, mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -87,7 +87,7 @@ export class FolderBucket implements Bucket {
   readonly where: string
 
   constructor(dir: string) {
-    this.where = dir
+    this.where = path.resolve(dir)
   }
 
   async get(name: string, range?: Range): Promise<Readable | null> {
@@ -140,7 +140,17 @@ export class FolderBucket implements Bucket {
   }
 
   async remove(name: string) {
-    await rm(this.#at(name), { force: true })
+    const file = this.#at(name)
+    await rm(file, { force: true })
+    // folders nobody needs any more; one that is not empty stays
+    for (let dir = path.dirname(file); dir.startsWith(this.where + path.sep); dir = path.dirname(dir))
+      if (
+        !(await rmdir(dir).then(
+          () => true,
+          () => false,
+        ))
+      )
+        return
   }
 
   async link() {
@@ -148,10 +158,10 @@ export class FolderBucket implements Bucket {
   }
 
   async #written(file: string, bytes: Bytes, flush: boolean, take: (part: string) => Promise<void>) {
-    await mkdir(path.dirname(file), { recursive: true, mode: 0o700 })
     const part = `${file}.${randomUUID()}.part`
+    const handle = await opened(part)
     try {
-      const stream = createWriteStream(part, { mode: 0o600, flags: 'wx', flush })
+      const stream = handle.createWriteStream({ flush })
       await pipeline(typeof bytes === 'string' ? [Buffer.from(bytes)] : isWhole(bytes) ? [bytes] : bytes, stream)
       await take(part)
       return { sizeBytes: stream.bytesWritten }
@@ -166,6 +176,18 @@ export class FolderBucket implements Bucket {
   }
 }
 const isWhole = (bytes: Bytes): bytes is Uint8Array => bytes instanceof Uint8Array
+
+/** Its folder may go the moment it was made, with the last that was in it. */
+async function opened(part: string) {
+  for (let tries = 0; ; tries++) {
+    await mkdir(path.dirname(part), { recursive: true, mode: 0o700 })
+    try {
+      return await open(part, 'wx', 0o600)
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT' || tries === 5) throw cause
+    }
+  }
+}
 
 /** For a moment it may be seen without its content. */
 async function exclusively(file: string, bytes: string | Uint8Array): Promise<boolean> {

@@ -1,11 +1,8 @@
-import { createHash, randomUUID } from 'node:crypto'
-import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
-import path from 'node:path'
+import { createHash, randomBytes } from 'node:crypto'
 import type { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
-import { Task } from '../../contract/agent.ts'
+import { Hook, isOver, Task } from '../../contract/agent.ts'
 import { parseJson, writeJson } from '../../contract/json.ts'
+import { type Bucket, type LinkTo, textOf } from '../../engine/store/bucket.ts'
 
 /**
  * Where tasks are kept, so that any agent that shares it answers for any of them. Nothing in it needs more than what
@@ -13,133 +10,174 @@ import { parseJson, writeJson } from '../../contract/json.ts'
  */
 export interface TaskStore {
   get(id: string): Promise<Task | null>
-  /** Only by whoever has claimed its attempt. */
+  /** Only by whoever has claimed its attempt; nothing happens once a later one is claimed. */
   put(task: Task): Promise<void>
   /** Sets a mark that was not there: true for one caller only, wherever it runs. */
   mark(id: string, mark: string): Promise<boolean>
   marked(id: string, mark: string): Promise<boolean>
   keep(id: string, name: string, bytes: AsyncIterable<Uint8Array>): Promise<{ sizeBytes: number }>
   read(id: string, name: string): Promise<Readable | null>
+  /** A link to one of its files that needs no key; null: what keeps them has no such thing. */
+  link(id: string, name: string, to: LinkTo): Promise<string | null>
   /** Tasks that are not over, by id. */
   open(): Promise<string[]>
-  /** Those that changed last, the newest first. */
+  /** The newest first. */
   recent(limit: number): Promise<Task[]>
   /** Removes what was last changed before this time (epoch ms), also what never became a task. */
   expire(before: number): Promise<number>
+  /** 32 bytes, the same for all who share the store, and known to nobody else. */
+  secret(): Promise<Buffer>
+  hook(id: string): Promise<Hook | null>
+  putHook(hook: Hook): Promise<void>
+  /** Tasks whose webhook has not been told yet, by id. */
+  owed(): Promise<string[]>
 }
 
-/** Tasks as a folder of files, one or several agents on it; a name of theirs never becomes a path. */
-export class FolderTasks implements TaskStore {
-  readonly #dir: string
+/**
+ * Tasks in a folder or in object storage, under hashes: a name of theirs never becomes a path. Beside them `open/` and
+ * `hooks/` name those with something left to do, `recent/` all, the newest first.
+ */
+export class BucketTasks implements TaskStore {
+  readonly #bucket: Bucket
+  /** Known to be listed as open. */
+  readonly #opened = new Set<string>()
 
-  constructor(dir: string) {
-    this.#dir = dir
+  constructor(bucket: Bucket) {
+    this.#bucket = bucket
   }
 
   async get(id: string): Promise<Task | null> {
-    const text = await readFile(this.#at(id, 'task.json'), 'utf8').catch(orNothing)
-    return text === null ? null : Task.parse(parseJson(text))
+    return this.#read(at(id, TASK))
   }
 
   async put(task: Task) {
-    await writeWhole(this.#at(task.id, 'task.json'), [Buffer.from(writeJson(task))])
-    const open = path.join(this.#dir, 'open', hashOf(task.id))
-    if (task.state === 'queued' || task.state === 'running') {
-      if (!(await stat(open).catch(orNothing))) await writeWhole(open, [Buffer.from(task.id)])
-    } else await rm(open, { force: true })
+    const { id, attempt, createdAt, state } = task
+    const hash = hashOf(id)
+    if (await this.marked(id, `attempt-${attempt + 1}`)) return void this.#opened.delete(hash)
+    const open = `open/${hash}`
+    if (!isOver(state) && !this.#opened.has(hash)) {
+      const age = String(LAST_MS - createdAt).padStart(AGE_DIGITS, '0')
+      await Promise.all([this.#bucket.put(open, id), this.#bucket.put(`recent/${age}-${hash}`, id)])
+      this.#opened.add(hash)
+    }
+    await this.#bucket.put(at(id, TASK), writeJson(task))
+    if (!isOver(state)) return
+    await this.#bucket.remove(open)
+    this.#opened.delete(hash)
   }
 
-  async mark(id: string, mark: string): Promise<boolean> {
-    const file = this.#at(id, `mark-${mark}`)
-    await mkdir(path.dirname(file), { recursive: true, mode: 0o700 })
-    try {
-      await (await open(file, 'wx', 0o600)).close()
-      return true
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return false
-      throw cause
-    }
+  mark(id: string, mark: string): Promise<boolean> {
+    return this.#bucket.create(at(id, `mark-${mark}`), '')
   }
 
   async marked(id: string, mark: string): Promise<boolean> {
-    return (await stat(this.#at(id, `mark-${mark}`)).catch(orNothing)) !== null
+    return (await this.#bucket.stat(at(id, `mark-${mark}`))) !== null
   }
 
-  async keep(id: string, name: string, bytes: AsyncIterable<Uint8Array>) {
-    return { sizeBytes: await writeWhole(this.#at(id, `file-${name}`), bytes) }
+  keep(id: string, name: string, bytes: AsyncIterable<Uint8Array>) {
+    return this.#bucket.put(at(id, `file-${name}`), bytes)
   }
 
-  async read(id: string, name: string): Promise<Readable | null> {
-    const file = await open(this.#at(id, `file-${name}`)).catch(orNothing)
-    return file && createReadStream('', { fd: file })
+  read(id: string, name: string): Promise<Readable | null> {
+    return this.#bucket.get(at(id, `file-${name}`))
   }
 
-  async open(): Promise<string[]> {
-    const dir = path.join(this.#dir, 'open')
-    const names = (await readdir(dir).catch(orNothing)) ?? []
-    const ids = await Promise.all(
-      names.filter((name) => HASH.test(name)).map((name) => readFile(path.join(dir, name), 'utf8').catch(orNothing)),
-    )
-    return ids.filter((id) => id !== null)
+  link(id: string, name: string, to: LinkTo) {
+    return this.#bucket.link(at(id, `file-${name}`), to)
+  }
+
+  open(): Promise<string[]> {
+    return this.#idsIn('open/')
   }
 
   async recent(limit: number): Promise<Task[]> {
-    const changed: { file: string; at: number }[] = []
-    for await (const { dir } of this.#all()) {
-      const file = path.join(dir, 'task.json')
-      const found = await stat(file).catch(orNothing)
-      if (found) changed.push({ file, at: found.mtimeMs })
+    const tasks: Task[] = []
+    let asked: Promise<Task | null>[] = []
+    const answered = async () => {
+      for (const task of await Promise.all(asked)) if (task && tasks.length < limit) tasks.push(task)
+      asked = []
     }
-    const newest = changed.toSorted((a, b) => b.at - a.at).slice(0, limit)
-    const texts = await Promise.all(newest.map(({ file }) => readFile(file, 'utf8').catch(orNothing)))
-    return texts.filter((text) => text !== null).map((text) => Task.parse(parseJson(text)))
+    for await (const { name } of this.#bucket.list('recent/')) {
+      const hash = name.slice(-HASH_DIGITS)
+      asked.push(this.#read(`${folderOf(hash)}${TASK}`))
+      if (asked.length === MOST_AT_ONCE) await answered()
+      if (tasks.length >= limit) return tasks
+    }
+    await answered()
+    return tasks
   }
 
   async expire(before: number): Promise<number> {
+    const ages = new Map<string, string>()
+    for await (const { name } of this.#bucket.list('recent/')) ages.set(name.slice(-HASH_DIGITS), name)
     let removed = 0
-    for await (const { dir, hash } of this.#all()) {
-      const changed = (await stat(path.join(dir, 'task.json')).catch(orNothing)) ?? (await stat(dir).catch(orNothing))
-      if (!changed || changed.mtimeMs > before) continue
-      await rm(dir, { recursive: true, force: true })
-      await rm(path.join(this.#dir, 'open', hash), { force: true })
+    let names: string[] = []
+    let [hash, changedAt, task] = ['', 0, false]
+    const end = async () => {
+      if (hash === '' || changedAt > before) return
+      for (const name of [...names, `open/${hash}`, `hooks/${hash}`, ages.get(hash)])
+        if (name !== undefined) await this.#bucket.remove(name)
       removed += 1
     }
+    for await (const kept of this.#bucket.list('')) {
+      const [, first, rest, file] = /^([\da-f]{2})\/([\da-f]{62})\/(.+)$/.exec(kept.name) ?? []
+      if (first === undefined || rest === undefined) continue
+      if (hash !== first + rest) {
+        await end()
+        ;[hash, changedAt, task, names] = [first + rest, 0, false, []]
+      }
+      names.push(kept.name)
+      // a task's files and marks count for nothing beside itself
+      if (file === TASK) [task, changedAt] = [true, kept.changedAt]
+      else if (!task) changedAt = Math.max(changedAt, kept.changedAt)
+    }
+    await end()
     return removed
   }
 
-  async *#all() {
-    for (const first of (await readdir(this.#dir).catch(orNothing)) ?? []) {
-      if (!/^[\da-f]{2}$/.test(first)) continue
-      for (const rest of (await readdir(path.join(this.#dir, first)).catch(orNothing)) ?? [])
-        yield { dir: path.join(this.#dir, first, rest), hash: first + rest }
-    }
+  async secret(): Promise<Buffer> {
+    const text = await textOf(this.#bucket, 'secret')
+    if (text !== null) return Buffer.from(text, 'hex')
+    await this.#bucket.create('secret', randomBytes(32).toString('hex'))
+    return this.secret()
   }
 
-  #at(id: string, name: string): string {
-    const hash = hashOf(id)
-    return path.join(this.#dir, hash.slice(0, 2), hash.slice(2), name)
+  async hook(id: string): Promise<Hook | null> {
+    const text = await textOf(this.#bucket, at(id, HOOK))
+    return text === null ? null : Hook.parse(parseJson(text))
+  }
+
+  async putHook(hook: Hook) {
+    const { id, nextAt } = hook
+    const owed = `hooks/${hashOf(id)}`
+    if (nextAt !== null) await this.#bucket.put(owed, id)
+    await this.#bucket.put(at(id, HOOK), writeJson(hook))
+    if (nextAt === null) await this.#bucket.remove(owed)
+  }
+
+  owed(): Promise<string[]> {
+    return this.#idsIn('hooks/')
+  }
+
+  async #idsIn(folder: string): Promise<string[]> {
+    const ids: Promise<string | null>[] = []
+    for await (const { name } of this.#bucket.list(folder)) ids.push(textOf(this.#bucket, name))
+    return (await Promise.all(ids)).filter((id) => id !== null)
+  }
+
+  async #read(name: string): Promise<Task | null> {
+    const text = await textOf(this.#bucket, name)
+    return text === null ? null : Task.parse(parseJson(text))
   }
 }
 
-const HASH = /^[\da-f]{64}$/
+const TASK = 'task.json'
+const HOOK = 'hook.json'
+const MOST_AT_ONCE = 16
+const HASH_DIGITS = 64
+/** So that what came later comes first by name. */
+const LAST_MS = 9_999_999_999_999
+const AGE_DIGITS = 13
 const hashOf = (id: string) => createHash('sha256').update(id).digest('hex')
-
-function orNothing(cause: NodeJS.ErrnoException): null {
-  if (cause.code === 'ENOENT') return null
-  throw cause
-}
-
-/** The file takes its name last, so whoever reads it finds all of it. */
-async function writeWhole(file: string, bytes: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<number> {
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 })
-  const part = `${file}.${randomUUID()}.part`
-  try {
-    const stream = createWriteStream(part, { mode: 0o600, flags: 'wx' })
-    await pipeline(bytes, stream)
-    await rename(part, file)
-    return stream.bytesWritten
-  } catch (cause) {
-    await rm(part, { force: true })
-    throw cause
-  }
-}
+const folderOf = (hash: string) => `${hash.slice(0, 2)}/${hash.slice(2)}/`
+const at = (id: string, name: string) => folderOf(hashOf(id)) + name
