@@ -4,9 +4,12 @@ export const SnapshotId = z.string().regex(/^[0-9a-f]{64}$/)
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 
 /** Parts of an environment that are kept as they lie, each a tree of its own. */
-export const layerNames = ['comfyui', 'nodes', 'packages', 'settings'] as const
+export const layerNames = ['comfyui', 'nodes', 'packages', 'programs', 'sources', 'settings'] as const
 export const LayerName = z.enum(layerNames)
 export type LayerName = z.infer<typeof LayerName>
+/** Where something was that files of the snapshot name: a layer, a folder of one (`sources/0`), or `venv`. */
+export const Place = z.object({ at: z.string(), was: z.string() })
+export type Place = z.infer<typeof Place>
 export const Layer = z.object({ name: LayerName, tree: Sha256, files: z.int(), bytes: z.number() })
 export type Layer = z.infer<typeof Layer>
 
@@ -52,7 +55,13 @@ export const Manifest = z.object({
   packages: z.array(z.object({ name: z.string(), version: z.string(), url: z.string().nullable() })),
   layers: z.array(Layer),
   models: z.array(ModelNeeded),
+  /** Flags but those that say where things are on that machine. */
   launch: z.object({ flags: z.array(z.string()) }),
+  /** Kinds of models its extra_model_paths.yaml names; where they lie is another matter on each machine. */
+  modelFolders: z.array(z.string()).optional(),
+  places: z.array(Place).optional(),
+  /** The snapshot it was built from for another platform. */
+  derivedFrom: SnapshotId.optional(),
   /** Classes the running ComfyUI offered; null: it did not run. */
   nodeClasses: z.array(z.string()).nullable(),
 })
@@ -117,7 +126,14 @@ export const PushPlan = z.object({
   objects: z.object({ missing: z.int(), all: z.int() }),
   bytes: z.object({ missing: z.number(), all: z.number() }),
   packs: z.int(),
-  models: z.object({ count: z.int(), bytes: z.number() }),
+  /** Those to be there, each once. `missing`: not there yet; of those, `fetched` get there from elsewhere if they can. */
+  models: z.object({
+    count: z.int(),
+    bytes: z.number(),
+    missing: z.int(),
+    missingBytes: z.number(),
+    fetched: z.int(),
+  }),
 })
 export type PushPlan = z.infer<typeof PushPlan>
 
@@ -127,5 +143,8 @@ export const SnapshotProgress = z.object({
   part: z.string(),
   bytes: z.number(),
   totalBytes: z.number(),
+  /** null: not known yet. */
+  bytesPerSecond: z.number().nullable(),
+  etaSeconds: z.number().nullable(),
 })
 export type SnapshotProgress = z.infer<typeof SnapshotProgress>

@@ -151,7 +151,7 @@ export async function rootOfComfy(
 }
 
 /** All values of a flag that may be given several times, each with several. */
-function valuesOf(flags: readonly string[], flag: string): string[] {
+export function valuesOf(flags: readonly string[], flag: string): string[] {
   const values: string[] = []
   for (let at = 0; at < flags.length; at++) {
     if (flags[at]!.startsWith(`${flag}=`)) values.push(flags[at]!.slice(flag.length + 1))

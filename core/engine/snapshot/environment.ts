@@ -13,6 +13,9 @@ const PythonFacts = z.object({
   abi: z.string(),
   libc: z.string().nullable(),
   packagesDir: z.string(),
+  /** Of a virtual environment; null: its programs lie among the system's. */
+  programsDir: z.string().nullable(),
+  prefix: z.string(),
   cuda: z.string().nullable(),
   packages: z.array(z.object({ name: z.string(), version: z.string(), url: z.string().nullable() })),
 })
@@ -26,8 +29,13 @@ for d in m.distributions():
     name = d.metadata['Name']
     if not name or name.lower() in found: continue
     url = None
-    try: url = json.loads(d.read_text('direct_url.json') or '{}').get('url')
-    except ValueError: pass
+    try:
+        said = json.loads(d.read_text('direct_url.json') or '{}')
+        url = said.get('url')
+        vcs = said.get('vcs_info')
+        if vcs: url = vcs['vcs'] + '+' + url + '@' + vcs['commit_id']
+        if url and said.get('subdirectory'): url += '#subdirectory=' + said['subdirectory']
+    except (ValueError, KeyError): pass
     found[name.lower()] = {'name': name, 'version': d.version, 'url': url}
 cuda = None
 try:
@@ -39,7 +47,8 @@ except (OSError, SyntaxError): pass
 libc = '-'.join(platform.libc_ver()) if sys.platform == 'linux' else None
 print(json.dumps({'version': platform.python_version(), 'implementation': sys.implementation.name,
     'abi': sysconfig.get_config_var('SOABI') or sys.implementation.cache_tag, 'libc': libc or None,
-    'packagesDir': sysconfig.get_path('purelib'), 'cuda': cuda,
+    'packagesDir': sysconfig.get_path('purelib'), 'prefix': sys.prefix,
+    'programsDir': sysconfig.get_path('scripts') if sys.prefix != sys.base_prefix else None, 'cuda': cuda,
     'packages': sorted(found.values(), key=lambda p: p['name'].lower())}))
 `
 

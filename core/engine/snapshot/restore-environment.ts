@@ -3,13 +3,15 @@ import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { AppError } from '../../contract/errors.ts'
-import type { Layer, LayerName, Manifest, SealedManifest } from '../../contract/snapshot.ts'
+import type { Layer, LayerName, Manifest, ModelNeeded, SealedManifest } from '../../contract/snapshot.ts'
 import { takeName } from '../download/lock.ts'
 import type { CommandOptions } from '../install/command.ts'
 import { runCommand } from '../install/command.ts'
 import { isThere, pythonOf, removeDir, writeWhole } from '../install/generations.ts'
 import { sitePackages } from '../install/lock.ts'
+import { writeModelPaths } from '../model-paths.ts'
 import { askPython, type PythonFacts } from './environment.ts'
+import { giveScriptPython, movePlaces, NAMES_PLACES, replaceText } from './places.ts'
 import { layoutOf, type Restored, restoreTree } from './restore.ts'
 import type { ObjectStore } from './store.ts'
 
@@ -97,6 +99,7 @@ async function isWhole(store: ObjectStore, { id, manifest }: SealedManifest, dir
   for (const { name, tree } of manifest.layers) {
     if (name !== 'packages' && name !== 'comfyui') continue // what is written to by those who run
     for (const [n, { path: at, entry }] of layoutOf(store, tree).files.entries()) {
+      if (name === 'packages' && NAMES_PLACES.test(at)) continue // says where things are now
       const found = statSync(path.join(places[name], at), { throwIfNoEntry: false })
       if (found?.size !== entry.size) return false
       if (n % STATS_AT_ONCE === 0) await turn() // others are served meanwhile
@@ -138,6 +141,7 @@ export async function restoreEnvironment(
       const like = layersDir && SHARED.has(layer.name) ? [await layerIn(store, layersDir, layer, options, tell)] : []
       await restoreTree(store, layer.tree, places[layer.name], { threads, signal, like, onNews: tell })
     }
+    await settle(manifest, part, to)
     for (const name of ['models', 'input', 'output', 'temp'])
       await mkdir(path.join(where.base, name), { recursive: true })
     await writeWhole(path.join(part, READY), id)
@@ -149,6 +153,36 @@ export async function restoreEnvironment(
     await free()
   }
   return environmentIn(to)
+}
+
+/** What was made in `part` and is to be `to` learns where it will be. */
+async function settle({ modelFolders = [], places = [] }: Manifest, part: string, to: string) {
+  const now = await placesIn(part)
+  const venv = path.join(part, 'venv')
+  const programs = path.dirname(pythonOf(part))
+  const made = (await readdir(programs))
+    .filter((name) => /^activate/i.test(name))
+    .map((name) => path.join(programs, name))
+  for (const file of [path.join(venv, 'pyvenv.cfg'), ...made])
+    await replaceText(file, (await readFile(file, 'utf8')).replaceAll(part, to))
+  for (const name of await readdir(now.programs).catch(() => [])) {
+    const file = path.join(programs, name)
+    if (await isThere(file)) continue // venv has made its own
+    await rename(path.join(now.programs, name), file)
+    if (process.platform !== 'win32') await giveScriptPython(file, pythonOf(to))
+  }
+  await removeDir(now.programs)
+  const at: Record<string, string> = { ...now, programs, venv }
+  const moves = places.flatMap(({ at: name, was }) => {
+    const [layer = '', ...rest] = name.split('/')
+    const dir = Object.hasOwn(at, layer) ? path.join(at[layer]!, ...rest) : null
+    return dir === null ? [] : [{ was, is: path.join(to, path.relative(part, dir)) }]
+  })
+  await movePlaces(now.packages, moves)
+  const folders = modelFolders.filter((folder) => folder !== 'custom_nodes')
+  const models = path.join(environmentIn(to).base, 'models')
+  const lists = writeModelPaths(folders.map((folder) => ({ folder, dir: path.join(models, folder) })))
+  if (lists) await writeWhole(path.join(now.comfyui, 'extra_model_paths.yaml'), lists)
 }
 
 /** A layer as it was taken, for others to share its files. */
@@ -183,6 +217,16 @@ async function othersIn(store: ObjectStore, layersDir: string): Promise<Restored
   })
 }
 
+/** Where a model of a snapshot belongs in its environment. */
+export function modelFile({ dir, base }: RestoredEnvironment, { folder, name }: Pick<ModelNeeded, 'folder' | 'name'>) {
+  // weights that lay among code, see capture
+  if (folder === 'comfyui') return path.join(dir, name)
+  if (folder === 'custom_nodes') return path.join(base, folder, name)
+  if (folder === 'settings') return path.join(base, 'user', name)
+  if (folder.startsWith('sources/')) return path.join(path.dirname(base), folder, name)
+  return path.join(base, 'models', folder, name)
+}
+
 /** Models are put where a manifest says; it may come from anybody. */
 function refuseOutside({ models }: Manifest) {
   for (const { folder, name } of models) {
@@ -212,6 +256,8 @@ async function placesIn(dir: string): Promise<Record<LayerName, string>> {
     comfyui,
     nodes: path.join(base, 'custom_nodes'),
     packages: await sitePackages(dir),
+    programs: path.join(dir, 'programs'), // until they are among those of the venv
+    sources: path.join(dir, 'sources'),
     settings: path.join(base, 'user'),
   }
 }

@@ -12,7 +12,9 @@ import {
   readFileSync,
   readlinkSync,
   readSync,
+  realpathSync,
   type Stats,
+  statSync,
   utimesSync,
   writeSync,
 } from 'node:fs'
@@ -20,6 +22,7 @@ import path from 'node:path'
 import { parentPort, threadId } from 'node:worker_threads'
 import { CHUNK, CHUNKED_FROM, nextCut } from './chunk.ts'
 import { type PackIndex, PackWriter, type Place, readFrame, readIndex, sha256, takeObject } from './pack.ts'
+import { staysInside } from './tree.ts'
 
 /** A name as it lies on the disk. `stamp`: as long as it is the same, so is the content. */
 export type Found =
@@ -97,7 +100,7 @@ const asked = new Map<number, (wanted: readonly boolean[]) => void>()
 const SMALL_FRAME_BYTES = 4 << 20
 
 const tasks: { [T in Task]: (asked: Tasks[T]['asked']) => Tasks[T]['gives'] | Promise<Tasks[T]['gives']> } = {
-  walk: ({ root, except }) => walk(root, '', except),
+  walk: ({ root, except }) => walk(root, { path: '', real: [] }, except),
   async keep({ files, packs }) {
     const [first] = files
     if (files.length === 1 && first!.size >= CHUNKED_FROM) return [await keepPieces(first!, packs)]
@@ -202,23 +205,50 @@ async function run(id: number, task: Task, wish: Tasks[Task]['asked']) {
   }
 }
 
-function walk(root: string, within: string, except: readonly RegExp[], found: Found[] = []): Found[] {
-  for (const entry of readdirSync(path.join(root, within), { withFileTypes: true })) {
-    const at = within === '' ? entry.name : `${within}/${entry.name}`
+interface Within {
+  readonly path: string
+  /** Folders that links on the way here led to, and where they lay. */
+  readonly real: readonly string[]
+}
+function walk(root: string, within: Within, except: readonly RegExp[], found: Found[] = []): Found[] {
+  for (const entry of readdirSync(path.join(root, within.path), { withFileTypes: true })) {
+    const at = within.path === '' ? entry.name : `${within.path}/${entry.name}`
     if (except.some((pattern) => pattern.test(entry.isDirectory() ? `${at}/` : at))) continue
     if (entry.name.includes('\ufffd')) found.push({ is: 'other', path: at, what: 'its name is not UTF-8' })
     else if (entry.isDirectory()) {
       found.push({ is: 'folder', path: at })
-      walk(root, at, except, found)
-    } else if (entry.isSymbolicLink()) found.push({ is: 'link', path: at, to: readlinkSync(path.join(root, at)) })
-    else if (entry.isFile()) {
-      const stat = lstatSync(path.join(root, at))
-      const { size, mode, mtimeMs } = stat
-      const executable = (mode & 0o100) !== 0
-      found.push({ is: 'file', path: at, size, mtime: Math.floor(mtimeMs / 1000), executable, stamp: stampOf(stat) })
-    } else found.push({ is: 'other', path: at, what: 'it is a device, a pipe or a socket' })
+      walk(root, { ...within, path: at }, except, found)
+    } else if (entry.isSymbolicLink()) {
+      const to = readlinkSync(path.join(root, at))
+      if (staysInside(to, at.split('/').length - 1)) found.push({ is: 'link', path: at, to })
+      else follow(at)
+    } else if (entry.isFile()) found.push(fileAt(at, lstatSync(path.join(root, at))))
+    else found.push({ is: 'other', path: at, what: 'it is a device, a pipe or a socket' })
   }
   return found
+
+  /** What lies elsewhere is taken as if it were here: there it will not be. */
+  function follow(at: string) {
+    const stat = statSync(path.join(root, at), { throwIfNoEntry: false })
+    if (stat?.isFile()) found.push(fileAt(at, stat))
+    else if (!stat?.isDirectory()) found.push({ is: 'other', path: at, what: 'its link leads to no file or folder' })
+    else if (!except.some((pattern) => pattern.test(`${at}/`))) {
+      const to = realpathSync(path.join(root, at))
+      const here = [...within.real, realpathSync(path.join(root, within.path))]
+      if (here.some((dir) => dir === to || dir.startsWith(to + path.sep)))
+        found.push({ is: 'other', path: at, what: 'its link leads around in a circle' })
+      else {
+        found.push({ is: 'folder', path: at })
+        walk(root, { path: at, real: [...here, to] }, except, found)
+      }
+    }
+  }
+}
+
+function fileAt(at: string, stat: Stats): Found {
+  const { size, mode, mtimeMs } = stat
+  const executable = (mode & 0o100) !== 0
+  return { is: 'file', path: at, size, mtime: Math.floor(mtimeMs / 1000), executable, stamp: stampOf(stat) }
 }
 
 const stampOf = ({ dev, ino, size, mtimeMs, ctimeMs }: Stats) => `${dev}.${ino}.${size}.${mtimeMs}.${ctimeMs}`
