@@ -2,8 +2,9 @@ import { readdirSync, statSync, utimesSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { Hook, Task } from '../../../../../core/contract/agent.ts'
-import { FolderBucket } from '../../../../../core/engine/store/bucket.ts'
+import { FolderBucket, within } from '../../../../../core/engine/store/bucket.ts'
 import { BucketTasks, type TaskStore } from '../../../../../core/gateway/fc/tasks.ts'
+import { fakeS3 } from '../../../../kit/fake-s3.ts'
 import { tempDir } from '../../../../kit/temp-dir.ts'
 
 const task = (id: string, state: Task['state'] = 'running', createdAt = 1): Task => ({
@@ -60,6 +61,21 @@ const kinds: [string, () => Promise<Kind>][] = [
         open: () => new BucketTasks(new FolderBucket(dir)),
         age: () => {
           for (const file of filesIn(dir)) utimesSync(file, 1_000, 1_000)
+        },
+      }
+    },
+  ],
+  [
+    'object storage',
+    async () => {
+      const storage = await fakeS3()
+      storage.pageSize = 3
+      const stores = await Promise.all(Array.from({ length: 3 }, () => storage.open('agents/one')))
+      let next = 0
+      return {
+        open: () => new BucketTasks(within(stores[next++ % 3]!.bucket, 'tasks/')),
+        age: () => {
+          for (const entry of storage.objects.values()) entry.at = 1_000_000
         },
       }
     },
