@@ -8,7 +8,9 @@ import { placesOf } from '../core/engine/download/mirrors.ts'
 import { sourcesOf } from '../core/engine/hubs/sources.ts'
 import type { Log } from '../core/engine/log.ts'
 import type { RehearsalOptions } from '../core/engine/rehearsal/server.ts'
+import { FolderBucket } from '../core/engine/store/bucket.ts'
 import { freeBytes } from '../core/engine/volume.ts'
+import { BucketTasks } from '../core/gateway/fc/tasks.ts'
 import { EventHub, throttled, throttledEach } from './api/events.ts'
 import { appRouter } from './api/router.ts'
 import type { Served } from './api/served.ts'
@@ -49,6 +51,7 @@ import { lifecycle, type Service } from './services/service.ts'
 import { KeptSettings } from './services/settings.ts'
 import { Share } from './services/share.ts'
 import { Snapshots } from './services/snapshots.ts'
+import { TaskDoor } from './services/task-door.ts'
 import { Thumbnails } from './services/thumbnails.ts'
 import { Fleet } from './services/workers/fleet.ts'
 import { version } from './version.ts'
@@ -73,6 +76,8 @@ export interface AppOptions {
   readonly mayReach?: (address: string) => boolean
   /** The ComfyUIs of this machine are shared there, for as long as it runs. */
   readonly share?: { host: string; port: number }
+  /** Other programs may send workflows there, for as long as it runs. */
+  readonly tasks?: { host: string; port: number }
   /** For tests: what is run as ssh. */
   readonly ssh?: ConstructorParameters<typeof Fleet>[0]['ssh']
   /** For tests: how long engines are waited for. */
@@ -139,6 +144,8 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   })
   const keys = new Keys({ ...shared, database })
   const share = new Share({ settings, keys, fleet, clock, given: options.share, log: note })
+  const tasks = new BucketTasks(new FolderBucket(path.join(dataDir, 'tasks')))
+  const taskDoor = new TaskDoor({ settings, keys, fleet, store: tasks, clock, given: options.tasks, log: note })
   const installations = new Installations({
     ...shared,
     localEngine,
@@ -289,6 +296,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     customNodes,
     settings,
     share,
+    taskDoor,
     downloads,
     network,
     models,
@@ -323,6 +331,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     downloads,
     keys,
     share,
+    taskDoor,
     quiet,
     info,
     locale,
@@ -362,6 +371,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
           dispatcher,
           quiet,
           share,
+          taskDoor,
           awake,
         ],
   )
@@ -416,6 +426,7 @@ type Telling = {
   customNodes: CustomNodes
   settings: KeptSettings
   share: Share
+  taskDoor: TaskDoor
   downloads: Downloads
   network: Network
   awake: Awake
@@ -435,6 +446,7 @@ function tellAll({
   customNodes,
   settings,
   share,
+  taskDoor,
   downloads,
   network,
   awake,
@@ -497,6 +509,7 @@ function tellAll({
     events.tell('settings.changed', all)
   })
   share.events.on('changed', () => events.tell('share.changed', {}))
+  taskDoor.events.on('changed', () => events.tell('taskDoor.changed', {}))
   const changedDownloads = new Set<string>()
   const tellDownloads = throttled(() => {
     events.tell('download.changed', { ids: changedDownloads.size > MOST_IDS ? [] : [...changedDownloads] })

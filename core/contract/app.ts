@@ -25,7 +25,7 @@ import { Failure } from './errors.ts'
 import { FoundModel, GetAsk, GetPlan, HubId } from './hub.ts'
 import { Job, JobDetail, JobFilter, JobId, JobProgress, JobSelection, Page, PauseState, QueueState } from './job.ts'
 import { isJsonObject, walkable } from './json.ts'
-import { Key, KeyName, KeyScope, ShareSettings } from './key.ts'
+import { Key, KeyName, KeyScope, ShareSettings, TaskDoorSettings } from './key.ts'
 import {
   MirrorKind,
   MirrorKindView,
@@ -296,10 +296,22 @@ export const app = {
       places: z.array(z.object({ id: z.string(), ready: z.boolean() })),
     }),
   ),
+  /** The same for workflows that other programs send; `running`, `waiting`: tasks of theirs. */
+  'taskDoor.state': query(
+    nothing,
+    TaskDoorSettings.extend({
+      url: z.string().nullable(),
+      given: z.boolean(),
+      failure: Failure.nullable(),
+      places: z.array(z.string()),
+      running: z.int(),
+      waiting: z.int(),
+    }),
+  ),
   'key.list': query(nothing, z.object({ rows: z.array(Key) })),
   /** `token` is told this once. */
   'key.make': command(
-    z.object({ name: KeyName, scopes: z.array(KeyScope).min(1) }),
+    z.object({ name: KeyName, scopes: z.array(KeyScope).min(1), expiresAt: z.number().nullable().default(null) }),
     z.object({ key: Key, token: z.string() }),
   ),
   'key.revoke': command(z.object({ id: z.string() }), Key),
@@ -679,6 +691,7 @@ export const app = {
   'batch.ended': event(z.object({ id: BatchId, name: z.string(), counts: Batch.shape.counts })),
   'worker.changed': event(z.object({ id: WorkerId })),
   'share.changed': event(nothing),
+  'taskDoor.changed': event(nothing),
   'engine.changed': event(z.object({ name: EngineName })),
   'install.changed': event(z.object({ name: EngineName })),
   'nodes.changed': event(z.object({ engine: EngineName })),

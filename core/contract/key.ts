@@ -17,6 +17,8 @@ export const Key = z.object({
   scopes: z.array(KeyScope),
   createdAt: z.number(),
   usedAt: z.number().nullable(),
+  /** It opens nothing from then on. */
+  expiresAt: z.number().nullable(),
   revokedAt: z.number().nullable(),
 })
 export type Key = z.infer<typeof Key>
@@ -40,3 +42,17 @@ export const ShareSettings = z.object({
 })
 export type ShareSettings = z.infer<typeof ShareSettings>
 export const noShare: ShareSettings = { on: false, host: '0.0.0.0', port: 8421, names: [] }
+
+/** Where other programs may send workflows, as to an agent; pages of `origins` may, too. */
+export const TaskDoorSettings = ShareSettings.extend({
+  origins: z
+    .array(
+      z
+        .string()
+        .max(255)
+        .regex(/^https?:\/\/[\w.:[\]-]+$/),
+    )
+    .max(20),
+})
+export type TaskDoorSettings = z.infer<typeof TaskDoorSettings>
+export const noTaskDoor: TaskDoorSettings = { on: false, host: '127.0.0.1', port: 9000, names: [], origins: [] }

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { DownloadSettings } from './download.ts'
-import { noShare, ShareSettings } from './key.ts'
+import { noShare, noTaskDoor, ShareSettings, TaskDoorSettings } from './key.ts'
 import { NetworkSettings } from './mirror.ts'
 import { NodeRules } from './pack.ts'
 
@@ -19,6 +19,8 @@ export const Settings = z.object({
   toldAboutTray: z.boolean().default(false),
   /** Other machines may use the ComfyUIs of this one. */
   share: ShareSettings.default(noShare),
+  /** Other programs may send workflows to this machine. */
+  taskDoor: TaskDoorSettings.default(noTaskDoor),
   downloads: DownloadSettings.prefault({}),
   network: NetworkSettings.prefault({}),
   customNodes: NodeRules.prefault({}),
@@ -39,4 +41,5 @@ export const SettingsChange = z.object({
   downloads: DownloadSettings.optional(),
   customNodes: NodeRules.optional(),
   share: Settings.shape.share.unwrap().optional(),
+  taskDoor: Settings.shape.taskDoor.unwrap().optional(),
 })

@@ -32,6 +32,7 @@ import type { KeptSettings } from '../services/settings.ts'
 import type { Share } from '../services/share.ts'
 import type { Snapshots } from '../services/snapshots.ts'
 import { readTable } from '../services/tables.ts'
+import type { TaskDoor } from '../services/task-door.ts'
 import type { Fleet } from '../services/workers/fleet.ts'
 
 export interface Services {
@@ -62,6 +63,7 @@ export interface Services {
   readonly snapshots: Snapshots
   readonly keys: Keys
   readonly share: Share
+  readonly taskDoor: TaskDoor
   readonly quiet: Quiet
   readonly info: () => Promise<Info>
   /** The language to show a sample in. */
@@ -370,7 +372,8 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'worker.contents': ({ id }) => fleet.contents(id),
     'share.state': () => services.share.state(),
     'key.list': () => ({ rows: services.keys.list() }),
-    'key.make': ({ name, scopes }) => services.keys.make(name, scopes),
+    'taskDoor.state': () => services.taskDoor.state(),
+    'key.make': ({ name, scopes, expiresAt }) => services.keys.make(name, scopes, expiresAt),
     'key.revoke': ({ id }) => services.keys.revoke(id),
   }
 }

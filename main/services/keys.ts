@@ -15,13 +15,14 @@ type Row = {
   created_at: number
   used_at: number | null
   revoked_at: number | null
+  expires_at: number | null
 }
 
-const COLUMNS = 'id, name, start, scopes, created_at, used_at, revoked_at'
+const COLUMNS = 'id, name, start, scopes, created_at, used_at, revoked_at, expires_at'
 const START_LETTERS = 8
 const NOTE_USE_EVERY_MS = 60_000
 
-/** Keys for other programs: each opens what its scopes say until it is revoked, and is kept only as a hash. */
+/** Keys for other programs: each opens what its scopes say until it is revoked or over, and is kept only as a hash. */
 export class Keys {
   readonly events = new EventEmitter<{ revoked: [id: string] }>()
   readonly #deps: Deps
@@ -37,7 +38,7 @@ export class Keys {
   }
 
   /** `token` is known here and now, and never again. */
-  make(name: string, scopes: readonly KeyScope[]): { key: Key; token: string } {
+  make(name: string, scopes: readonly KeyScope[], expiresAt: number | null = null): { key: Key; token: string } {
     const { database, clock, newId } = this.#deps
     const token = `ns_${randomBytes(32).toString('base64url')}` // long enough that a plain hash keeps it
     const row: Row = {
@@ -48,10 +49,11 @@ export class Keys {
       created_at: clock.now(),
       used_at: null,
       revoked_at: null,
+      expires_at: expiresAt,
     }
     database
       .prepare(
-        `INSERT INTO keys (${COLUMNS}, hash) VALUES (:id, :name, :start, :scopes, :created_at, NULL, NULL, :hash)`,
+        `INSERT INTO keys (${COLUMNS}, hash) VALUES (:id, :name, :start, :scopes, :created_at, NULL, NULL, :expires_at, :hash)`,
       )
       .run({ ...row, hash: hashOf(token) })
     return { key: toKey(row), token }
@@ -73,11 +75,13 @@ export class Keys {
   /** The key a token is, if it opens this; null: it does not, no more, or not this. */
   enter(token: string, scope: KeyScope): Key | null {
     const { database, clock } = this.#deps
-    const row = database
-      .prepare<[string], Row>(`SELECT ${COLUMNS} FROM keys WHERE hash = ? AND revoked_at IS NULL`)
-      .get(hashOf(token))
-    if (!row || !toKey(row).scopes.includes(scope)) return null
     const now = clock.now()
+    const row = database
+      .prepare<[string, number], Row>(
+        `SELECT ${COLUMNS} FROM keys WHERE hash = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)`,
+      )
+      .get(hashOf(token), now)
+    if (!row || !toKey(row).scopes.includes(scope)) return null
     if (now - (row.used_at ?? 0) > NOTE_USE_EVERY_MS)
       database.prepare('UPDATE keys SET used_at = ? WHERE id = ?').run(now, row.id)
     return toKey(row)
@@ -86,7 +90,7 @@ export class Keys {
 
 const hashOf = (token: string) => createHash('sha256').update(token).digest('hex')
 
-const toKey = ({ id, name, start, scopes, created_at, used_at, revoked_at }: Row): Key => ({
+const toKey = ({ id, name, start, scopes, created_at, used_at, revoked_at, expires_at }: Row): Key => ({
   id,
   name,
   start,
@@ -94,4 +98,5 @@ const toKey = ({ id, name, start, scopes, created_at, used_at, revoked_at }: Row
   createdAt: created_at,
   usedAt: used_at,
   revokedAt: revoked_at,
+  expiresAt: expires_at,
 })

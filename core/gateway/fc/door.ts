@@ -45,10 +45,16 @@ export interface DoorOptions {
   /** The runner's. */
   readonly store: TaskStore
   readonly address: () => ComfyAddress
+  /** What was published here, under names. */
+  readonly workflows?: () => readonly PublishedWorkflow[] | Promise<readonly PublishedWorkflow[]>
+  /** A page for people, its files by path; needs no key itself. */
+  readonly page?: (path: string) => Promise<{ bytes: Buffer; mediaType: string } | null>
   /** Why tasks are not taken now; null: they are. */
   readonly ready: () => Promise<{ phase: string } | null>
   /** What runs here, and how long it took to get there. */
   readonly snapshot?: () => SnapshotFacts
+  /** What it runs on is a person's own, with more in it than what came this way: only what its nodes are is told. */
+  readonly own?: boolean
   /** It runs as a function: whatever calls it at /invoke, /initialize and /pre-stop is the platform itself. */
   readonly managed?: boolean
   /** So many requests of a key at once, and so many a second over time. */
@@ -261,6 +267,8 @@ export class FcDoor {
         const { statusCode } = reply
         this.#answered.set(statusCode, (this.#answered.get(statusCode) ?? 0) + 1)
       })
+      const page = method === 'GET' || method === 'HEAD' ? await this.#options.page?.(path) : null
+      if (page) return this.#page(asked, page)
       const health = HEALTH[path]
       if (health && (method === 'GET' || method === 'HEAD')) return await this.#health(asked, health)
       const hook = this.#hooks[path]
@@ -306,7 +314,8 @@ export class FcDoor {
     if (path === '/metrics' && method === 'GET') return this.#metrics(asked)
     if (!CLEAN.test(path)) throw new AppError('agent.refused', { reason: path.slice(0, 100) })
     const passed = this.#passed.find(({ methods, route: known }) => methods.includes(method) && known.test(route))
-    if (!passed) throw new AppError('agent.refused', { reason: `${method} ${path.slice(0, 100)}` })
+    if (!passed || (this.#options.own && !OF_NODES.test(route)))
+      throw new AppError('agent.refused', { reason: `${method} ${path.slice(0, 100)}` })
     await passed.serve(asked)
   }
 
@@ -317,6 +326,7 @@ export class FcDoor {
     result: { methods: ['GET', 'HEAD'], serve: (asked) => this.#result(asked) },
     cancel: { methods: ['POST', 'DELETE'], serve: (asked) => this.#cancel(asked) },
     inputs: { methods: ['GET', 'HEAD', 'PUT'], serve: (asked) => this.#inputs(asked) },
+    workflows: { methods: ['GET', 'HEAD', 'POST'], serve: (asked) => this.#workflows(asked) },
     tasks: { methods: ['GET', 'HEAD'], serve: (asked) => this.#tasks(asked) },
     snapshot: { methods: ['GET', 'HEAD'], serve: (asked) => this.#snapshot(asked) },
   }
@@ -440,12 +450,55 @@ export class FcDoor {
     reply.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(text)
   }
 
+  /** What was published here; one by its name is run like any workflow, by the values of its form. */
+  async #workflows(asked: Asked) {
+    const { route, method, reply } = asked
+    if (method === 'POST') return this.#run(asked)
+    const all = (await this.#options.workflows?.()) ?? []
+    const told = all.map((workflow) => ({
+      id: workflow.id,
+      name: workflow.name,
+      panel: formOf(workflow),
+      parameters: workflow.parameters,
+    }))
+    const [, id] = /^workflows\/([^/]+)$/.exec(route) ?? []
+    if (id === undefined) return json(reply, 200, { workflows: told })
+    const found = told.find((workflow) => workflow.id === id)
+    if (!found) throw new AppError('app.not-found', { what: id })
+    json(reply, 200, found)
+  }
+
+  /** @throws AppError 'app.not-found' | 'app.bad-request' | 'agent.bad-values' */
+  async #filled({ route }: Asked, text: string): Promise<Json> {
+    const id = route.slice('workflows/'.length)
+    const workflow = (await this.#options.workflows?.())?.find((each) => each.id === id)
+    if (!workflow) throw new AppError('app.not-found', { what: id })
+    const said = text.trim() === '' ? { values: {} } : parsed(text)
+    const given = isJsonObject(said) && isJsonObject(said.values) ? said.values : null
+    if (!given) throw new AppError('app.bad-request', { reason: 'the body is {"values": {FIELD: value}}' })
+    const { prompt, faults, unknown, fields } = fillPublished(workflow, given as Values)
+    if (unknown[0] !== undefined)
+      throw new AppError('app.bad-request', {
+        reason: `the form has no field ${unknown[0].slice(0, 100)}; it has ${fields.join(', ')}`,
+      })
+    const [fault] = faults
+    if (fault)
+      throw new AppError('agent.bad-value', {
+        field: fault.title,
+        reason: fault.reason,
+        faults: faults as unknown as Json,
+      })
+    return prompt as unknown as Json
+  }
+
   async #run(asked: Asked) {
     const { headers, reply, search, caller } = asked
     const wish = `${headers['x-fc-invocation-type'] ?? ''}, ${headers.prefer ?? ''}`
     const background = /^async\b|(?:^|[,\s])respond-async\b/i.test(wish)
     const id = taskIdOf(headers['task-id'] ?? headers['x-fc-async-task-id'])
-    const workflow = parsed(await this.#text(asked))
+    const text = await this.#text(asked)
+    const published = asked.route.startsWith('workflows/')
+    const workflow = published ? await this.#filled(asked, text) : parsed(text)
     reply.setHeader('task-id', id)
     this.#maySend(caller)
     const task = await this.#options.runner.submit(id, workflow, { release: releaseOf(asked), owner: caller.id })
@@ -713,7 +766,8 @@ export class FcDoor {
           const id = request.headers['task-id'] ?? search.get('task-id') ?? undefined
           this.#converse(socket, id, caller)
         })
-      if (path !== '/ws' && path !== '/api/ws') throw new AppError('agent.refused', { reason: path })
+      if ((path !== '/ws' && path !== '/api/ws') || this.#options.own)
+        throw new AppError('agent.refused', { reason: path })
       const client = search.get('clientId')
       const way = client === null ? 'ws' : `ws?clientId=${encodeURIComponent(client.toWellFormed())}`
       passUpgrade(request, stream, head, this.#options.address(), way, () => refuse(502))
@@ -812,6 +866,8 @@ export class FcDoor {
 }
 
 const HEALTH: Record<string, 'alive' | 'ready' | 'ping'> = { '/healthz': 'alive', '/readyz': 'ready', '/ping': 'ping' }
+/** Tells nothing of what a person makes. */
+const OF_NODES = /^(?:system_stats|features|embeddings|extensions|(?:object_info|models)(?:\/[^/]{1,200})?)$/
 const routeIn = (path: string) => path.replace(/^\/(?:api\/)?/, '')
 /** A path that means what it says: no dots that climb, nothing hidden by escapes of slashes. */
 const CLEAN = /^(?!.*(?:\/\.{1,2}(?:\/|$)|%2e%2e|%2f|%5c|\\|\/\/))\/[\x21-\x7e]*$/i

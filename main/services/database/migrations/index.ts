@@ -6,6 +6,17 @@ import { keys } from './0005-keys.ts'
 import { models } from './0006-models.ts'
 import { modelTrash } from './0007-model-trash.ts'
 import { publications } from './0008-publications.ts'
+import { keyExpiry } from './0009-key-expiry.ts'
 
 /** In order; once released a migration never changes, the next one mends it. */
-export const migrations: readonly string[] = [first, panels, engines, downloads, keys, models, modelTrash, publications]
+export const migrations: readonly string[] = [
+  first,
+  panels,
+  engines,
+  downloads,
+  keys,
+  models,
+  modelTrash,
+  publications,
+  keyExpiry,
+]

@@ -43,6 +43,26 @@ test('a key does not open what it is not for, and when it was used last is noted
   expect(keys.list()).toEqual([{ ...key, usedAt: clock.now() }])
 })
 
+test('a key opens nothing once its time is over', () => {
+  const { keys, clock } = someKeys()
+  const { key, token } = keys.make('guest', ['run'], clock.now() + 1_000)
+  expect(keys.list()[0]).toEqual({ ...key, expiresAt: clock.now() + 1_000 })
+  expect(keys.enter(token, 'run')?.id).toBe(key.id)
+  clock.turn(1_000)
+  expect(keys.enter(token, 'run')).toBeNull()
+})
+
+test('keys from before they could end go on without an end', () => {
+  const database = new Sqlite(':memory:')
+  migrate(database, migrations.slice(0, 8))
+  const kept = `INSERT INTO keys (id, name, start, hash, scopes, created_at) VALUES ('k', 'laptop', 'ns_', 'h', '["run"]', 1)`
+  database.prepare(kept).run()
+  migrate(database, migrations)
+  const [key] = new Keys({ database, clock: turnableClock(), newId: randomUUID }).list()
+  expect(key).toMatchObject({ id: 'k', name: 'laptop', expiresAt: null })
+  database.close()
+})
+
 test('a file from before keys keeps its workers and can have keys', () => {
   const database = new Sqlite(':memory:')
   migrate(database, migrations.slice(0, 4))
