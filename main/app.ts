@@ -25,6 +25,7 @@ import { Diagnostics } from './services/diagnostics.ts'
 import { Dispatcher } from './services/dispatcher.ts'
 import { Downloads } from './services/downloads.ts'
 import { Editors } from './services/editors.ts'
+import { Endpoints } from './services/endpoints.ts'
 import { Importer } from './services/importer.ts'
 import { Inputs } from './services/inputs.ts'
 import { Installations } from './services/installations.ts'
@@ -132,6 +133,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   })
   const queue = new Queue({ database, clock, point })
   const fleet = new Fleet({ ...shared, dataDir, database, secrets, rehearsal: options.rehearsal, ssh: options.ssh })
+  const endpoints = new Endpoints({ ...shared, database, secrets, fleet })
   const localEngine = new LocalEngine({
     ...shared,
     database,
@@ -287,6 +289,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   const events = new EventHub<App>(clock.now())
   const telling = tellAll({
     events,
+    endpoints,
     queue,
     dispatcher,
     library,
@@ -317,6 +320,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     report,
     editors,
     fleet,
+    endpoints,
     localEngine,
     installations,
     customNodes,
@@ -345,6 +349,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
           downloads,
           thumbnails,
           fleet,
+          endpoints,
           localEngine,
           installations,
           customNodes,
@@ -360,6 +365,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
           thumbnails,
           artifacts,
           fleet,
+          endpoints,
           localEngine,
           installations,
           customNodes,
@@ -417,6 +423,7 @@ function editorWords(locale: string) {
 
 type Telling = {
   events: EventHub<App>
+  endpoints: Endpoints
   queue: Queue
   dispatcher: Dispatcher
   library: Library
@@ -437,6 +444,7 @@ type Telling = {
 /** Passes on what the services tell, none of it more often than a page can draw. */
 function tellAll({
   events,
+  endpoints,
   queue,
   dispatcher,
   library,
@@ -499,6 +507,8 @@ function tellAll({
     events.tell('worker.changed', { id })
     tellQueue.push() // a worker that came or went may be why it stalls
   })
+  const places = throttledEach((name) => events.tell('endpoint.changed', { name }), TELL_EVERY_MS)
+  endpoints.events.on('changed', places.push)
   localEngine.events.on('changed', engines.push)
   localEngine.events.on('logged', logs.push)
   installations.events.on('changed', installs.push)
@@ -538,6 +548,7 @@ function tellAll({
         tellDownloads,
         tellMirrors,
         tellModels,
+        places,
         engines,
         installs,
         nodes,

@@ -5,6 +5,16 @@ import { JsonRecord, Prompt } from './comfyui.ts'
 import { BisectCheck, BisectView, CustomNode, NodeChange, NodeChangeView, NodeConsent } from './custom-node.ts'
 import { DownloadFilter, DownloadId, DownloadSelection, DownloadTotals, DownloadView } from './download.ts'
 import {
+  Endpoint,
+  EndpointAddress,
+  EndpointAsked,
+  EndpointFound,
+  EndpointKey,
+  EndpointLine,
+  EndpointName,
+  EndpointSettings,
+} from './endpoint.ts'
+import {
   EngineChange,
   EngineName,
   EngineView,
@@ -53,6 +63,7 @@ import {
 import { FoundPack, MissingClass, NodeItem } from './pack.ts'
 import { Panel } from './panel.ts'
 import { command, event, query } from './procedure.ts'
+import { ReleaseView } from './release.ts'
 import { Settings, SettingsChange } from './settings.ts'
 import { PushPlan, SealedManifest, SecretFound, SnapshotChange, SnapshotProgress, SnapshotView } from './snapshot.ts'
 import { WorkerAddress, WorkerContents, WorkerFound, WorkerId, WorkerView } from './worker.ts'
@@ -285,6 +296,21 @@ export const app = {
   'worker.enable': command(z.object({ id: WorkerId, enabled: z.boolean() }), WorkerView),
   'worker.remove': command(z.object({ id: WorkerId }), changed),
   'worker.contents': query(z.object({ id: WorkerId }), WorkerContents),
+
+  /** Remote places with an agent; each is a worker of its name too. */
+  'endpoint.list': query(nothing, z.object({ rows: z.array(Endpoint) })),
+  'endpoint.test': query(EndpointAddress, EndpointFound),
+  'endpoint.add': command(EndpointAsked, Endpoint),
+  'endpoint.set': command(z.object({ name: EndpointName, settings: EndpointSettings.partial() }), Endpoint),
+  'endpoint.setKey': command(z.object({ name: EndpointName, key: EndpointKey }), Endpoint),
+  /** What was published there stays. */
+  'endpoint.remove': command(z.object({ name: EndpointName }), changed),
+  /** Asks it how it is at once, also where it was left alone for a while. */
+  'endpoint.look': command(z.object({ name: EndpointName }), Endpoint),
+  /** The newest first. */
+  'endpoint.releases': query(z.object({ name: EndpointName }), z.object({ rows: z.array(ReleaseView) })),
+  /** The oldest first. */
+  'endpoint.log': query(z.object({ name: EndpointName }), z.object({ rows: z.array(EndpointLine) })),
 
   /** `url`: where others reach it; null: it is not shared, or `failure` says why not. `given`: for this run only. */
   'share.state': query(
@@ -689,6 +715,7 @@ export const app = {
   'artifact.added': event(z.object({ batchId: BatchId, jobId: JobId, ids: z.array(ArtifactId) })),
   'batch.changed': event(z.object({ id: BatchId })),
   'batch.ended': event(z.object({ id: BatchId, name: z.string(), counts: Batch.shape.counts })),
+  'endpoint.changed': event(z.object({ name: EndpointName })),
   'worker.changed': event(z.object({ id: WorkerId })),
   'share.changed': event(nothing),
   'taskDoor.changed': event(nothing),

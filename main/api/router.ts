@@ -9,6 +9,7 @@ import type { Diagnostics } from '../services/diagnostics.ts'
 import type { Dispatcher } from '../services/dispatcher.ts'
 import type { Downloads } from '../services/downloads.ts'
 import type { Editors } from '../services/editors.ts'
+import type { Endpoints } from '../services/endpoints.ts'
 import type { Importer } from '../services/importer.ts'
 import type { Inputs } from '../services/inputs.ts'
 import type { Installations } from '../services/installations.ts'
@@ -49,6 +50,7 @@ export interface Services {
   readonly artifacts: Artifacts
   readonly report: Report
   readonly fleet: Fleet
+  readonly endpoints: Endpoints
   readonly localEngine: LocalEngine
   readonly installations: Installations
   readonly customNodes: CustomNodes
@@ -88,6 +90,7 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     artifacts,
     report,
     fleet,
+    endpoints,
     localEngine,
     customNodes,
     models,
@@ -363,6 +366,16 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'nodes.bisect': ({ engine, check }) => customNodes.bisect(engine, check),
     'nodes.bisects': () => ({ rows: customNodes.bisects() }),
     'nodes.cancelBisect': async ({ engine }) => changed(Number(await customNodes.cancelBisect(engine))),
+
+    'endpoint.list': () => ({ rows: endpoints.list() }),
+    'endpoint.test': (address) => endpoints.test(address),
+    'endpoint.add': (asked) => endpoints.add(asked),
+    'endpoint.set': ({ name, settings }) => endpoints.set(name, settings),
+    'endpoint.setKey': ({ name, key }) => endpoints.setKey(name, key),
+    'endpoint.remove': async ({ name }) => changed(await endpoints.remove(name)),
+    'endpoint.look': ({ name }) => endpoints.look(name),
+    'endpoint.releases': async ({ name }) => ({ rows: await endpoints.releases(name) }),
+    'endpoint.log': async ({ name }) => ({ rows: await endpoints.log(name) }),
 
     'worker.list': () => ({ rows: fleet.view().map((view) => ({ ...view, quiet: services.quiet.of(view.id) })) }),
     'worker.test': (address) => fleet.test(address),

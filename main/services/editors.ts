@@ -69,7 +69,7 @@ export class Editors implements Service {
   #workerFor({ workerId, artifactId }: EditorSubject): Worker {
     const { fleet, artifacts } = this.#deps
     const made = artifactId === undefined ? undefined : artifacts.get(artifactId).sidecar.worker.id
-    const real = fleet.list().filter(({ kind }) => kind !== 'rehearsal')
+    const real = fleet.list().filter(({ kind }) => kind !== 'rehearsal' && kind !== 'endpoint') // an agent lets no editor in
     const asked = workerId ?? made
     const found =
       real.find(({ id, health }) => id === asked && (workerId !== undefined || health.is === 'ready')) ??

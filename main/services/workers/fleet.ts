@@ -16,6 +16,7 @@ import { ACCOUNT_KEY } from '../secrets.ts'
 import type { Service } from '../service.ts'
 import { ComfyWorker, type ComfyWorkerOptions } from './comfy-worker.ts'
 import { DefinitionsCache } from './definitions-cache.ts'
+import type { EndpointWorker } from './endpoint.ts'
 import { LocalWorker } from './local.ts'
 import { REHEARSAL, type RehearsalWorker, startRehearsal } from './rehearsal.ts'
 import { nameFor, sharedAt, testAddress } from './remote.ts'
@@ -48,7 +49,7 @@ export interface Definitions {
 }
 
 /** What the fleet knows of its workers beyond what the dispatcher does. */
-type Member = ComfyWorker | LocalWorker
+type Member = ComfyWorker | LocalWorker | EndpointWorker
 
 const FILES_WITHIN_MS = 8_000
 
@@ -196,10 +197,20 @@ export class Fleet implements Service {
   }
 
   async removeLocal(id: string): Promise<void> {
-    const worker = this.#must(id)
+    this.#must(id)
     this.#deps.database.prepare(`DELETE FROM workers WHERE id = ? AND kind = 'local'`).run(id)
+    await this.unhost(id, true)
+  }
+
+  /** Takes a worker in that another service made, and closes it. `forget`: it does not come back. */
+  host(worker: EndpointWorker) {
+    this.#adopt(worker)
+  }
+  async unhost(id: string, forget = false): Promise<void> {
+    const worker = this.#workers.get(id)
+    if (!worker) return
     this.#workers.delete(id)
-    this.#cache.forget(id)
+    if (forget) this.#cache.forget(id)
     await worker.close()
     this.events.emit('changed', id)
   }
@@ -221,6 +232,8 @@ export class Fleet implements Service {
     const worker = this.#must(id)
     if (worker.kind === 'local')
       throw new AppError('app.bad-request', { reason: `${id} is run by an engine; remove that` })
+    if (worker.kind === 'endpoint')
+      throw new AppError('app.bad-request', { reason: `${id} is an endpoint; remove that` })
     const { changes } = this.#deps.database.prepare('DELETE FROM workers WHERE id = ?').run(id)
     this.#deps.secrets.remove(secretOf(id))
     this.#workers.delete(id)

@@ -7,6 +7,7 @@ import { models } from './0006-models.ts'
 import { modelTrash } from './0007-model-trash.ts'
 import { publications } from './0008-publications.ts'
 import { keyExpiry } from './0009-key-expiry.ts'
+import { endpoints } from './0010-endpoints.ts'
 
 /** In order; once released a migration never changes, the next one mends it. */
 export const migrations: readonly string[] = [
@@ -19,4 +20,5 @@ export const migrations: readonly string[] = [
   modelTrash,
   publications,
   keyExpiry,
+  endpoints,
 ]
