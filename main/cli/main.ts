@@ -17,6 +17,7 @@ const commands: Record<string, () => Promise<Command>> = {
   engine: async () => (await import('./engine.ts')).engine,
   nodes: async () => (await import('./nodes.ts')).nodes,
   models: async () => (await import('./models.ts')).models,
+  endpoint: async () => (await import('./endpoint.ts')).endpoint,
   snapshot: async () => (await import('./snapshot.ts')).snapshot,
   agent: async () => (await import('./agent.ts')).agent,
   mirrors: async () => (await import('./mirrors.ts')).mirrors,
