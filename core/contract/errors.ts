@@ -833,6 +833,10 @@ export const errors = {
     message: 'The snapshot needs {needMiB} MiB in {dir}; {freeMiB} MiB are free.',
     remedy: 'Make room there, or choose another folder.',
   },
+  'snapshot.no-model': {
+    message: 'The model {name} is not on this machine any more, and nobody is known to have it.',
+    remedy: 'Put the file back where it was, or push without models.',
+  },
   'depot.unreachable': {
     message: '{where} does not answer: {reason}',
     remedy: 'Check the address, and that it runs. What has arrived stays there; the next push goes on from it.',
@@ -942,6 +946,10 @@ export const errors = {
     remedy: 'Ask for the one that serves by leaving x-release out, or wait until this one is ready.',
   },
   'agent.not-ready': { message: 'ComfyUI does not answer yet: {reason}', remedy: 'Send it again in a while.' },
+  'agent.bad-value': {
+    message: '{field} does not fit: {reason}',
+    remedy: 'Give another value; GET /api/workflows says what each field takes.',
+  },
   'agent.bad-input': {
     message: 'The file for {input} of node {node} cannot be used: {reason}',
     remedy:

@@ -1,5 +1,5 @@
 import { Dices, FileAudio, FileVideo, ImageOff, ImageUp, type LucideIcon, RotateCcw, TriangleAlert } from 'lucide-react'
-import { type ReactNode, useId, useState } from 'react'
+import { type ReactNode, use, useId, useState } from 'react'
 import type { Json } from '../../core/contract/json.ts'
 import {
   choicesOf,
@@ -11,10 +11,10 @@ import {
   type PanelItem,
 } from '../../core/contract/panel.ts'
 import type { Parameter, Workflow } from '../../core/contract/workflow.ts'
-import { inputThumbUrl } from '../client/client.ts'
 import { saySentence, useWords } from '../i18n.ts'
 import { Button, IconButton } from './basics.tsx'
 import { BareSwitch, Combobox, Segmented, Select } from './forms.tsx'
+import { OwnFiles } from './own-files.ts'
 import { idOf, ParameterControl, rangeOf, textOf, useOwnFile } from './parameter-control.tsx'
 
 /** What a form is filled in with, and who is told. */
@@ -290,7 +290,9 @@ function Picture({
   fit?: 'cover' | 'contain'
 }) {
   const [failed, setFailed] = useState<string | null>(null)
-  if (of === '' || failed === of)
+  const { pictureOf } = use(OwnFiles)
+  const src = of === '' ? '' : pictureOf(of, workflowId, fit === 'cover' ? 256 : 512)
+  if (src === '' || failed === of)
     return (
       <span className={`grid place-items-center bg-sunken text-faint ${className}`}>
         <ImageOff size={18} aria-hidden />
@@ -298,7 +300,7 @@ function Picture({
     )
   return (
     <img
-      src={inputThumbUrl(of, workflowId, fit === 'cover' ? 256 : 512)}
+      src={src}
       alt=""
       loading="lazy"
       onError={() => setFailed(of)}
@@ -309,7 +311,7 @@ function Picture({
 
 /** Some workflows hold whole pictures as text. */
 const clipped = (name: string) => (name.length > 80 ? `${name.slice(0, 79)}…` : name)
-const isShowable = (value: Json): value is string => typeof value === 'string' && /^(input:|https?:\/\/)/i.test(value)
+const isAddress = (value: Json) => typeof value === 'string' && /^https?:/i.test(value)
 const signs: Record<string, LucideIcon> = { video: FileVideo, audio: FileAudio }
 
 /** A file of the person's own: chosen, dropped on it, or pasted. */
@@ -319,8 +321,10 @@ function FileField({ field, value, isSet, ids, filling, onChange }: ControlProps
   const kind = field.upload ?? 'image'
   const [sending, choose] = useOwnFile(kind, onChange)
   const Sign = signs[kind] ?? ImageUp
+  const { isKept, nameOf } = use(OwnFiles)
+  const shown = typeof value === 'string' && (isKept(value) || isAddress(value)) ? value : null
   const name = clipped(
-    isShowable(value) && /^https?:/i.test(value) ? value.split(/[?#]/)[0]!.split('/').at(-1)! : textOf(value),
+    isAddress(value) ? String(value).split(/[?#]/)[0]!.split('/').at(-1)! : (nameOf(String(value)) ?? textOf(value)),
   )
   const hover = (on: boolean) => {
     setOver(on)
@@ -339,9 +343,9 @@ function FileField({ field, value, isSet, ids, filling, onChange }: ControlProps
         over ? 'border-accent bg-accent-soft' : ids['aria-invalid'] ? 'border-bad' : 'border-line bg-sunken'
       }`}
     >
-      {kind === 'image' && isShowable(value) && (
+      {kind === 'image' && shown !== null && (
         <Picture
-          of={value}
+          of={shown}
           workflowId={filling.workflowId}
           fit="contain"
           className="max-h-64 min-h-36 w-1/2 max-w-72 shrink-0"

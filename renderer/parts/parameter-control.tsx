@@ -1,12 +1,13 @@
 import { Dices, Upload } from 'lucide-react'
-import { useState } from 'react'
+import { use, useState } from 'react'
 import { type Json, writeJson } from '../../core/contract/json.ts'
 import type { Parameter } from '../../core/contract/workflow.ts'
-import { addInput, chooseFiles } from '../client/files.ts'
+import { chooseFiles } from '../client/files.ts'
 import { type Say, useWords } from '../i18n.ts'
 import { IconButton } from './basics.tsx'
 import { BareSwitch, Combobox, Select } from './forms.tsx'
 import { sayFault } from './overlays.tsx'
+import { OwnFiles } from './own-files.ts'
 
 const isNumeric = ({ type }: Parameter) => type === 'INT' || type === 'FLOAT'
 const INTEGER = /^[+-]?\d+$/
@@ -66,12 +67,13 @@ function stepped(parameter: Parameter, text: string, direction: 1 | -1): string 
 /** Whether a file is under way, and what lets the person choose one; it is kept, and `onChange` given its ref. */
 export function useOwnFile(kind: NonNullable<Parameter['upload']>, onChange: (ref: string) => void) {
   const [sending, setSending] = useState(false)
+  const { keep } = use(OwnFiles)
   async function choose() {
     const [file] = await chooseFiles(`${kind}/*`)
     if (!file) return
     setSending(true)
     try {
-      onChange((await addInput(file)).ref)
+      onChange(await keep(file))
     } catch (cause) {
       sayFault(cause)
     } finally {

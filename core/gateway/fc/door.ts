@@ -13,9 +13,12 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Agent, request } from 'undici'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { isOver, type Task, TaskState } from '../../contract/agent.ts'
+import type { Values } from '../../contract/batch.ts'
 import { AppError, type Failure, toFailure } from '../../contract/errors.ts'
 import { isJsonObject, type Json, type JsonObject, parseJson, writeJson } from '../../contract/json.ts'
 import type { KeyScope } from '../../contract/key.ts'
+import type { PublishedWorkflow } from '../../contract/release.ts'
+import { fillPublished, formOf } from '../../domain/workflow/published.ts'
 import type { ComfyAddress } from '../../engine/comfy/address.ts'
 import { ComfyClient } from '../../engine/comfy/client.ts'
 import { bytesWithin } from '../../engine/download/follow.ts'
@@ -109,6 +112,11 @@ const INITIALIZE_WITHIN_MS = 300_000
 const READY_EVERY_MS = 250
 const TELL_EVERY_MS = 500
 const WORD = '[^/]{1,200}'
+const PAGE_RIGHTS = [
+  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self'; connect-src 'self'",
+  "img-src 'self' blob: data: http: https:; media-src 'self' blob: http: https:",
+  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+].join('; ')
 
 /** fc-comfyui's HTTP and socket API, and what may be asked of ComfyUI itself, over one port. */
 export class FcDoor {
@@ -305,7 +313,7 @@ export class FcDoor {
 
   async #serve(asked: Asked) {
     const { path, route, method, reply } = asked
-    const own = path.startsWith('/api/') ? this.#own[route.replace(/^inputs\/.*/, 'inputs')] : undefined
+    const own = path.startsWith('/api/') ? this.#own[route.replace(/^(inputs|workflows)\/.*/, '$1')] : undefined
     if (own) {
       if (own.methods.includes(method)) return void (await own.serve(asked))
       reply.setHeader('allow', own.methods.join(', '))
@@ -448,6 +456,14 @@ export class FcDoor {
       memory_bytes: [{ value: process.memoryUsage.rss() }],
     })
     reply.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(text)
+  }
+
+  /** With rights of a page's own: its scripts, and what it shows. */
+  #page({ reply, method }: Asked, { bytes, mediaType }: { bytes: Buffer; mediaType: string }) {
+    reply.setHeader('content-security-policy', PAGE_RIGHTS)
+    reply.setHeader('referrer-policy', 'no-referrer')
+    reply.writeHead(200, { 'content-type': mediaType, 'content-length': bytes.length })
+    reply.end(method === 'HEAD' ? undefined : bytes)
   }
 
   /** What was published here; one by its name is run like any workflow, by the values of its form. */
@@ -899,6 +915,7 @@ const STATUS: Record<string, number> = {
   'agent.no-task': 404,
   'agent.task-differs': 409,
   'agent.bad-input': 422,
+  'agent.bad-value': 422,
   'agent.bad-file': 422,
   'agent.no-release': 409,
   'agent.busy': 429,
