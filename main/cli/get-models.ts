@@ -78,16 +78,20 @@ export async function getModels(
   const ids = began.rows.flatMap(({ state }) => (state.is === 'queued' ? [state.downloadId] : []))
   const refused = began.rows.filter(({ state }, at) => state.is === 'refused' && plan.rows[at]?.state.is !== 'refused')
   for (const { state } of refused) if (state.is === 'refused') terminal.failure(state.because)
+  const arrived = await followDownloads(context, client, ids)
+  return whole && refused.length === 0 && arrived
+}
+
+/** Tells how they go, until each has ended. Interrupted, they are paused by whoever stops the app; nothing is lost. */
+export async function followDownloads(context: Context, client: Client, ids: readonly string[]): Promise<boolean> {
   const interrupt = hearInterruption(EXIT.interrupted)
   try {
-    const arrived = await follow(context, client, ids, interrupt.signal)
-    return whole && refused.length === 0 && arrived
+    return await follow(context, client, ids, interrupt.signal)
   } finally {
     interrupt.end()
   }
 }
 
-/** Tells how they go, until each has ended. Interrupted, they are paused by whoever stops the app; nothing is lost. */
 async function follow(context: Context, client: Client, ids: readonly string[], signal: AbortSignal): Promise<boolean> {
   const { terminal } = context
   const { models: said } = terminal.speech.words

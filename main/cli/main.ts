@@ -20,6 +20,7 @@ const commands: Record<string, () => Promise<Command>> = {
   endpoint: async () => (await import('./endpoint.ts')).endpoint,
   snapshot: async () => (await import('./snapshot.ts')).snapshot,
   agent: async () => (await import('./agent.ts')).agent,
+  downloads: async () => (await import('./downloads.ts')).downloads,
   mirrors: async () => (await import('./mirrors.ts')).mirrors,
   help: async () => help,
   version:
