@@ -101,8 +101,9 @@ const Facts = z.object({
   /** The newest release there before ours was asked for; null: not asked for yet. */
   before: z.int().nullable(),
   seconds: z.partialRecord(PublishStep, z.number()),
-  sent: PushPlan.nullable(),
-  proof: Proof.nullable(),
+  /** As a version before may have written them otherwise, they count only as far as they are understood. */
+  sent: PushPlan.nullable().catch(null),
+  proof: Proof.nullable().catch(null),
   /** By picture, from `proofs/<id>`. */
   files: z.array(z.record(z.string(), z.string().nullable())),
 })
