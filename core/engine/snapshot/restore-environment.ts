@@ -95,6 +95,7 @@ async function removeParts(dir: string) {
 /** After a power cut a folder may have its name and files without their bytes; and a custom node may have changed packages. */
 async function isWhole(store: ObjectStore, { id, manifest }: SealedManifest, dir: string): Promise<boolean> {
   if ((await readFile(path.join(dir, READY), 'utf8').catch(() => null)) !== id) return false
+  if (!(await stat(pythonOf(dir)).catch(() => null))) return false // a link to a Python of the system, which may be gone
   const places = await placesIn(dir)
   for (const { name, tree } of manifest.layers) {
     if (name !== 'packages' && name !== 'comfyui') continue // what is written to by those who run

@@ -7,7 +7,7 @@ import { packFile } from './pack.ts'
 import { Pool } from './pool.ts'
 import type { To, Unpack } from './snapshot-thread.ts'
 import type { ObjectStore } from './store.ts'
-import { type Entry, readTree } from './tree.ts'
+import { checkTree, type Entry, parseTree, readTree, type Tree } from './tree.ts'
 
 /** Deeper than any environment; a tree that holds itself ends here. */
 const MOST_DEPTH = 100
@@ -48,11 +48,27 @@ export function layoutOf(store: ObjectStore, tree: string, platform: NodeJS.Plat
     links: [] as Layout['links'][number][],
     bytes: 0,
   }
-  let names = 0
-  const open = (key: string, at: string, depth: number) => {
+  const trees = new Map<string, { tree: Tree; names: number }>()
+  // by hash, since the same folder may be in itself a thousand times without being any larger
+  const look = (key: string, at: string, depth: number): number => {
     if (depth > MOST_DEPTH) throw new AppError('snapshot.unsafe', { path: at, reason: 'its folders never end' })
-    for (const entry of readTree(store.read(key), at, depth, platform)) {
-      const here = at === '' ? entry.name : `${at}/${entry.name}`
+    const seen = trees.get(key)
+    if (seen) return seen.names
+    const tree = parseTree(store.read(key), at)
+    const names = tree.reduce(
+      (sum, entry) => sum + 1 + (entry.is === 'folder' ? look(entry.tree, join(at, entry.name), depth + 1) : 0),
+      0,
+    )
+    trees.set(key, { tree, names })
+    return names
+  }
+  if (look(tree, '', 0) > MOST_NAMES)
+    throw new AppError('snapshot.unsafe', { path: '', reason: 'it holds too many files' })
+  const open = (key: string, at: string, depth: number) => {
+    const { tree } = trees.get(key)!
+    checkTree(tree, at, depth, platform)
+    for (const entry of tree) {
+      const here = join(at, entry.name)
       if (entry.is === 'folder') {
         layout.folders.push(here)
         open(entry.tree, here, depth + 1)
@@ -61,12 +77,13 @@ export function layoutOf(store: ObjectStore, tree: string, platform: NodeJS.Plat
         layout.files.push({ path: here, entry })
         layout.bytes += entry.size
       }
-      if (++names > MOST_NAMES) throw new AppError('snapshot.unsafe', { path: here, reason: 'it holds too many files' })
     }
   }
   open(tree, '', 0)
   return layout
 }
+
+const join = (at: string, name: string) => (at === '' ? name : `${at}/${name}`)
 
 /** The keys of all a snapshot is made of. @throws AppError 'snapshot.incomplete' when one is missing */
 export function closureOf(store: ObjectStore, { layers }: Pick<Manifest, 'layers'>): Set<string> {
@@ -164,8 +181,14 @@ export async function restoreTree(
   } catch (cause) {
     await rm(part, { recursive: true, force: true })
     const { code, message } = cause as NodeJS.ErrnoException
+    if (code === 'ENAMETOOLONG')
+      throw new AppError('snapshot.unsafe', { path: to, reason: 'its names are too long here' })
     if (code === 'ENOSPC') throw new AppError('disk.full', { dir: to }, { cause })
-    if (/is damaged|ends early|another size|its index/.test(message))
+    if (cause instanceof AppError) throw cause
+    if (
+      /^ZSTD|^ERR_BUFFER|^ERR_OUT_OF_RANGE/.test(code ?? '') ||
+      /is damaged|ends early|another size|its index/.test(message)
+    )
       throw new AppError('snapshot.damaged', { reason: message }, { cause })
     throw cause
   } finally {

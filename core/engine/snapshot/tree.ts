@@ -42,13 +42,25 @@ const REFUSED_BY_WINDOWS = /[<>:"|?*\p{Cc}]|[ .]$/u
  * @throws AppError 'snapshot.unsafe'
  */
 export function readTree(bytes: Uint8Array, at: string, depth: number, platform: NodeJS.Platform): Tree {
+  const tree = parseTree(bytes, at)
+  checkTree(tree, at, depth, platform)
+  return tree
+}
+
+/** @throws AppError 'snapshot.unsafe' */
+export function parseTree(bytes: Uint8Array, at: string): Tree {
+  const parsed = Tree.safeParse(tryJson(Buffer.from(bytes).toString('utf8')))
+  if (!parsed.success) throw new AppError('snapshot.unsafe', { path: at, reason: 'its list of files cannot be read' })
+  return parsed.data
+}
+
+/** @throws AppError 'snapshot.unsafe' */
+export function checkTree(tree: Tree, at: string, depth: number, platform: NodeJS.Platform) {
   const refuse = (name: string, reason: string) => {
     throw new AppError('snapshot.unsafe', { path: at === '' ? name : `${at}/${name}`, reason })
   }
-  const parsed = Tree.safeParse(tryJson(Buffer.from(bytes).toString('utf8')))
-  if (!parsed.success) return refuse('', 'its list of files cannot be read')
   const seen = new Set<string>()
-  for (const entry of parsed.data) {
+  for (const entry of tree) {
     const { name } = entry
     if (name === '' || name === '.' || name === '..' || /[/\\]|\0/.test(name)) refuse(name, 'it is no name of a file')
     if (platform === 'win32' && (DEVICE.test(name) || REFUSED_BY_WINDOWS.test(name)))
@@ -61,7 +73,6 @@ export function readTree(bytes: Uint8Array, at: string, depth: number, platform:
     if (entry.is === 'pieces' && entry.pieces.reduce((sum, { size }) => sum + size, 0) !== entry.size)
       refuse(name, 'its pieces are of another size')
   }
-  return parsed.data
 }
 
 /**

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { compareManifests } from '../../../../../core/domain/snapshot/compare.ts'
@@ -10,19 +10,9 @@ import { restoreEnvironment } from '../../../../../core/engine/snapshot/restore-
 import { secretsIn } from '../../../../../core/engine/snapshot/secrets.ts'
 import { ObjectStore } from '../../../../../core/engine/snapshot/store.ts'
 import { hasGit } from '../../../../kit/has-git.ts'
+import { facts, put, python, smallComfy } from '../../../../kit/small-comfy.ts'
 import { tempDir } from '../../../../kit/temp-dir.ts'
 
-const python = ['python3', 'python'].find((program) => {
-  try {
-    return (
-      execFileSync(program, ['-c', 'import venv, sys; print(sys.version_info[0])'], { stdio: 'pipe' })
-        .toString()
-        .trim() === '3'
-    )
-  } catch {
-    return false
-  }
-})
 const command = (dir: string) => ({ env: process.env, log: path.join(dir, 'commands.log') })
 
 test.each([
@@ -70,36 +60,17 @@ test.skipIf(!hasGit)(
   },
 )
 
-/** A ComfyUI in small, with a Python of its own that has one package. */
 function comfy(): EnvironmentHere {
-  const root = tempDir()
-  const dir = path.join(root, 'ComfyUI')
-  const base = path.join(root, 'base')
-  const nodesDir = path.join(base, 'custom_nodes')
-  const put = (file: string, text: string | Buffer) => {
-    mkdirSync(path.dirname(file), { recursive: true })
-    writeFileSync(file, text)
-  }
-  put(path.join(dir, 'main.py'), 'print("up")\n')
-  put(path.join(dir, 'comfyui_version.py'), '__version__ = "0.33.0"\n')
+  const here = smallComfy(tempDir())
+  const { dir, nodesDir, base } = here
   put(path.join(dir, 'output', 'picture.png'), 'private')
-  put(path.join(nodesDir, '风格', '__init__.py'), 'NODE_CLASS_MAPPINGS = {}\n')
   put(path.join(nodesDir, '风格', '.env'), 'TOKEN=private')
   put(path.join(nodesDir, '风格', 'weights.safetensors'), Buffer.alloc(11 << 20, 7))
   put(path.join(nodesDir, 'off.disabled', '__init__.py'), '')
   put(path.join(base, 'user', 'default', 'comfy.settings.json'), '{"Comfy.Locale": "zh"}')
   put(path.join(base, 'user', 'default', 'workflows', 'mine.json'), '{}')
-  execFileSync(python!, ['-m', 'venv', '--without-pip', path.join(root, 'venv')])
-  const program =
-    process.platform === 'win32'
-      ? path.join(root, 'venv', 'Scripts', 'python.exe')
-      : path.join(root, 'venv', 'bin', 'python')
-  const site = execFileSync(program, ['-c', 'import sysconfig; print(sysconfig.get_path("purelib"))']).toString().trim()
-  put(path.join(site, 'tiny', '__init__.py'), 'answer = 42\n')
-  put(path.join(site, 'tiny-1.2.dist-info', 'METADATA'), 'Metadata-Version: 2.1\nName: tiny\nVersion: 1.2\n')
-  return { dir, python: program, base, nodesDir }
+  return here
 }
-const facts = { name: 'desk', creator: 'test', now: () => 0, flags: ['--cpu'], models: [], nodeClasses: ['B', 'A'] }
 
 test.skipIf(!python)(
   'an environment is taken without what is private, and runs elsewhere as it did here',
