@@ -86,6 +86,8 @@ export const Task = z.object({
   refusal: JsonRecord.nullable(),
   nodes: z.record(z.string(), NodeReport),
   files: z.array(TaskFile),
+  /** Of a task that succeeded: how long ComfyUI worked on it. */
+  seconds: z.number().optional(),
 })
 export type Task = z.infer<typeof Task>
 

@@ -27,6 +27,8 @@ export interface TaskReport {
   readonly queuePosition: number | null
   readonly seeds: Readonly<Record<NodeId, number>>
   readonly failure: Failure | null
+  /** Of one that succeeded: how long ComfyUI worked on it. */
+  readonly seconds: number
   /** Without the task's own entry. */
   readonly nodes: Readonly<Record<NodeId, NodeReport>>
 }
@@ -293,6 +295,7 @@ export class AgentClient {
       queuePosition: whole.queue_position ?? null,
       seeds: whole.seeds ?? {},
       failure: whole.error ? failureOf({ code: whole.error.type, error: whole.error as unknown as JsonObject }) : null,
+      seconds: whole.seconds ?? 0,
       nodes: read,
     }
   }
@@ -345,6 +348,7 @@ const OwnEntry = z.object({
   state: TaskState,
   prompt_id: z.string(),
   queue_position: z.int().optional(),
+  seconds: z.number().optional(),
   seeds: z.record(z.string(), z.number()).optional(),
   error: z
     .object({ type: z.string(), message: z.string(), remedy: z.string(), facts: z.custom<Facts>().optional() })

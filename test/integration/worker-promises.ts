@@ -8,8 +8,15 @@ import type { Json } from '../../core/contract/json.ts'
 import type { JobStep, Output, Worker } from '../../main/services/workers/worker.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 
-/** What the dispatcher relies on, whatever kind of worker it is. `open` gives a worker that is ready and closes it after the test. */
-export function workerPromises(name: string, open: () => Promise<Worker>) {
+/**
+ * What the dispatcher relies on, whatever kind of worker it is. `open` gives a worker that is ready and closes it after
+ * the test; `uploads`: what it calls a picture it was given.
+ */
+export function workerPromises(
+  name: string,
+  open: () => Promise<Worker>,
+  { uploads = /^nightshift\/[0-9a-f]{32}\.png$/ }: { uploads?: RegExp } = {},
+) {
   describe(`${name} keeps a worker's promises`, () => {
     test('a picture is made, told of in order, and fetched whole with the texts it was given', async () => {
       const worker = await open()
@@ -46,7 +53,7 @@ export function workerPromises(name: string, open: () => Promise<Worker>) {
     test('a prompt with a wrong value is refused, saying which', async () => {
       const prompt = aPicture()
       delete prompt['1']!.inputs.width
-      expect(await all((await open()).run(anAttempt(prompt), soon()))).toEqual([
+      expect(refusal(await all((await open()).run(anAttempt(prompt), soon())))).toEqual([
         {
           is: 'failed',
           retryable: false,
@@ -60,7 +67,7 @@ export function workerPromises(name: string, open: () => Promise<Worker>) {
 
     test('a node class it lacks is named', async () => {
       const prompt = { ...aPicture(), 9: { class_type: 'NoSuchNode', inputs: {} } }
-      expect(await all((await open()).run(anAttempt(prompt), soon()))).toEqual([
+      expect(refusal(await all((await open()).run(anAttempt(prompt), soon())))).toEqual([
         {
           is: 'failed',
           retryable: false,
@@ -79,7 +86,7 @@ export function workerPromises(name: string, open: () => Promise<Worker>) {
         8: { class_type: 'LoadImage', inputs: { image: 'not-there.png' } },
         9: { class_type: 'SaveImage', inputs: { images: ['8', 0], filename_prefix: 'dropped' } },
       })
-      expect(await all(worker.run(attempt, soon()))).toEqual([
+      expect(refusal(await all(worker.run(attempt, soon())))).toEqual([
         {
           is: 'failed',
           retryable: false,
@@ -89,7 +96,7 @@ export function workerPromises(name: string, open: () => Promise<Worker>) {
           }),
         },
       ])
-      expect(['interrupted', 'lost']).toContain((await worker.recover(attempt.promptId)).is)
+      expect(['interrupted', 'lost', 'failed']).toContain((await worker.recover(attempt.promptId)).is)
     })
 
     test('an identical prompt that writes nothing new ends with the file that is there', async () => {
@@ -97,7 +104,7 @@ export function workerPromises(name: string, open: () => Promise<Worker>) {
       const prompt = aPicture()
       const [first] = filesOf(await all(worker.run(anAttempt(prompt), soon())))
       const [second] = filesOf(await all(worker.run(anAttempt(prompt), soon())))
-      expect(second).toEqual(first)
+      expect(second).toMatchObject({ filename: first!.filename, subfolder: first!.subfolder, type: first!.type })
       expect((await fetched(worker, second!)).length).toBeGreaterThan(0)
     })
 
@@ -154,7 +161,7 @@ export function workerPromises(name: string, open: () => Promise<Worker>) {
       const create = { width: 20, height: 10, channels: 3 as const, background: colour }
       writeFileSync(file, await sharp({ create }).png().toBuffer())
       const value = await worker.upload({ path: file, name: '猫 cat.PNG' })
-      expect(value).toMatch(/^nightshift\/[0-9a-f]{32}\.png$/)
+      expect(value).toMatch(uploads)
       expect(await worker.upload({ path: file, name: 'other name.png' })).toBe(value)
       const prompt: Prompt = {
         1: { class_type: 'LoadImage', inputs: { image: value } },
@@ -202,6 +209,9 @@ export function workerPromises(name: string, open: () => Promise<Worker>) {
     })
   })
 }
+
+/** An agent takes a task in before its ComfyUI has seen it. */
+const refusal = (steps: readonly JobStep[]) => steps.filter(({ is }) => is !== 'submitted')
 
 export const soon = () => AbortSignal.timeout(50_000)
 

@@ -108,7 +108,7 @@ export class RunProgress {
 
 /** A task as callers see it: its nodes, and itself under the empty name. */
 export function progressMap(task: Task): Record<NodeId, JsonObject> {
-  const { id, promptId, state, nodes, queuePosition, seeds, failure } = task
+  const { id, promptId, state, nodes, queuePosition, seeds, failure, seconds } = task
   const whole = nodes[''] ?? blank()
   const error = failure && {
     type: failure.code,
@@ -125,6 +125,7 @@ export function progressMap(task: Task): Record<NodeId, JsonObject> {
     task_id: id,
     prompt_id: promptId,
     seeds,
+    ...(seconds !== undefined && { seconds }),
     ...(queuePosition !== null && { queue_position: queuePosition }),
     ...(error && { error }),
   }

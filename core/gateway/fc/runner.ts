@@ -39,6 +39,8 @@ export interface Runner {
 export interface RunnerOptions {
   /** ComfyUIs that take prompts now, for tasks of a release; null: for those that ask for none. While there are none, tasks wait. */
   readonly places: (release: number | null) => readonly ComfyAddress[]
+  /** Why a task would wait for nothing; null: it may be taken. */
+  readonly refusal?: () => AppError | null
   readonly store: TaskStore
   /** Epoch ms. */
   readonly now: () => number
@@ -251,6 +253,8 @@ export class ComfyRunner implements Runner {
     }
     if (this.#stopping) throw new AppError('agent.stopping')
     const { release } = asked
+    const refusal = release === null ? this.#options.refusal?.() : null
+    if (refusal) throw refusal
     if (release !== null && this.#options.places(release).length === 0)
       throw new AppError('agent.no-release', { version: release })
     const waitingBytes = [...this.#held.values()].reduce((sum, { bytes }) => sum + bytes, 0)
@@ -468,7 +472,7 @@ export class ComfyRunner implements Runner {
         ({ index }) => `/api/result?${new URLSearchParams({ id: held.task.id, node, index: String(index) })}`,
       )
     }
-    this.#change(held, { state: 'succeeded', queuePosition: null, files, nodes })
+    this.#change(held, { state: 'succeeded', queuePosition: null, files, nodes, seconds: ending.seconds })
   }
 
   /** All that it saved and showed, put where every agent of the store has it; pictures first. */

@@ -217,7 +217,7 @@ export class EndpointWorker implements Worker {
     const report = (await this.#status(promptId, 0, signal)) ?? (await this.#statusLater(promptId, signal))
     if (!report) return { is: 'lost' }
     if (report.state === 'queued' || report.state === 'running') return { is: report.state }
-    return endingOf(report, 0)
+    return endingOf(report)
   }
 
   async cancel(promptId: string, signal?: AbortSignal): Promise<void> {
@@ -275,26 +275,25 @@ export class EndpointWorker implements Worker {
 
   /** `nodes`: how many the prompt has, where that is known; `alone`: when it was given, with nothing else under way. */
   async *#listen(id: string, nodes: number | null, alone: number | null, signal: AbortSignal): AsyncGenerator<JobStep> {
-    let begun: number | null = null
+    let begun = false
     let told = -1
     for (;;) {
       const asked = performance.now()
       const report = (await this.#status(id, STATUS_WAIT_SECONDS, signal)) ?? (await this.#statusLater(id, signal))
       if (!report) return yield { is: 'lost' }
       const { state } = report
-      if (begun === null && (state === 'running' || state === 'succeeded')) {
-        begun = performance.now()
+      if (!begun && (state === 'running' || state === 'succeeded')) {
+        begun = true
         yield { is: 'started' }
-        if (alone !== null) this.#learnCold((begun - alone) / 1000, COLD_FROM_SECONDS)
+        if (alone !== null && state === 'running') this.#learnCold((asked - alone) / 1000, COLD_FROM_SECONDS)
       }
-      const step = begun === null ? null : progressOf(report, nodes)
+      const step = begun ? progressOf(report, nodes) : null
       if (step && step.overall > told) {
         told = step.overall
         yield step
       }
       if (isOver(state)) {
-        const seconds = begun === null ? 0 : (performance.now() - begun) / 1000
-        const ending = endingOf(report, seconds)
+        const ending = endingOf(report)
         this.#learn(ending)
         return yield ending
       }
@@ -487,8 +486,8 @@ const notReady = (phase: string) => toFailure(new AppError('agent.not-ready', { 
 const average = (known: number | null, runs: number, seconds: number) =>
   known === null ? seconds : known + (seconds - known) / Math.min(runs + 1, 8)
 
-function endingOf(report: TaskReport, seconds: number): Ending {
-  const { state } = report
+function endingOf(report: TaskReport): Ending {
+  const { state, seconds } = report
   if (state === 'succeeded') {
     const outputs = outputsOf(report)
     if (outputs.length > 0) return { is: 'saved', outputs, seconds }
