@@ -157,7 +157,7 @@ export class DepotDoor {
 
   async #takePiece(kind: Kind, id: string, { request, reply }: RouteAsked) {
     const { depot, incoming } = this.#options
-    const [, first = '0', total] =
+    const [, first, total] =
       /^bytes (?:(\d{1,15})-\d{1,15}|\*)\/(\d{1,15})$/.exec(request.headers['content-range'] ?? '') ?? []
     const size = Number(total ?? request.headers['content-length'])
     if (!Number.isSafeInteger(size)) throw new AppError('app.bad-request', { reason: 'how long it is was not said' })
@@ -169,7 +169,7 @@ export class DepotDoor {
     const part = this.#partOf(kind, id)
     await mkdir(incoming, { recursive: true })
     const had = await sizeOf(part)
-    if (had !== Number(first) || had > size) {
+    if (had !== Number(first ?? had) || had > size) {
       if (had > size) await rm(part, { force: true })
       request.resume()
       reply.setHeader('upload-offset', had > size ? 0 : had)

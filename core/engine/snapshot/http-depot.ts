@@ -179,9 +179,10 @@ export class HttpDepot implements Depot {
           told += chunk.length
         },
       })
-      const body = size === 0 ? Readable.from([]) : createReadStream(file, { start: at, end: to - 1 })
+      const nothing = at === size // all of it arrived, and was not taken yet
+      const body = nothing ? Readable.from([]) : createReadStream(file, { start: at, end: to - 1 })
       const sending = pipeline(body, count).catch(() => {}) // what went wrong is told by the answer, or by count
-      const span = size === 0 ? '*' : `${at}-${to - 1}`
+      const span = nothing ? '*' : `${at}-${to - 1}`
       const headers = { 'content-range': `bytes ${span}/${size}`, 'content-length': String(to - at) }
       const began = performance.now()
       let there: number | null = at

@@ -602,7 +602,9 @@ function handlerOn(dispatcher: Dispatcher): NonNullable<S3ClientConfig['requestH
       const query = Object.entries(asked.query ?? {}).flatMap(([name, value]) =>
         [value ?? ''].flat().map((each) => `${encodeURIComponent(name)}=${encodeURIComponent(each)}`),
       )
-      const { expect: _, host: __, ...headers } = asked.headers
+      const headers = Object.fromEntries(
+        Object.entries(asked.headers).filter(([name]) => !/^(?:expect|host)$/i.test(name)),
+      )
       const port = asked.port === undefined ? '' : `:${asked.port}`
       const target = `${asked.protocol}//${asked.hostname}${port}${asked.path}${query.length > 0 ? `?${query.join('&')}` : ''}`
       const body = asked.body as Buffer | string | undefined
