@@ -27,6 +27,7 @@ export const serve: Command = async (context, args) => {
     host: { type: 'string', default: '127.0.0.1' },
     port: { type: 'string', default: '8420' },
     share: { type: 'string' },
+    tasks: { type: 'string' },
     open: { type: 'boolean', default: false },
   })
   if (positionals[0] !== undefined) throw usageError(reason.tooMany, { value: positionals[0] })
@@ -34,6 +35,7 @@ export const serve: Command = async (context, args) => {
   if (port < 0 || port > 65_535) throw usageError(reason.notNumber, { option: '--port', value: values.port })
 
   const share = values.share === undefined ? undefined : hostAndPort(context, '--share', values.share)
+  const tasks = values.tasks === undefined ? undefined : hostAndPort(context, '--tasks', values.tasks, '127.0.0.1')
 
   const interrupt = hearInterruption(EXIT.interrupted)
   await buildPages(context)
@@ -42,6 +44,7 @@ export const serve: Command = async (context, args) => {
     door: 'headless',
     locale: localeOf(env),
     share,
+    tasks,
     point: killPoint(env.NIGHTSHIFT_KILL_AT, env.NIGHTSHIFT_KILL_PID),
   })
   try {
@@ -49,7 +52,7 @@ export const serve: Command = async (context, args) => {
     terminal.event('listening', { url })
     if (!terminal.json) terminal.say(said.listening, { url })
     if (!LOOPBACK.includes(values.host)) terminal.note(said.open, { host: values.host })
-    await tellShare(context, host)
+    await tellDoors(context, host)
     if (values.open && !env.CI && !env.NIGHTSHIFT_NO_OPEN) openInBrowser(urlOnce())
     if (!interrupt.signal.aborted) await once(interrupt.signal, 'abort')
     terminal.note(said.stopping)
@@ -61,16 +64,24 @@ export const serve: Command = async (context, args) => {
   return EXIT.ok
 }
 
-/** Where the ComfyUIs of this machine are shared, if they are. */
-async function tellShare({ terminal }: Context, { served }: Host) {
+/** Where other machines and programs come in, if they may. */
+async function tellDoors({ terminal }: Context, { served }: Host) {
   const { serve: said } = terminal.speech.words
-  const { on, url, failure } = await served.routers.local['share.state']({})
-  if (!on) return
-  terminal.event('sharing', { url, failure: failure as never })
-  if (failure) return terminal.note(said.notSharing, { reason: terminal.speech.failure(failure).message })
-  if (!terminal.json) terminal.say(said.sharing, { url: url ?? '' })
-  const { rows } = await served.routers.local['key.list']({})
-  if (rows.every(({ revokedAt }) => revokedAt !== null)) terminal.note(said.noKeys)
+  const { 'share.state': share, 'taskDoor.state': tasks, 'key.list': keys } = served.routers.local
+  const doors = [
+    { event: 'sharing', state: await share({}), scope: 'comfyui', open: said.sharing, shut: said.notSharing },
+    { event: 'tasks', state: await tasks({}), scope: 'run', open: said.tasks, shut: said.noTasks },
+  ] as const
+  const { rows } = await keys({})
+  for (const { event, state, scope, open, shut } of doors) {
+    const { on, url, failure } = state
+    if (!on) continue
+    terminal.event(event, { url, failure: failure as never })
+    if (failure) terminal.note(shut, { reason: terminal.speech.failure(failure).message })
+    else if (!terminal.json) terminal.say(open, { url: url ?? '' })
+    const held = rows.some(({ revokedAt, scopes }) => revokedAt === null && scopes.includes(scope))
+    if (!failure && !held) terminal.note(scope === 'run' ? said.noTaskKeys : said.noKeys)
+  }
 }
 
 /** From the sources the pages may not have been built yet; the bundler is there then. */

@@ -101,12 +101,17 @@ export function wholeNumber({ terminal }: Context, option: string, value: string
 }
 
 /** `HOST:PORT`, or a port of every address. */
-export function hostAndPort({ terminal }: Context, option: string, value: string): { host: string; port: number } {
+export function hostAndPort(
+  { terminal }: Context,
+  option: string,
+  value: string,
+  host = '0.0.0.0',
+): { host: string; port: number } {
   const [, bracketed, plain, digits] = /^(?:(?:\[([\da-f:]+)\]|([\w.-]+)):)?(\d{1,5})$/i.exec(value) ?? []
   const port = Number(digits)
   if (digits === undefined || port > 65_535)
     throw usageError(terminal.speech.words.reason.notAddress, { option, value })
-  return { host: bracketed ?? plain ?? '0.0.0.0', port }
+  return { host: bracketed ?? plain ?? host, port }
 }
 
 /** `NAME=VALUE`, split at the first `=`. */

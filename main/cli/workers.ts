@@ -2,9 +2,10 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { AppError, fill } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
+import type { Key } from '../../core/contract/key.ts'
 import type { WorkerHealth, WorkerView } from '../../core/contract/worker.ts'
 import { type Action, commandOf, type ValuesOf } from './actions.ts'
-import { type Context, hostAndPort, onlyArgument, usageError } from './context.ts'
+import { type Context, hostAndPort, onlyArgument, usageError, wholeNumber } from './context.ts'
 import { settledWorkers } from './reach.ts'
 
 const OPTIONS = {
@@ -14,6 +15,9 @@ const OPTIONS = {
   token: { type: 'string' },
   'header-file': { type: 'string' },
   header: { type: 'string' },
+  for: { type: 'string', default: 'share' },
+  days: { type: 'string' },
+  origin: { type: 'string', multiple: true },
 } as const
 type Options = ValuesOf<typeof OPTIONS>
 
@@ -95,13 +99,40 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
     }
     return state.failure === null
   },
-  async keys(context, client, [what = 'list', ...args]) {
+  async tasks(context, client, args, { origin }) {
+    const [where, extra] = args
+    const { terminal } = context
+    const { workers: said, reason } = terminal.speech.words
+    if (extra !== undefined) throw usageError(reason.tooMany, { value: extra })
+    if (where !== undefined || origin) {
+      const { taskDoor: before } = await client.call('settings.get', {})
+      const at = where === undefined || where === 'off' ? {} : hostAndPort(context, 'tasks', where, '127.0.0.1')
+      const on = where === undefined ? before.on : where !== 'off'
+      const origins = origin?.filter((page) => page !== '') ?? before.origins
+      await client.call('settings.set', { taskDoor: { ...before, ...at, on, origins } })
+    }
+    const state = await client.call('taskDoor.state', {})
+    terminal.event('tasks', state as unknown as Record<string, Json>)
+    if (state.failure) terminal.failure(state.failure)
+    else if (!terminal.json) {
+      const { host, port, url, places } = state
+      if (!state.on) terminal.say(said.noTasks)
+      else if (url === null) terminal.say(said.willTakeTasks, { host, port })
+      else terminal.say(said.tasksAt, { url, places: places.join(', ') })
+    }
+    return state.failure === null
+  },
+  async keys(context, client, [what = 'list', ...args], { for: use, days }) {
     const { terminal } = context
     const { workers: said, reason } = terminal.speech.words
     if (what === 'make') {
+      if (use !== 'share' && use !== 'tasks') throw usageError(said.keyFor, { value: use })
+      const count = days === undefined ? null : wholeNumber(context, '--days', days)
+      if (count !== null && count < 1) throw usageError(reason.notNumber, { option: '--days', value: days! })
       const { key, token } = await client.call('key.make', {
         name: onlyArgument(context, args, 'NAME'),
-        scopes: ['comfyui'],
+        scopes: [use === 'tasks' ? 'run' : 'comfyui'],
+        expiresAt: count && Date.now() + count * DAY_MS,
       })
       terminal.event('key', { ...key, token })
       if (!terminal.json) {
@@ -129,10 +160,13 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
       const state =
         key.revokedAt !== null
           ? fill(said.keyRevoked, { date: sayDate(context, key.revokedAt) })
-          : key.usedAt === null
-            ? said.keyUnused
-            : fill(said.keyUsed, { date: sayDate(context, key.usedAt) })
-      if (!terminal.json) terminal.say(said.key, { id: key.id, name: key.name, start: key.start, state })
+          : key.expiresAt !== null && key.expiresAt <= Date.now()
+            ? fill(said.keyOver, { date: sayDate(context, key.expiresAt) })
+            : key.usedAt === null
+              ? said.keyUnused
+              : fill(said.keyUsed, { date: sayDate(context, key.usedAt) })
+      if (!terminal.json)
+        terminal.say(said.key, { id: key.id, name: key.name, start: key.start, uses: usesOf(context, key), state })
     }
     if (rows.length === 0 && !terminal.json) terminal.say(said.noKeys)
     return true
@@ -142,7 +176,11 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
 /** `workers`: the ComfyUIs that do the work. */
 export const workers = commandOf('workers', { options: OPTIONS, actions })
 
+const DAY_MS = 86_400_000
 const sayDate = ({ terminal }: Context, at: number) => new Date(at).toLocaleString(terminal.speech.language)
+
+const usesOf = ({ terminal }: Context, { scopes }: Key) =>
+  scopes.map((scope) => terminal.speech.words.workers.keyOpens[scope]).join(', ')
 
 /** The key file of an ssh address may be given beside it; relative paths are the caller's. */
 function withKeyFile({ terminal, cwd, env }: Context, url: string, key: string | undefined): string {

@@ -82,3 +82,39 @@ test('on the command line: sharing is kept for the next start, and what is no ad
   ])
     expect([args, (await cli(dir, ['workers', ...args])).code]).toEqual([args, 2])
 })
+
+test('on the command line: workflows of other programs are taken where it is said, by keys for that, until they are over', async () => {
+  const there = await startApp({ tasks: { host: '127.0.0.1', port: 0 } })
+  const { url, places } = (await cli(there.dataDir, ['workers', 'tasks'])).first('tasks')
+  expect(places).toEqual(['rehearsal'])
+  const make = async (...more: string[]) =>
+    (await cli(there.dataDir, ['workers', 'keys', 'make', 'n', ...more])).first('key')
+  const key = await make('--for', 'tasks', '--days', '2')
+  expect(key).toMatchObject({ scopes: ['run'] })
+  expect(key.expiresAt - key.createdAt).toBeCloseTo(2 * 86_400_000, -4)
+  const ask = (token: string) => fetch(`${url}/api/tasks`, { headers: { authorization: `Bearer ${token}` } })
+  expect((await ask(key.token)).status).toBe(200)
+  expect((await ask((await make()).token)).status).toBe(401) // for shared ComfyUIs
+  await cli(there.dataDir, ['workers', 'keys', 'revoke', key.id])
+  expect((await ask(key.token)).status).toBe(401)
+})
+
+test('on the command line: where workflows are taken is kept for the next start, and pages may be let in', async () => {
+  const dir = tempDir()
+  const tasks = async (...args: string[]) => (await cli(dir, ['workers', 'tasks', ...args])).first('tasks')
+  expect(await tasks('9911', '--origin', 'https://page.example')).toMatchObject({
+    on: true,
+    host: '127.0.0.1',
+    port: 9911,
+    origins: ['https://page.example'],
+    url: null,
+  })
+  expect(await tasks('off')).toMatchObject({ on: false, port: 9911, origins: ['https://page.example'] })
+  expect(await tasks('--origin=')).toMatchObject({ on: false, origins: [] })
+  for (const args of [
+    ['tasks', 'x:y'],
+    ['keys', 'make', 'n', '--for', 'all'],
+    ['keys', 'make', 'n', '--days', '0'],
+  ])
+    expect((await cli(dir, ['workers', ...args])).code, args.join(' ')).toBe(2)
+})
