@@ -57,5 +57,6 @@ for (const name of ['host', 'headless']) {
     await build(nodeBundle(name, { [path.basename(thread)]: `${thread}.ts` }, 'es', external, false))
 }
 await build(nodeBundle('agent', { index: 'agent/index.ts' }, 'es'))
+await build({ configFile: path.join(root, 'vite.published.config.ts'), logLevel: 'warn' })
 await build(nodeBundle('preload', { index: 'preload/index.ts' }, 'cjs', ['electron']))
 console.log(`built in ${Math.round(performance.now() - started)} ms`)
