@@ -8,7 +8,8 @@ import type { Job, JobDetail, JobSelection, JobState, PauseState } from '../../c
 import { type Json, parseJson, writeJson } from '../../core/contract/json.ts'
 import type { WorkerView } from '../../core/contract/worker.ts'
 import type { Parameter } from '../../core/contract/workflow.ts'
-import { mayTake } from '../../core/domain/queue/choose-worker.ts'
+import { withOverrides } from '../../core/domain/batch/materialise.ts'
+import { mayTake, usesOne } from '../../core/domain/queue/choose-worker.ts'
 import { jobStates, statesBefore } from '../../core/domain/queue/job-state.ts'
 import { retryAfterMs } from '../../core/domain/queue/retry.ts'
 import { isOpen, minuteOfDay, opensNext, planWindow, type Window } from '../../core/domain/queue/window.ts'
@@ -68,7 +69,7 @@ export interface OpenAttempt {
   readonly lostAfterSubmit: number
   readonly job: QueuedJob
 }
-type Taker = { readonly id: string; readonly kind: WorkerView['kind'] }
+type Taker = { readonly id: string; readonly kind: WorkerView['kind']; readonly checkpoints?: readonly string[] }
 type JobEvents = {
   /** Counts, order or the pause changed. */
   changed: []
@@ -175,10 +176,23 @@ export class Queue {
   claim(worker: Taker): QueuedJob | null {
     const now = this.#clock.now()
     const real = worker.kind === 'rehearsal' ? 0 : 1
-    const row = this.#lightly(() => this.#sql.claim.get({ worker: worker.id, real, now, minute: minuteOfDay(now) }))
+    const asked = { worker: worker.id, real, now, minute: minuteOfDay(now) }
+    const choosy = worker.checkpoints?.length ? worker.checkpoints : null
+    const row = choosy ? this.#claimUsing(choosy, asked) : this.#lightly(() => this.#sql.claim.get(asked))
     if (!row) return null
     this.#told(`b${row.batch}`, [`j${row.seq}`])
     return this.#queuedJob(row)
+  }
+
+  /** For a worker that takes only some: the first of those each batch would give next. */
+  #claimUsing(checkpoints: readonly string[], asked: { worker: string; real: number; now: number; minute: number }) {
+    const wanted = this.#sql.offered.all(asked).find((row) => {
+      const { batch, overrides } = this.#queuedJob(row)
+      return usesOne(checkpoints, withOverrides(batch.prompt, overrides, batch.parameters))
+    })
+    if (!wanted) return undefined
+    const { worker, now } = asked
+    return this.#lightly(() => this.#sql.claimThis.get({ worker, now, seq: wanted.seq }))
   }
 
   /** Committed before the prompt is sent. False: the job is no longer to be made (see `wanted`). */
@@ -915,6 +929,15 @@ function statements(db: Database) {
             ORDER BY priority DESC, position LIMIT 1)
         WHERE ${eligible} AND (SELECT paused FROM queue) = 'no' ORDER BY j.priority DESC, j.position LIMIT 1)
       RETURNING *`),
+    /** What batches would give a worker next, as far as one looks ahead. */
+    offered: get<[{ worker: string; real: number; now: number; minute: number }], JobRow>(`SELECT j.*
+      FROM batches b CROSS JOIN jobs j ON j.seq IN
+          (SELECT seq FROM jobs WHERE batch = b.number AND state = 'waiting' AND not_before <= :now
+            ORDER BY priority DESC, position LIMIT 200)
+        WHERE ${eligible} AND (SELECT paused FROM queue) = 'no' ORDER BY j.priority DESC, j.position`),
+    claimThis: get<[{ worker: string; now: number; seq: number }], JobRow>(`UPDATE jobs
+      SET state = 'running', worker_id = :worker, started_at = :now, wanted = NULL, failure = NULL
+      WHERE seq = :seq AND state = 'waiting' RETURNING *`),
     beginAttempt: get(
       `INSERT INTO attempts (prompt_id, job, worker_id, prompt_hash, started_at)
        SELECT :promptId, seq, :workerId, :promptHash, :startedAt FROM jobs

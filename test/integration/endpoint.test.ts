@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import { onTestFinished } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { type AgentOptions, startAgent } from '../../agent/agent.ts'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { EndpointWorker, type EndpointWorkerOptions } from '../../main/services/workers/endpoint.ts'
+import { eventually } from '../kit/eventually.ts'
 import { tempDir } from '../kit/temp-dir.ts'
-import { workerPromises } from './worker-promises.ts'
+import { all, anAttempt, aPicture, fetched, filesOf, slowPicture, soon, workerPromises } from './worker-promises.ts'
 
 workerPromises('an endpoint', async () => (await open({}, { worker: await comfy() })).worker, {
   uploads: /^store:[0-9a-f]{64}\.png$/,
@@ -36,10 +37,17 @@ async function agentOn(store = tempDir(), more: Partial<AgentOptions> = {}) {
 }
 
 async function open(options: Partial<EndpointWorkerOptions> = {}, more: Partial<AgentOptions> = {}) {
-  const agent = await agentOn(tempDir(), more)
+  const agent = await agentOn(more.store, more)
+  const { worker } = made({ address: { url: `${agent.url}/`, key: KEY }, ...options })
+  const ready = new Promise<void>((resolve) => worker.onHealth(({ is }) => is === 'ready' && resolve()))
+  worker.start()
+  await ready
+  return { agent, worker }
+}
+
+function made(options: Partial<EndpointWorkerOptions> & Pick<EndpointWorkerOptions, 'address'>) {
   const worker = new EndpointWorker({
     id: 'gpu',
-    address: { url: `${agent.url}/`, key: KEY },
     settings: { enabled: true, capacity: 4, checkpoints: [] },
     pace: { coldSeconds: null, coldRuns: 0, warmSeconds: null, warmRuns: 0 },
     newId: randomUUID,
@@ -49,8 +57,78 @@ async function open(options: Partial<EndpointWorkerOptions> = {}, more: Partial<
     ...options,
   })
   onTestFinished(() => worker.close())
-  const ready = new Promise<void>((resolve) => worker.onHealth(({ is }) => is === 'ready' && resolve()))
-  worker.start()
-  await ready
-  return { agent, worker }
+  return { worker }
 }
+
+test('the same task given twice is one, and its files come from any agent of the store', async () => {
+  const store = tempDir()
+  const { worker } = await open({}, { store })
+  const attempt = anAttempt(aPicture())
+  const once = filesOf(await all(worker.run(attempt, soon())))
+  expect(filesOf(await all(worker.run(attempt, soon())))).toEqual(once)
+  const other = await open({}, { store })
+  expect(await other.worker.recover(attempt.promptId)).toEqual(await worker.recover(attempt.promptId))
+  expect((await fetched(other.worker, once[0]!)).equals(await fetched(worker, once[0]!))).toBe(true)
+})
+
+test('an agent that goes away is unreachable, and what it had is found when it is back', async () => {
+  const store = tempDir()
+  const comfyUrl = await comfy()
+  const { agent, worker } = await open({ firstRetryMs: 50, patienceMs: 200 }, { store, worker: comfyUrl })
+  const attempt = anAttempt(slowPicture(30))
+  const steps = worker.run(attempt, soon())[Symbol.asyncIterator]()
+  expect((await steps.next()).value).toEqual({ is: 'submitted' })
+  const port = Number(new URL(agent.url).port)
+  await agent.stop(0)
+  const rest = async () => {
+    for (;;) if ((await steps.next()).done) return
+  }
+  await expect(rest()).rejects.toMatchObject({ code: 'worker.unreachable' })
+  await eventually(() => worker.health.is === 'unreachable')
+  await agentOn(store, { port, worker: comfyUrl })
+  await eventually(() => worker.health.is === 'ready', 10_000)
+  expect(filesOf(await all(worker.follow(attempt.promptId, soon())))).toHaveLength(1)
+})
+
+test('a key that is not right is said, and the worker takes nothing', async () => {
+  const agent = await agentOn()
+  const { worker } = made({ address: { url: `${agent.url}/`, key: 'sk_another_key' } })
+  worker.start()
+  await eventually(() => worker.health.is === 'unreachable')
+  expect(worker.state).toMatchObject({ is: 'unreachable', because: { code: 'endpoint.key-refused' } })
+})
+
+test('one that fails three times in a row is left alone, until somebody asks; one success, and it is trusted again', async () => {
+  const news: string[] = []
+  const comfyUrl = await comfy()
+  const { worker, agent } = await open(
+    { firstRetryMs: 50, patienceMs: 0, onNews: (text) => news.push(text) },
+    { worker: comfyUrl },
+  )
+  expect(worker.capacity).toBe(4)
+  const port = Number(new URL(agent.url).port)
+  await agent.stop(0)
+  for (let at = 0; at < 3; at += 1)
+    await expect(all(worker.run(anAttempt(aPicture()), soon()))).rejects.toMatchObject({ code: 'worker.unreachable' })
+  expect(worker.capacity).toBe(1)
+  await agentOn(tempDir(), { port, worker: comfyUrl })
+  await eventually(() => worker.state.is === 'resting', 10_000)
+  expect(worker.health).toMatchObject({ is: 'unreachable', because: { code: 'worker.unreachable' } })
+  expect(news.at(-1)).toContain('3 failures in a row')
+  worker.lookNow()
+  await eventually(() => worker.health.is === 'ready', 10_000)
+  await all(worker.run(anAttempt(aPicture()), soon()))
+  expect(worker.capacity).toBe(4)
+})
+
+test('what it learns of its pace is told, and a task that another sent under the same id is refused for good', async () => {
+  const learned: number[] = []
+  const { worker } = await open({ onLearned: ({ warmRuns }) => learned.push(warmRuns) })
+  const attempt = anAttempt(aPicture())
+  await all(worker.run(attempt, soon()))
+  expect(learned).toEqual([1])
+  const steps = await all(worker.run({ ...attempt, prompt: aPicture() }, soon()))
+  expect(steps).toEqual([
+    { is: 'failed', retryable: false, failure: expect.objectContaining({ code: 'agent.task-differs' }) },
+  ])
+})

@@ -24,6 +24,8 @@ export interface EndpointWorkerOptions {
   readonly address: AgentAddress
   readonly settings: EndpointSettings
   readonly pace: EndpointPace
+  /** Its tasks run on this one, be it live or not. */
+  readonly release?: number | undefined
   readonly newId: () => string
   /** Epoch ms. */
   readonly now: () => number
@@ -98,6 +100,9 @@ export class EndpointWorker implements Worker {
   /** One at a time while it is not known whether it is well again. */
   get capacity() {
     return this.#failures > 0 ? 1 : this.#settings.capacity
+  }
+  get checkpoints() {
+    return this.#settings.checkpoints
   }
   get settings() {
     return this.#settings
@@ -190,11 +195,12 @@ export class EndpointWorker implements Worker {
 
   async *run(attempt: Attempt, signal: AbortSignal): AsyncGenerator<JobStep> {
     const { promptId, prompt, pngInfo } = attempt
+    const { release } = this.#options
     const alone = this.#inFlight === 0
     yield* this.#counted(promptId, async function* (this: EndpointWorker): AsyncGenerator<JobStep> {
       const asked = performance.now()
       try {
-        await this.#whenItMay(() => this.client.run(promptId, prompt, { pngInfo, signal }), signal)
+        await this.#whenItMay(() => this.client.run(promptId, prompt, { pngInfo, release, signal }), signal)
       } catch (cause) {
         signal.throwIfAborted()
         if (!(cause instanceof FailureError)) throw this.#lostTouch(cause)

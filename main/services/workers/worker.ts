@@ -24,6 +24,8 @@ export interface Worker {
   readonly url: string | null
   /** Attempts it takes at once: two for one ComfyUI (one running, one ready), more for an endpoint. */
   readonly capacity: number
+  /** It takes only jobs that use one of these; none: any. */
+  readonly checkpoints?: readonly string[]
   readonly health: WorkerHealth
   /** Told when `health` changes. Returns the function that ends the subscription. */
   onHealth(listener: (health: WorkerHealth) => void): () => void

@@ -78,6 +78,20 @@ test('a file from before publications keeps its models, and an endpoint is publi
   database.close()
 })
 
+test('a file from before endpoints keeps what was published, and no two endpoints have one address', () => {
+  const database = new Sqlite(':memory:')
+  migrate(database, migrations.slice(0, 9))
+  database.exec(`INSERT INTO publications (id, endpoint, snapshot_id, step, state, facts, created_at)
+    VALUES ('p', 'gpu', 's', 'push', 'done', '{}', 1)`)
+  migrate(database, migrations)
+  expect(database.prepare('SELECT endpoint FROM publications').pluck().all()).toEqual(['gpu'])
+  const add = database.prepare(`INSERT INTO endpoints (name, url, capacity, checkpoints, pace, created_at)
+    VALUES (?, 'http://10.0.0.2:9000/', 4, '[]', '{}', 1)`)
+  add.run('gpu')
+  expect(() => add.run('again')).toThrow('UNIQUE')
+  database.close()
+})
+
 test('a file from a newer app is refused, untouched', () => {
   const file = path.join(tempDir(), 'nightshift.db')
   const newer = openDatabase(file)

@@ -93,6 +93,27 @@ describe('submitting', () => {
 })
 
 describe('claiming', () => {
+  test('a worker for one checkpoint takes the jobs that use it, also behind others, and nothing else', () => {
+    const { queue } = startQueue()
+    const prompt = { '1': { class_type: 'CheckpointLoaderSimple', inputs: { ckpt_name: 'base.safetensors' } } }
+    const uses = (name: string, at: number) => ({
+      row: at + 1,
+      index: at,
+      overrides: { '1.ckpt_name': name },
+      label: name,
+    })
+    queue.submit(aBatch({}, { prompt }), [
+      uses('other.safetensors', 0),
+      uses('sdxl\\Juggernaut.safetensors', 1),
+      { row: 3, index: 2, overrides: {}, label: 'as it was' },
+    ])
+    const only = (checkpoint: string) => ({ id: 'gpu', kind: 'endpoint' as const, checkpoints: [checkpoint] })
+    const claim = (checkpoint: string) => queue.claim(only(checkpoint))?.label ?? null
+    expect(claim('juggernaut.safetensors')).toBe('sdxl\\Juggernaut.safetensors')
+    expect(claim('juggernaut.safetensors')).toBeNull()
+    expect(claim('base.safetensors')).toBe('as it was')
+    expect(queue.claim(gpu)?.label).toBe('other.safetensors')
+  })
   test('higher priority first, then the order of submission', () => {
     const { queue } = startQueue()
     queue.submit(aBatch(), someJobs(2))
