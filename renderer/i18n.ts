@@ -3,14 +3,17 @@ import { initReactI18next, useTranslation } from 'react-i18next'
 import { type Failure, fill } from '../core/contract/errors.ts'
 import type { JsonObject } from '../core/contract/json.ts'
 import { sayName } from '../core/contract/names.ts'
+import * as reasons from '../core/contract/reasons.ts'
 import type { Settings } from '../core/contract/settings.ts'
 import type { Parameter } from '../core/contract/workflow.ts'
 import en from '../resources/locales/en/app.json'
 import enProblems from '../resources/locales/en/problems.json'
+import enReasons from '../resources/locales/en/reasons.json'
 import zh from '../resources/locales/zh-CN/app.json'
 import zhErrors from '../resources/locales/zh-CN/errors.json'
 import zhNames from '../resources/locales/zh-CN/names.json'
 import zhProblems from '../resources/locales/zh-CN/problems.json'
+import zhReasons from '../resources/locales/zh-CN/reasons.json'
 
 declare module 'i18next' {
   interface CustomTypeOptions {
@@ -49,10 +52,16 @@ export function sayFailure(failure: Failure): { message: string; remedy: string 
   const words =
     language() === 'zh-CN' ? (zhErrors as Record<string, { message: string; remedy: string }>)[failure.code] : null
   const { message, remedy } = failure
-  if (!words) return { message, remedy }
-  const said = { message: fill(words.message, failure.facts), remedy: fill(words.remedy, failure.facts) }
-  return /\{\w+\}/.test(said.message) ? { message, remedy } : said
+  const asItCame = { message: reasons.sayFilled(message, failure.facts, reasonWords()), remedy }
+  if (!words) return asItCame
+  const facts = reasons.sayFacts(failure.facts, reasonWords())
+  const said = { message: fill(words.message, facts), remedy: fill(words.remedy, facts) }
+  return /\{\w+\}/.test(said.message) ? asItCame : said
 }
+
+const reasonWords = () => (language() === 'zh-CN' ? zhReasons : enReasons)
+/** Why a connection or source failed, in the person's language where we have the words. */
+export const sayReason = (reason: string) => reasons.sayReason(reason, reasonWords())
 
 /** A sentence with a code: a problem of a workflow, a warning, a fault in a row. */
 export function saySentence(one: { code?: string; message: string; facts?: JsonObject }): string {

@@ -53,10 +53,11 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
     terminal.say('    {to}', { to: view.to })
     for (const { host, is, connections, fetchedBytes, bytesPerSecond, reason } of view.sources)
       terminal.say(said.source, {
-        ...{ host, connections, is: said.sources[is], reason: reason ?? '' },
+        ...{ host, connections, is: said.sources[is], reason: reason === null ? '' : terminal.speech.reason(reason) },
         ...{ bytes: sayBytes(fetchedBytes), rate: sayBytes(bytesPerSecond) },
       })
-    for (const { from, to, reason } of view.switched) terminal.say(said.switched, { from, to, reason })
+    for (const { from, to, reason } of view.switched)
+      terminal.say(said.switched, { from, to, reason: terminal.speech.reason(reason) })
   },
   pause: steer('pause'),
   resume: steer('resume'),

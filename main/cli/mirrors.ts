@@ -205,7 +205,8 @@ function tell({ terminal }: Context, kind: MirrorKind, place: MirrorView) {
   const { measured } = place
   const how = () => {
     if (measured === null) return said.notTried
-    if (!measured.ok) return `${said.faults[measured.fault ?? 'unreachable']} (${measured.reason ?? ''})`
+    if (!measured.ok)
+      return `${said.faults[measured.fault ?? 'unreachable']} (${terminal.speech.reason(measured.reason ?? '')})`
     const rate = measured.bytesPerSecond === null ? '' : `${sayBytes(measured.bytesPerSecond)}/s  `
     return `${rate}${measured.latencyMs ?? '?'} ms`
   }

@@ -8,7 +8,7 @@ import { plain } from '../../core/domain/workflow/role-words.ts'
 import en from '../../resources/locales/en/cli.json' with { type: 'json' }
 import zh from '../../resources/locales/zh-CN/cli.json' with { type: 'json' }
 import zhNames from '../../resources/locales/zh-CN/names.json' with { type: 'json' }
-import { explain, type Language, languageOf, sayProblem } from '../language.ts'
+import { explain, explainReason, type Language, languageOf, sayProblem } from '../language.ts'
 
 type Words = typeof en
 type Said = { code: string; message: string; facts?: Facts }
@@ -20,6 +20,8 @@ export interface Speech {
   failure(failure: Failure): { message: string; remedy: string }
   /** A problem, a warning or the reason of a stall. */
   problem(said: Said): string
+  /** Why a connection or source failed. */
+  reason(reason: string): string
   /** What a parameter is called. */
   parameter(parameter: Parameter): string
 }
@@ -52,6 +54,7 @@ export function speechIn(given: string | undefined, env: NodeJS.ProcessEnv): Spe
     words: language === 'zh-CN' ? zh : en,
     failure: (failure) => explain(failure, language),
     problem: (said) => sayProblem(said, language),
+    reason: (reason) => explainReason(reason, language),
     parameter: (parameter) => (language === 'zh-CN' ? inChinese(parameter) : parameter.name),
   }
 }

@@ -24,7 +24,7 @@ import {
 import { type KeyboardEvent, useState } from 'react'
 import type { DownloadRemedy, DownloadSettings, DownloadTotals, DownloadView } from '../../core/contract/download.ts'
 import { refresh, useAsk, useDo } from '../client/client.ts'
-import { sayFailure, saySentence, useWords } from '../i18n.ts'
+import { sayFailure, sayReason, saySentence, useWords } from '../i18n.ts'
 import { useAsking } from '../parts/asking.tsx'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
 import { Field, SearchField } from '../parts/forms.tsx'
@@ -400,7 +400,7 @@ function Sources({ download }: { download: DownloadView }) {
                   ? t('downloads.again', { time: format.time(againAt) })
                   : t(`downloads.sourceStates.${is}`)}
             </span>
-            {reason && <span className="col-span-5 pl-4.5 text-bad">{reason}</span>}
+            {reason && <span className="col-span-5 pl-4.5 text-bad">{sayReason(reason)}</span>}
           </li>
         ))}
       </ul>
@@ -409,7 +409,9 @@ function Sources({ download }: { download: DownloadView }) {
           <h3 className="label mb-1">{t('downloads.switched')}</h3>
           <ul className="text-xs text-soft">
             {switched.slice(-8).map(({ from, to, reason }, place) => (
-              <li key={`${from} ${String(place)}`}>{t('downloads.switchedOne', { from, to, reason })}</li>
+              <li key={`${from} ${String(place)}`}>
+                {t('downloads.switchedOne', { from, to, reason: sayReason(reason) })}
+              </li>
             ))}
           </ul>
         </div>

@@ -11,7 +11,7 @@ import {
   type TokenView,
 } from '../../core/contract/mirror.ts'
 import { queries, refresh, useAsk, useDo } from '../client/client.ts'
-import { useWords } from '../i18n.ts'
+import { sayReason, useWords } from '../i18n.ts'
 import { Button, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
 import { Field, Segmented, Select, Switch } from '../parts/forms.tsx'
 import { Outward } from '../parts/outward.tsx'
@@ -248,7 +248,7 @@ function Place({
             <span className="truncate">
               {measured.ok
                 ? t('mirrors.good', { time: format.ago(measured.at) })
-                : `${t(`mirrors.faults.${measured.fault ?? 'unreachable'}`)}${measured.reason ? `: ${measured.reason}` : ''}`}
+                : `${t(`mirrors.faults.${measured.fault ?? 'unreachable'}`)}${measured.reason ? `: ${sayReason(measured.reason)}` : ''}`}
             </span>
           </span>
         ) : (
