@@ -10,7 +10,6 @@ import type { Log } from '../core/engine/log.ts'
 import type { RehearsalOptions } from '../core/engine/rehearsal/server.ts'
 import { FolderBucket } from '../core/engine/store/bucket.ts'
 import { freeBytes } from '../core/engine/volume.ts'
-import { BucketTasks } from '../core/gateway/fc/tasks.ts'
 import { EventHub, throttled, throttledEach } from './api/events.ts'
 import { appRouter } from './api/router.ts'
 import type { Served } from './api/served.ts'
@@ -53,6 +52,7 @@ import { KeptSettings } from './services/settings.ts'
 import { Share } from './services/share.ts'
 import { Snapshots } from './services/snapshots.ts'
 import { TaskDoor } from './services/task-door.ts'
+import { SqliteTasks } from './services/task-store.ts'
 import { Thumbnails } from './services/thumbnails.ts'
 import { Fleet } from './services/workers/fleet.ts'
 import { version } from './version.ts'
@@ -146,7 +146,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   })
   const keys = new Keys({ ...shared, database })
   const share = new Share({ settings, keys, fleet, clock, given: options.share, log: note })
-  const tasks = new BucketTasks(new FolderBucket(path.join(dataDir, 'tasks')))
+  const tasks = new SqliteTasks({ database, clock, files: new FolderBucket(path.join(dataDir, 'tasks')) })
   const taskDoor = new TaskDoor({ settings, keys, fleet, store: tasks, clock, given: options.tasks, log: note })
   const installations = new Installations({
     ...shared,

@@ -135,6 +135,11 @@ export class BucketTasks implements TaskStore {
     return removed
   }
 
+  /** All there is of one. */
+  async forget(id: string) {
+    for await (const { name } of this.#bucket.list(at(id, ''))) await this.#bucket.remove(name)
+  }
+
   async secret(): Promise<Buffer> {
     const text = await textOf(this.#bucket, 'secret')
     if (text !== null) return Buffer.from(text, 'hex')

@@ -8,6 +8,7 @@ import { modelTrash } from './0007-model-trash.ts'
 import { publications } from './0008-publications.ts'
 import { keyExpiry } from './0009-key-expiry.ts'
 import { endpoints } from './0010-endpoints.ts'
+import { tasks } from './0011-tasks.ts'
 
 /** In order; once released a migration never changes, the next one mends it. */
 export const migrations: readonly string[] = [
@@ -21,4 +22,5 @@ export const migrations: readonly string[] = [
   publications,
   keyExpiry,
   endpoints,
+  tasks,
 ]

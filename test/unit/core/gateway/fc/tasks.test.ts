@@ -4,8 +4,11 @@ import { describe, expect, test } from 'vitest'
 import type { Hook, Task } from '../../../../../core/contract/agent.ts'
 import { FolderBucket, within } from '../../../../../core/engine/store/bucket.ts'
 import { BucketTasks, type TaskStore } from '../../../../../core/gateway/fc/tasks.ts'
+import { SqliteTasks } from '../../../../../main/services/task-store.ts'
 import { fakeS3 } from '../../../../kit/fake-s3.ts'
+import { testDatabase } from '../../../../kit/queue-kit.ts'
 import { tempDir } from '../../../../kit/temp-dir.ts'
+import { turnableClock } from '../../../../kit/turnable-clock.ts'
 
 const task = (id: string, state: Task['state'] = 'running', createdAt = 1): Task => ({
   id,
@@ -61,6 +64,19 @@ const kinds: [string, () => Promise<Kind>][] = [
         open: () => new BucketTasks(new FolderBucket(dir)),
         age: () => {
           for (const file of filesIn(dir)) utimesSync(file, 1_000, 1_000)
+        },
+      }
+    },
+  ],
+  [
+    'a database',
+    async () => {
+      const [database, dir] = [testDatabase(), tempDir()]
+      const clock = turnableClock(3_000_000)
+      return {
+        open: () => new SqliteTasks({ database, clock, files: new FolderBucket(dir) }),
+        age: () => {
+          database.exec('UPDATE tasks SET changed_at = 1000000; UPDATE task_marks SET at = 1000000')
         },
       }
     },
