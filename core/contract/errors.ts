@@ -678,9 +678,13 @@ export const errors = {
     remedy: 'Check the connection and the proxy, or choose another source; what is there already is kept.',
   },
   'download.refused': {
-    message: '{host} does not give {file} (HTTP {status}): {reason}',
+    message: '{host} does not give {file}: {reason}',
     remedy:
       'Open its page, accept its terms or sign in there, and add a token for {host} under Mirrors; or choose another source.',
+  },
+  'download.not-found': {
+    message: '{file} is not at {hosts} any more.',
+    remedy: 'It may have been renamed or removed: look for it by its name under Models, or give another link.',
   },
   'download.damaged': {
     message: '{file} is not what it should be: its SHA-256 is {actualSha256}, not {expectedSha256}.',
@@ -813,6 +817,14 @@ export const errors = {
     message: 'The snapshot is of {its}; this is {mine}.',
     remedy: 'Restore it where system, processor and Python are the same (choose that Python with --python).',
   },
+  'snapshot.packages-gone': {
+    message: '{count} packages can be had for this platform neither from an index nor from the snapshot: {packages}',
+    remedy: 'Replace them where the snapshot was made, then make it anew; or give a folder of wheels that has them.',
+  },
+  'snapshot.build-failed': {
+    message: 'The snapshot could not be built for this platform; step “{step}” ended with: {reason}',
+    remedy: 'See {log}, mend what it names, and start again; what was fetched is kept.',
+  },
   'snapshot.which-engine': {
     message: 'It is not clear which ComfyUI is meant. There are: {engines}',
     remedy: 'Name one with --engine; install or adopt one if there is none.',
@@ -840,6 +852,10 @@ export const errors = {
   'depot.unreachable': {
     message: '{where} does not answer: {reason}',
     remedy: 'Check the address, and that it runs. What has arrived stays there; the next push goes on from it.',
+  },
+  'depot.no-key': {
+    message: '{where} wants a key.',
+    remedy: 'Give one that may publish there with --api-key-file FILE.',
   },
   'depot.refused': {
     message: '{where} refused (HTTP {status}): {reason}',

@@ -30,12 +30,12 @@ const patterns: readonly Pattern[] = [
   ['missing-file', /^ENOENT\b(?:[^']*'(?<path>[^']+)')?/],
   ['in-use', /^(?:EBUSY|ETXTBSY)\b(?:[^']*'(?<path>[^']+)')?/],
   ['no-bytes', /^it does not send these bytes \(HTTP 416\)$/],
-  ['http-401', /^HTTP 401\b/],
-  ['http-403', /^HTTP 403\b/],
-  ['http-404', /^HTTP (?:404|410)\b/],
-  ['http-429', /^HTTP 429\b/],
-  ['http-5xx', /^HTTP (?<status>5\d\d)\b/],
-  ['http', /^HTTP (?<status>\d{3})\b/],
+  ['http-401', /^HTTP 401\b(?:: (?<said>.+))?/s],
+  ['http-403', /^HTTP 403\b(?:: (?<said>.+))?/s],
+  ['http-404', /^HTTP (?:404|410)\b(?:: (?<said>.+))?/s],
+  ['http-429', /^HTTP 429\b(?:: (?<said>.+))?/s],
+  ['http-5xx', /^HTTP (?<status>5\d\d)\b(?:: (?<said>.+))?/s],
+  ['http', /^HTTP (?<status>\d{3})\b(?:: (?<said>.+))?/s],
   ['stalled', /^it stalled$/],
   ['slow', /^it became slow$/],
   ['sent-nothing', /^it sent nothing$/],
@@ -90,7 +90,8 @@ function sayOne(said: string, words: Readonly<Record<string, string>>): string |
     const named = Object.entries(groups).filter((entry): entry is [string, string] => entry[1] !== undefined)
     const facts: Facts = Object.fromEntries(named)
     const sentence = words[Object.keys(groups).length > named.length ? `${key}-somewhere` : key] ?? words[key]
-    return sentence === undefined ? null : fill(sentence, facts)
+    if (sentence === undefined) return null
+    return [fill(sentence, facts), ...(groups.said ? [groups.said] : [])].join(': ')
   }
   return null
 }

@@ -752,7 +752,7 @@ const atRest = (source: SourceView): SourceView => ({
 function remediesOf({ code }: Failure, page: string | null): DownloadRemedy[] {
   const open: DownloadRemedy[] = page === null ? [] : ['open-page']
   if (/^hub\.(?:gated|needs-token|bad-token)$/.test(code)) return [...open, 'add-token']
-  if (/^hub\.(?:no-access|early-access|not-found)$/.test(code)) return open
+  if (/^(?:hub\.(?:no-access|early-access|not-found)|download\.not-found)$/.test(code)) return open
   if (/^(?:download\.no-space|disk\.full)$/.test(code)) return ['make-room']
   if (/^(?:download\.(?:damaged|refused)|hub\.wrong-answer)$/.test(code)) return ['test-mirrors', ...open]
   if (/^(?:download|hub)\.unreachable$/.test(code)) return ['check-network', 'test-mirrors']

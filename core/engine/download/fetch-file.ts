@@ -72,7 +72,7 @@ export async function fetchFile(
   }
 }
 
-const FAILED = ['download.unreachable', 'download.refused', 'download.damaged', 'hub.busy']
+const FAILED = ['download.unreachable', 'download.not-found', 'download.refused', 'download.damaged', 'hub.busy']
 
 /** The longest pages of a Python index are some MiB. */
 const TEXT_LIMIT_BYTES = 32 * 1024 * 1024

@@ -950,6 +950,8 @@ export class Transfer {
         reason: refused.reason,
       })
     const reasons = this.#sources.filter(({ reason }) => reason !== null)
+    if (this.#sources.length > 0 && this.#sources.every(({ reason }) => GONE.test(reason ?? '')))
+      return new AppError('download.not-found', { file, hosts: this.#sources.map(({ host }) => host).join(', ') })
     const reason = reasons.map((source) => `${source.given.id}: ${source.reason}`).join('; ')
     return new AppError('download.unreachable', { file, reason: reason || 'no source is left' })
   }
@@ -1013,6 +1015,7 @@ export class Transfer {
 const rateOf = ({ bytesPerSecond, source, bytes, startedAt }: Segment) =>
   Math.max(1, bytesPerSecond || source.bytesPerSecond || (bytes / (performance.now() - startedAt)) * 1000)
 
+const GONE = /^HTTP (?:404|410)\b/
 const PASSING = new Set(['hub.unreachable', 'hub.wrong-answer', 'hub.busy'])
 const TLS = /^(ERR_TLS_|CERT_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT|UNABLE_TO_(VERIFY|GET)_)/
 

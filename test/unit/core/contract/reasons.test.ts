@@ -60,7 +60,7 @@ test.each([
     'other-certificate',
   ],
   ['Proxy response (407) !== 200 when HTTP Tunneling', 'proxy-password'],
-  ['HTTP 404: Entry not found', 'http-404'],
+  ['HTTP 404', 'http-404'],
   ['HTTP 418', 'http'],
   ['ENOSPC: no space left on device, write', 'disk-full'],
   ['it stalled', 'stalled'],
@@ -72,7 +72,7 @@ test('of several sources each keeps its name; what nobody knows and what a progr
   const reason =
     'a.example: connect ECONNREFUSED 10.0.0.1:443; b.example:81 2: HTTP 503: overloaded; c.example: out of luck'
   expect(sayReason(reason, en)).toBe(
-    'a.example: the connection to 10.0.0.1:443 was refused; nothing listens there; b.example:81 2: it has trouble of its own (HTTP 503); c.example: out of luck',
+    'a.example: the connection to 10.0.0.1:443 was refused; nothing listens there; b.example:81 2: it has trouble of its own (HTTP 503): overloaded; c.example: out of luck',
   )
   const printed = 'error: failed\nconnect ECONNREFUSED 10.0.0.1:443'
   expect(sayReason(printed, en)).toBe(printed)

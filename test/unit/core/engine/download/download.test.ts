@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Agent, Dispatcher } from 'undici'
 import { expect, onTestFinished, test } from 'vitest'
-import { AppError } from '../../../../../core/contract/errors.ts'
+import { AppError, toFailure } from '../../../../../core/contract/errors.ts'
 import {
   type DownloadNews,
   type DownloadOptions,
@@ -198,6 +198,19 @@ test('a refusal says who refuses and why', async () => {
     code: 'download.refused',
     facts: { file: 'model.bin', status: 401 },
   })
+})
+
+test('a file that is nowhere any more is said to be gone, whatever the proxy; one that is refused says why once', async () => {
+  const gone = await farmOf({ one: { ...good, status: 404 }, two: { ...good, status: 410 } })
+  const cause = await get({ sources: gone.sources }, { retryMs: 5 }).catch((failure: unknown) => failure)
+  expect(toFailure(cause)).toMatchObject({ code: 'download.not-found', facts: { file: 'model.bin' } })
+  expect(toFailure(cause).remedy).not.toMatch(/proxy/)
+  const mixed = await farmOf({ one: { ...good, status: 404 }, two: { ...good, status: 500 } })
+  await expect(get({ sources: mixed.sources }, { retryMs: 5 })).rejects.toMatchObject({ code: 'download.unreachable' })
+  const { sources } = await farmOf({ one: { ...good, status: 403 } })
+  const refused = toFailure(await get({ sources }).catch((failure: unknown) => failure))
+  expect(refused.message.match(/403/g)).toHaveLength(1)
+  expect(refused).toMatchObject({ code: 'download.refused', facts: { status: 403 } })
 })
 
 test('what was stopped goes on where it was; what is there already is not fetched', async () => {
