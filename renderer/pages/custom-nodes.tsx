@@ -41,7 +41,7 @@ const views = ['installed', 'find', 'missing'] as const
 
 /** The custom nodes of a ComfyUI of this machine: what is there, what there is, and what the workflows lack. */
 export function CustomNodesPage() {
-  const { t } = useWords()
+  const { t, format } = useWords()
   const navigate = useNavigate()
   const { view = 'installed', find = '', engine } = useSearch({ from: '/custom-nodes' })
   const go = (search: { view?: (typeof views)[number]; find?: string; engine?: string }) =>
@@ -61,6 +61,10 @@ export function CustomNodesPage() {
   const begin = (changes: NodeChange[], items: string[] = []) => {
     if (name) plan.mutate({ engine: name, changes, items })
   }
+  const missing = useAsk('nodes.missing', { engine: name ?? undefined }, { enabled: name !== null })
+  const lacking = missing.data?.rows.length ?? 0
+  const labelOf = (value: (typeof views)[number]) =>
+    `${t(`nodes.view.${value}`)}${value === 'missing' && lacking > 0 ? ` (${format.number(lacking)})` : ''}`
   const show = useCallback(() => setShown(true), [])
   const takeSnapshot = useTakeSnapshot(name, show)
   useTaker(useMemo(() => ({ snapshot: takeSnapshot }), [takeSnapshot]))
@@ -144,7 +148,7 @@ export function CustomNodesPage() {
                   label={t('nodes.views')}
                   value={view}
                   onChange={(next) => go({ view: next })}
-                  choices={views.map((value) => ({ value, label: t(`nodes.view.${value}`) }))}
+                  choices={views.map((value) => ({ value, label: labelOf(value) }))}
                 />
                 {view === 'find' && (
                   <div className="min-w-64 flex-1">
