@@ -169,7 +169,7 @@ describe('what is told of tasks', () => {
     const map = (await ask('/api/run', { body, headers: { 'task-id': 'wrapped' } })).json()
     const png = Buffer.from(map[9].results[0], 'base64').toString('latin1')
     expect(png).toContain('workflow')
-    expect(png).toContain('"task": "wrapped"'.replace(': ', ':'))
+    expect(png).toMatch(/"task": ?"wrapped"/)
     expect((await ask('/api/run', { body: aWorkflow(1), headers: { 'task-id': 'wrapped' } })).status).toBe(409)
     expect(comfyui.submissions).toBe(1)
   })

@@ -66,6 +66,7 @@ interface Held {
   again: boolean
   writing: Promise<void>
   writtenAt: number
+  beganAt: number
   late: NodeJS.Timeout | undefined
 }
 
@@ -149,10 +150,11 @@ export class ComfyRunner implements Runner {
     within: new Map(SECONDS.map((most) => [most, 0])),
   }
 
-  #count({ state }: Task, seconds: number) {
+  #count({ task: { state }, beganAt }: Held) {
     if (state === 'queued' || state === 'running') return
     this.ended[state] += 1
     if (state !== 'succeeded') return
+    const seconds = (performance.now() - beganAt) / 1000
     this.ended.seconds += seconds
     for (const most of SECONDS) if (seconds <= most) this.ended.within.set(most, this.ended.within.get(most)! + 1)
   }
@@ -305,6 +307,7 @@ export class ComfyRunner implements Runner {
       again: false,
       writing: Promise.resolve(),
       writtenAt: 0,
+      beganAt: 0,
       late: undefined,
     }
     this.#held.set(task.id, held)
@@ -362,7 +365,7 @@ export class ComfyRunner implements Runner {
   async #run(held: Held, place: ComfyAddress): Promise<void> {
     const { limitMs = 3_600_000, log } = this.#options
     const { id, promptId, attempt } = held.task
-    const began = performance.now()
+    held.beganAt = performance.now()
     const limit = setTimeout(() => {
       held.ended ??= 'limit'
       held.stopping.abort()
@@ -415,7 +418,6 @@ export class ComfyRunner implements Runner {
       await client?.close()
     }
     await this.#write(held).catch((cause) => log?.('task.not-written', { id, reason: (cause as Error).message }))
-    this.#count(held.task, (performance.now() - began) / 1000)
     log?.('task.over', { id, state: held.task.state, code: held.task.failure?.code ?? null })
   }
 
@@ -517,7 +519,6 @@ export class ComfyRunner implements Runner {
     if (running) return running.run
     this.#held.delete(held.task.id)
     this.#change(held, { state: 'cancelled', queuePosition: null })
-    this.#count(held.task, 0)
     await this.#write(held)
   }
 
@@ -536,6 +537,7 @@ export class ComfyRunner implements Runner {
     const before = held.task.state
     if (isOver(before)) return
     held.task = { ...held.task, ...change, updatedAt: this.#options.now() }
+    if (isOver(held.task.state)) this.#count(held)
     this.events.emit(told(held.task.id), held.task)
     if (held.task.state !== before)
       void this.#write(held).catch(() => {}) // written again at its end, and told there
