@@ -1,12 +1,16 @@
 #!/usr/bin/env node
 // The front door beside a GPU: plain Node, nothing of the app. Says one JSON line per event.
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { Card } from '../core/contract/engine.ts'
 import { AppError, toFailure } from '../core/contract/errors.ts'
-import { type JsonObject, writeJson } from '../core/contract/json.ts'
+import { type JsonObject, parseJson, writeJson } from '../core/contract/json.ts'
+import { type Mirror, Mirrors } from '../core/contract/mirror.ts'
 import { hideSecrets } from '../core/engine/log.ts'
+import { credentialsIn, isS3 } from '../core/engine/store/open-store.ts'
 import { type RunningAgent, startAgent } from './agent.ts'
 
 const EXIT = { usage: 2, environment: 4 }
@@ -33,16 +37,36 @@ for (const stream of [process.stdout, process.stderr]) stream.on('error', () => 
 try {
   const { values } = readArgs()
   graceMs = numberOf('--grace', values.grace, 3_600) * 1000
-  const store = path.resolve(values.store)
-  const { keys, keyFile } = await readKeys(values['api-key-file'], store)
+  const store = isS3(values.store) ? values.store : path.resolve(values.store)
+  // where the store is far away, or shared by several machines, this should be a disk of this one
+  const cache = path.resolve(values.cache ?? (isS3(store) ? 'nightshift-agent-cache' : path.join(store, 'cache')))
+  const { keys, keyFile } = await readKeys(values['api-key-file'], isS3(store) ? cache : store)
+  const credentials = credentialsIn(process.env)
+  const publishing = values.snapshot !== undefined || values.models.length > 0
+  const worker = values.worker.length > 0 ? values.worker : publishing ? [] : ['rehearsal']
+  if (worker.includes('rehearsal') && worker.length > 1)
+    throw new AppError('app.usage', { reason: '--worker rehearsal stands alone' })
   agent = await startAgent({
     host: values.host,
     port: numberOf('--port', values.port, 65_535),
     names: values.name,
     origins: values.origin,
     keys,
-    store: path.join(store, 'tasks'),
-    worker: values.worker,
+    store,
+    credentials,
+    cache,
+    worker: worker[0] === 'rehearsal' ? 'rehearsal' : worker.filter((each) => each !== 'none'),
+    snapshot: values.snapshot ?? null,
+    models: values.models.map((dir) => path.resolve(dir)),
+    python: values.python ?? null,
+    cards: cardsOf(values.card),
+    workers: values.workers === undefined ? null : Math.max(1, numberOf('--workers', values.workers, 16)),
+    trusted: values['trusted-key'] ?? null,
+    mirrors: await readMirrors(),
+    pageDir: [path.join(import.meta.dirname, 'form'), path.join(import.meta.dirname, '../out/agent/form')].find(
+      existsSync,
+    ),
+    env: process.env,
     inFlight: Math.max(1, numberOf('--in-flight', values['in-flight'], 64)),
     managed: process.env.FC_FUNCTION_NAME !== undefined, // Function Compute says so
     log,
@@ -52,7 +76,9 @@ try {
 } catch (cause) {
   const { code, message, remedy, facts } = toFailure(cause)
   tell('error', { code, message, remedy, facts })
-  process.exitCode = /^(app\.usage|worker\.bad-address|input\.missing)$/.test(code) ? EXIT.usage : EXIT.environment
+  process.exitCode = /^(app\.usage|worker\.bad-address|store\.bad-address|input\.missing)$/.test(code)
+    ? EXIT.usage
+    : EXIT.environment
   if (process.connected) process.disconnect()
 }
 
@@ -62,7 +88,14 @@ function readArgs() {
       options: {
         host: { type: 'string', default: '127.0.0.1' },
         port: { type: 'string', default: '9000' },
-        worker: { type: 'string', default: process.env.NIGHTSHIFT_WORKER ?? 'rehearsal' },
+        worker: { type: 'string', multiple: true, default: listOf(process.env.NIGHTSHIFT_WORKER) },
+        workers: { type: 'string' },
+        card: { type: 'string', multiple: true, default: [] },
+        snapshot: { type: 'string', default: process.env.NIGHTSHIFT_SNAPSHOT || undefined },
+        models: { type: 'string', multiple: true, default: listOf(process.env.NIGHTSHIFT_MODELS) },
+        python: { type: 'string' },
+        cache: { type: 'string', default: process.env.NIGHTSHIFT_CACHE || undefined },
+        'trusted-key': { type: 'string', default: process.env.NIGHTSHIFT_TRUSTED_KEY || undefined },
         store: { type: 'string', default: process.env.NIGHTSHIFT_STORE ?? 'nightshift-agent' },
         'api-key-file': { type: 'string' },
         name: { type: 'string', multiple: true, default: [] },
@@ -94,6 +127,28 @@ async function readKeys(given: string | undefined, store: string): Promise<{ key
   await mkdir(store, { recursive: true, mode: 0o700 })
   await writeFile(file, `${key}\n`, { mode: 0o600 })
   return { keys: [key], keyFile: file }
+}
+
+/** @throws AppError 'app.usage' */
+function cardsOf(given: readonly string[]): string[] | null {
+  const cards = given.flatMap((each) => each.split(','))
+  if (cards.some((card) => !Card.safeParse(card).success))
+    throw new AppError('app.usage', { reason: '--card is cpu, auto, or numbers of cards such as 0,1' })
+  return cards.length === 0 ? null : cards
+}
+
+function listOf(text: string | undefined): string[] {
+  return (text ?? '').split(',').filter((each) => each !== '')
+}
+
+/** Beside the bundle, or where the sources are. */
+async function readMirrors(): Promise<readonly Mirror[]> {
+  for (const up of ['..', '../..']) {
+    const file = path.resolve(import.meta.dirname, up, 'resources', 'mirrors.json')
+    const text = await readFile(file, 'utf8').catch(() => null)
+    if (text !== null) return Mirrors.parse(parseJson(text)).mirrors
+  }
+  return []
 }
 
 function numberOf(option: string, value: string, most: number): number {

@@ -14,7 +14,14 @@ export const agent: Command = async ({ terminal, dataDir, cwd, env }, args) => {
   const { values, positionals } = parseOptions(args, {
     host: { type: 'string', default: '127.0.0.1' },
     port: { type: 'string', default: '9000' },
-    worker: { type: 'string', default: 'rehearsal' },
+    worker: { type: 'string', multiple: true, default: [] },
+    workers: { type: 'string' },
+    card: { type: 'string', multiple: true, default: [] },
+    snapshot: { type: 'string' },
+    models: { type: 'string', multiple: true, default: [] },
+    python: { type: 'string' },
+    cache: { type: 'string' },
+    'trusted-key': { type: 'string' },
     store: { type: 'string' },
     'api-key-file': { type: 'string' },
     name: { type: 'string', multiple: true, default: [] },
@@ -23,18 +30,29 @@ export const agent: Command = async ({ terminal, dataDir, cwd, env }, args) => {
     grace: { type: 'string', default: '30' },
   })
   if (positionals[0] !== undefined) throw usageError(reason.tooMany, { value: positionals[0] })
-  const store = values.store === undefined ? path.join(dataDir, 'agent') : path.resolve(cwd, values.store)
-  const key = values['api-key-file']
+  const at = (place: string) => (/^s3:\/\//i.test(place) ? place : path.resolve(cwd, place))
+  const store = values.store === undefined ? path.join(dataDir, 'agent') : at(values.store)
+  // what restores an environment may be a program on the path
+  const python = values.python?.includes('/') ? at(values.python) : values.python
+  const given = (name: string, value: string | undefined) => (value === undefined ? [] : [`--${name}=${value}`])
+  const each = (name: string, all: readonly string[]) => all.map((value) => `--${name}=${value}`)
   const interrupt = hearInterruption(EXIT.interrupted)
   const child = spawn(
     process.execPath,
     [
       program(),
-      ...['host', 'port', 'worker', 'in-flight', 'grace'].map((name) => `--${name}=${values[name as 'host']}`),
+      ...(['host', 'port', 'in-flight', 'grace', 'workers', 'snapshot', 'trusted-key'] as const).flatMap((name) =>
+        given(name, values[name]),
+      ),
       `--store=${store}`,
-      ...(key === undefined ? [] : [`--api-key-file=${path.resolve(cwd, key)}`]),
-      ...values.name.map((name) => `--name=${name}`),
-      ...values.origin.map((origin) => `--origin=${origin}`),
+      ...given('cache', values.cache && at(values.cache)),
+      ...given('python', python),
+      ...given('api-key-file', values['api-key-file'] && at(values['api-key-file'])),
+      ...each('worker', values.worker),
+      ...each('card', values.card),
+      ...each('models', values.models.map(at)),
+      ...each('name', values.name),
+      ...each('origin', values.origin),
     ],
     { env, stdio: ['ignore', 'pipe', 'inherit', 'ipc'] },
   )
