@@ -903,6 +903,7 @@ function statusOf({ code, facts }: Failure): number {
   const known = STATUS[code]
   if (known !== undefined) return known
   if (code === 'prompt.rejected' && String(facts.type).startsWith('http_5')) return 502
+  if (code.startsWith('release.')) return 422
   if (/^prompt\.(rejected|missing-node|outputs-dropped|invalid|paid)$/.test(code)) return 422
   return /^(worker|output)\./.test(code) ? 502 : 500
 }
