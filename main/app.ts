@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import { userInfo } from 'node:os'
 import path from 'node:path'
 import type { App } from '../core/contract/app.ts'
 import { AppError, toFailure } from '../core/contract/errors.ts'
 import { placesOf as nodePlacesOf } from '../core/engine/custom-nodes/site.ts'
 import { placesOf } from '../core/engine/download/mirrors.ts'
-import { sourcesOf } from '../core/engine/hubs/sources.ts'
+import { officialAddress, sourcesOf } from '../core/engine/hubs/sources.ts'
 import type { Log } from '../core/engine/log.ts'
 import type { RehearsalOptions } from '../core/engine/rehearsal/server.ts'
 import { FolderBucket } from '../core/engine/store/bucket.ts'
@@ -41,6 +42,8 @@ import { NodePacks } from './services/node-packs.ts'
 import { picturesDir } from './services/pictures-dir.ts'
 import { Plans } from './services/plans.ts'
 import { createMake, createPrepare, jobNames } from './services/prepare.ts'
+import { Publish } from './services/publish.ts'
+import { publishPlaces } from './services/publish-places.ts'
 import { Queue } from './services/queue.ts'
 import { Quiet } from './services/quiet.ts'
 import { Report } from './services/report.ts'
@@ -254,18 +257,37 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     engines: localEngine,
     nodesDir: (engine) => nodePlacesOf(localEngine.site(engine.name)).live,
     modelsOf: (engine) => models.usedBy(engine.name),
+    fileOf: (sha256) => models.bySha256(sha256)?.places[0]?.path ?? null,
+    cameFrom: (file) => downloads.cameFrom(file).flatMap((ref) => officialAddress(network.hosts(), ref) ?? []),
+    dispatcher: network.dispatcher(),
     classesOf: async ({ processes }) => {
       const ready = processes.find(({ state }) => state.is === 'ready')
       return ready ? Object.keys((await fleet.definitionsFor(ready.id)).definitions) : null
     },
   })
   const make = createMake({ inputs })
+  const publish = new Publish({
+    ...shared,
+    ...publishPlaces({ ...shared, endpoints, snapshots, localEngine, fleet }),
+    database,
+    dataDir,
+    snapshots,
+    library,
+    inputs,
+    make,
+    random: Math.random,
+    person: () => userInfo().username,
+    compare: (desk, endpoint, difference) => thumbnails.compare(desk, endpoint, difference),
+    idle: options.idle,
+  })
   const dispatcher = new Dispatcher({ ...shared, queue, fleet, artifacts, prepare: createPrepare(make, models) })
   dispatcher.events.on('kept', (job, kept) => models.made(job, kept))
   const quiet = new Quiet({ clock, running: () => dispatcher.running(), localEngine, log: note })
   quiet.events.on('changed', (id) => fleet.events.emit('changed', id))
   const awake = new Awake({
-    needed: () => settings.get().keepAwake && (downloads.active() || (options.idle !== true && queue.runnable())),
+    needed: () =>
+      settings.get().keepAwake &&
+      (downloads.active() || publish.active() || (options.idle !== true && queue.runnable())),
     note: (reason) => log.info({ reason }, 'awake.not-kept'),
     holdsItself: door !== 'desktop',
   })
@@ -304,6 +326,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     network,
     models,
     snapshots,
+    publish,
     awake,
   })
   const services = {
@@ -321,6 +344,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     editors,
     fleet,
     endpoints,
+    publish,
     localEngine,
     installations,
     customNodes,
@@ -357,6 +381,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
           trash,
           importer,
           snapshots,
+          publish,
         ]
       : [
           telling,
@@ -373,6 +398,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
           trash,
           importer,
           snapshots,
+          publish,
           editors,
           dispatcher,
           quiet,
@@ -439,6 +465,7 @@ type Telling = {
   awake: Awake
   models: Models
   snapshots: Snapshots
+  publish: Publish
 }
 
 /** Passes on what the services tell, none of it more often than a page can draw. */
@@ -460,6 +487,7 @@ function tellAll({
   awake,
   models,
   snapshots,
+  publish,
 }: Telling): Service {
   const changedJobs = new Map<string, Set<string> | 'many'>()
   const tellQueue = throttled(() => {
@@ -509,6 +537,11 @@ function tellAll({
   })
   const places = throttledEach((name) => events.tell('endpoint.changed', { name }), TELL_EVERY_MS)
   endpoints.events.on('changed', places.push)
+  const publications = throttledEach((id) => events.tell('publish.changed', { id }), TELL_EVERY_MS)
+  publish.events.on('changed', (id) => {
+    looked()
+    publications.push(id)
+  })
   localEngine.events.on('changed', engines.push)
   localEngine.events.on('logged', logs.push)
   installations.events.on('changed', installs.push)
@@ -549,6 +582,7 @@ function tellAll({
         tellMirrors,
         tellModels,
         places,
+        publications,
         engines,
         installs,
         nodes,

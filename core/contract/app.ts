@@ -63,6 +63,7 @@ import {
 import { FoundPack, MissingClass, NodeItem } from './pack.ts'
 import { Panel } from './panel.ts'
 import { command, event, query } from './procedure.ts'
+import { Publication, PublicationId, PublishAsk, PublishPlan, VersionView } from './publish.ts'
 import { ReleaseView } from './release.ts'
 import { Settings, SettingsChange } from './settings.ts'
 import { PushPlan, SealedManifest, SecretFound, SnapshotChange, SnapshotProgress, SnapshotView } from './snapshot.ts'
@@ -139,6 +140,13 @@ export const EditorSubject = z.object({
 export type EditorSubject = z.infer<typeof EditorSubject>
 
 /** renderer and command line ⇄ host */
+const SnapshotPlace = {
+  to: z.string(),
+  key: EndpointKey.nullable().default(null),
+  /** Models too, those that are not there. */
+  models: z.boolean().default(true),
+}
+
 export const app = {
   'app.info': query(
     nothing,
@@ -688,10 +696,10 @@ export const app = {
     z.object({ graceMs: z.int().min(0).optional() }),
     z.object({ packs: z.int(), bytes: z.number() }),
   ),
-  /** What a push to a folder would send. */
-  'snapshot.plan': query(z.object({ id: z.string(), to: z.string() }), PushPlan, 'local'),
+  /** What a push would send: to a folder, s3://…, or an agent with a key that may publish. */
+  'snapshot.plan': query(z.object({ id: z.string(), ...SnapshotPlace }), PushPlan, 'local'),
   'snapshot.push': command(
-    z.object({ id: z.string(), to: z.string(), bytesPerSecond: z.int().min(1).nullable().default(null) }),
+    z.object({ id: z.string(), ...SnapshotPlace, bytesPerSecond: z.int().min(1).nullable().default(null) }),
     PushPlan,
     'local',
   ),
@@ -701,11 +709,39 @@ export const app = {
       to: z.string(),
       python: z.string().optional(),
       from: z.string().nullable().default(null),
+      key: EndpointKey.nullable().default(null),
     }),
     z.object({ dir: z.string(), python: z.string(), base: z.string() }),
     'local',
   ),
   'snapshot.cancel': command(nothing, changed),
+
+  /** What would travel to an endpoint; a snapshot is made of how it is now unless one is named. Nothing is sent. */
+  'publish.plan': command(PublishAsk, PublishPlan),
+  /** @see Publication: it goes on in the background. */
+  'publish.start': command(
+    PublishAsk.omit({ consent: true, snapshot: true }).extend({
+      snapshot: z.string(),
+      note: z.string().max(2000).default(''),
+      /** Pictures may differ; who says so is kept. */
+      acceptDifferent: z.boolean().default(false),
+      bytesPerSecond: z.int().min(1).nullable().default(null),
+    }),
+    Publication,
+  ),
+  /** The newest first. */
+  'publish.list': query(z.object({ endpoint: EndpointName.optional() }), z.object({ rows: z.array(Publication) })),
+  'publish.get': query(z.object({ id: PublicationId }), Publication),
+  'publish.stop': command(z.object({ id: PublicationId }), Publication),
+  'publish.resume': command(z.object({ id: PublicationId }), Publication),
+  /** Whether it is published although pictures differ. */
+  'publish.answer': command(z.object({ id: PublicationId, accept: z.boolean() }), Publication),
+  'publish.versions': query(z.object({ endpoint: EndpointName }), z.object({ rows: z.array(VersionView) })),
+  /** No version: the one that served before. */
+  'publish.rollBack': command(
+    z.object({ endpoint: EndpointName, version: z.int().min(1).nullable().default(null) }),
+    ReleaseView,
+  ),
 
   'workflow.changed': event(z.object({ id: WorkflowId })),
   /** At most ten a second. */
@@ -715,6 +751,8 @@ export const app = {
   'artifact.added': event(z.object({ batchId: BatchId, jobId: JobId, ids: z.array(ArtifactId) })),
   'batch.changed': event(z.object({ id: BatchId })),
   'batch.ended': event(z.object({ id: BatchId, name: z.string(), counts: Batch.shape.counts })),
+  /** At most ten a second. */
+  'publish.changed': event(z.object({ id: PublicationId })),
   'endpoint.changed': event(z.object({ name: EndpointName })),
   'worker.changed': event(z.object({ id: WorkerId })),
   'share.changed': event(nothing),

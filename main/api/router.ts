@@ -23,6 +23,7 @@ import { completeNeeds } from '../services/needs.ts'
 import type { Network } from '../services/network.ts'
 import type { NodePacks } from '../services/node-packs.ts'
 import type { Plans } from '../services/plans.ts'
+import type { Publish } from '../services/publish.ts'
 import type { Queue } from '../services/queue.ts'
 import type { Quiet } from '../services/quiet.ts'
 import { readPanelsFile } from '../services/read-import.ts'
@@ -51,6 +52,7 @@ export interface Services {
   readonly report: Report
   readonly fleet: Fleet
   readonly endpoints: Endpoints
+  readonly publish: Publish
   readonly localEngine: LocalEngine
   readonly installations: Installations
   readonly customNodes: CustomNodes
@@ -248,8 +250,10 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     },
     'snapshot.verify': () => services.snapshots.verify(),
     'snapshot.collect': (asked) => services.snapshots.collect(asked),
-    'snapshot.plan': ({ id, to }) => services.snapshots.planPush(id, to),
-    'snapshot.push': ({ id, to, bytesPerSecond }) => services.snapshots.push(id, to, bytesPerSecond),
+    'snapshot.plan': ({ id, to, key, models }) =>
+      services.snapshots.planPush(id, { to, key }, models ? {} : { models: [] }),
+    'snapshot.push': ({ id, to, key, models, bytesPerSecond }) =>
+      services.snapshots.push(id, { to, key }, { bytesPerSecond, ...(!models && { models: [] }) }),
     'snapshot.restore': ({ id, to, ...how }) => services.snapshots.restore(id, to, how),
     'snapshot.cancel': () => changed(services.snapshots.cancel() ? 1 : 0),
     'engine.rollback': async ({ name }) => ({ rows: await services.installations.rollback(name) }),
@@ -366,6 +370,16 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'nodes.bisect': ({ engine, check }) => customNodes.bisect(engine, check),
     'nodes.bisects': () => ({ rows: customNodes.bisects() }),
     'nodes.cancelBisect': async ({ engine }) => changed(Number(await customNodes.cancelBisect(engine))),
+
+    'publish.plan': (asked) => services.publish.plan(asked),
+    'publish.start': (asked) => services.publish.begin(asked),
+    'publish.list': ({ endpoint }) => ({ rows: services.publish.list(endpoint) }),
+    'publish.get': ({ id }) => services.publish.get(id),
+    'publish.stop': ({ id }) => services.publish.cancel(id),
+    'publish.resume': ({ id }) => services.publish.resume(id),
+    'publish.answer': ({ id, accept }) => services.publish.answer(id, accept),
+    'publish.versions': async ({ endpoint }) => ({ rows: await services.publish.versions(endpoint) }),
+    'publish.rollBack': ({ endpoint, version }) => services.publish.rollBack(endpoint, version),
 
     'endpoint.list': () => ({ rows: endpoints.list() }),
     'endpoint.test': (address) => endpoints.test(address),

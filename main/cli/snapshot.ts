@@ -1,10 +1,10 @@
 import path from 'node:path'
-import { AppError } from '../../core/contract/errors.ts'
+import { AppError, fill } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
-import type { SecretFound, SnapshotView } from '../../core/contract/snapshot.ts'
+import type { SecretFound, SnapshotProgress, SnapshotView } from '../../core/contract/snapshot.ts'
 import { type Action, commandOf } from './actions.ts'
-import { type Context, onlyArgument, usageError, wholeNumber } from './context.ts'
-import { sayBytes } from './terminal.ts'
+import { type Context, onlyArgument, readInput, usageError, wholeNumber } from './context.ts'
+import { sayBytes, sayTime } from './terminal.ts'
 
 const OPTIONS = {
   engine: { type: 'string' },
@@ -16,6 +16,8 @@ const OPTIONS = {
   label: { type: 'string' },
   off: { type: 'boolean' },
   'dry-run': { type: 'boolean' },
+  'api-key-file': { type: 'string' },
+  'without-models': { type: 'boolean' },
   limit: { type: 'string' },
   all: { type: 'boolean' },
 } as const
@@ -71,35 +73,45 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
     if (changes.length === 0) terminal.note(terminal.speech.words.snapshot.same)
     return true
   },
-  async push(context, client, args, { to, limit, 'dry-run': dry }) {
+  async push(context, client, args, { to, limit, 'dry-run': dry, 'without-models': without = false, ...how }) {
     const { terminal } = context
+    const { snapshot: said } = terminal.speech.words
     const id = onlyArgument(context, args, 'ID')
-    const where = path.resolve(context.cwd, needed(context, '--to', to))
+    const where = placeOf(context, needed(context, '--to', to))
+    const key = await keyFor(context, how['api-key-file'], where)
     const bytesPerSecond = limit === undefined ? null : wholeNumber(context, '--limit', limit)
+    const asked = { id, to: where, key, models: !without }
     const plan = dry
-      ? await client.call('snapshot.plan', { id, to: where })
-      : await client.call('snapshot.push', { id, to: where, bytesPerSecond })
+      ? await client.call('snapshot.plan', asked)
+      : await client.call('snapshot.push', { ...asked, bytesPerSecond })
+    terminal.endProgress()
     terminal.event(dry ? 'plan' : 'pushed', plan as unknown as Record<string, Json>)
-    const { objects, bytes } = plan
-    if (!terminal.json)
-      terminal.say(dry ? terminal.speech.words.snapshot.would : terminal.speech.words.snapshot.sent, {
-        missing: objects.missing,
-        all: objects.all,
-        bytes: sayBytes(bytes.missing),
-        of: sayBytes(bytes.all),
+    const { objects, bytes, models } = plan
+    if (terminal.json) return true
+    terminal.say(dry ? said.would : said.sent, {
+      missing: objects.missing,
+      all: objects.all,
+      bytes: sayBytes(bytes.missing),
+      of: sayBytes(bytes.all),
+    })
+    if (models.count > 0 && !without)
+      terminal.say(dry ? said.wouldModels : said.sentModels, {
+        missing: models.missing,
+        all: models.count,
+        bytes: sayBytes(models.missingBytes),
+        of: sayBytes(models.bytes),
+        fetched: models.fetched,
       })
     return true
   },
-  async restore(context, client, args, { to, from, python }) {
+  async restore(context, client, args, { to, from, python, 'api-key-file': keyFile }) {
     const { terminal, cwd } = context
     const id = onlyArgument(context, args, 'ID')
     const dir = path.resolve(cwd, needed(context, '--to', to))
-    const made = await client.call('snapshot.restore', {
-      id,
-      to: dir,
-      python,
-      from: from === undefined ? null : path.resolve(cwd, from),
-    })
+    const place = from === undefined ? null : placeOf(context, from)
+    const key = place === null ? null : await keyFor(context, keyFile, place)
+    const made = await client.call('snapshot.restore', { id, to: dir, python, from: place, key })
+    terminal.endProgress()
     terminal.event('restored', made)
     if (!terminal.json) terminal.say(terminal.speech.words.snapshot.restored, { ...made })
     return true
@@ -140,7 +152,47 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
 }
 
 /** `snapshot`: environments as they were, to keep, compare, push and restore. */
-export const snapshot = commandOf('snapshot', { options: OPTIONS, actions })
+export const snapshot = commandOf('snapshot', {
+  options: OPTIONS,
+  actions,
+  watch: (context, client) => {
+    let asking = false
+    return client.subscribe(null, async ({ name }) => {
+      if (name !== 'snapshot.changed' || asking) return
+      asking = true
+      const { progress } = await client.call('snapshot.list', {}).catch(() => ({ progress: null }))
+      asking = false
+      if (progress) draw(context, progress)
+    })
+  },
+})
+
+function draw({ terminal }: Context, { what, part, bytes, totalBytes, bytesPerSecond, etaSeconds }: SnapshotProgress) {
+  const { snapshot: said } = terminal.speech.words
+  terminal.bar(
+    totalBytes > 0 ? bytes / totalBytes : 0,
+    fill(said.bar, {
+      what: said.what[what],
+      part,
+      done: sayBytes(bytes),
+      of: sayBytes(totalBytes),
+      rate: bytesPerSecond === null ? '' : `${sayBytes(bytesPerSecond)}/s`,
+      left: etaSeconds === null ? '' : sayTime(etaSeconds),
+    }),
+  )
+}
+
+/** A folder from here, or an address as it is. */
+const placeOf = ({ cwd }: Context, place: string) => (/^\w[\w+.-]+:\/\//.test(place) ? place : path.resolve(cwd, place))
+
+/** The first key of the file; of an agent only, and never from the command line. */
+async function keyFor(context: Context, file: string | undefined, place: string): Promise<string | null> {
+  if (!/^https?:/i.test(place)) return null
+  if (file === undefined) return context.env.NIGHTSHIFT_API_KEY ?? null
+  const text = (await readInput(context, file, 'app.too-large')).bytes.toString('utf8')
+  const [line = ''] = text.split('\n').filter((each) => each.trim() !== '' && !each.startsWith('#'))
+  return line.trim().split(/\s/)[0] || null
+}
 
 function needed({ terminal }: Context, option: string, value: string | undefined): string {
   if (value === undefined) throw usageError(terminal.speech.words.reason.missing, { what: option })

@@ -252,6 +252,11 @@ export class Publish implements Service {
     return this.get(id)
   }
 
+  /** Something is on its way: the machine should stay awake. */
+  active(): boolean {
+    return this.#going.size > 0
+  }
+
   /** The newest first. */
   list(endpoint?: string): Publication[] {
     const rows =

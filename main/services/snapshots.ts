@@ -1,7 +1,8 @@
 import { EventEmitter } from 'node:events'
-import { mkdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, readFile, rm, stat } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
+import type { Dispatcher } from 'undici'
 import { z } from 'zod'
 import type { EngineView } from '../../core/contract/engine.ts'
 import { AppError } from '../../core/contract/errors.ts'
@@ -17,12 +18,14 @@ import type {
 } from '../../core/contract/snapshot.ts'
 import { compareManifests } from '../../core/domain/snapshot/compare.ts'
 import { capture } from '../../core/engine/snapshot/capture.ts'
-import { FolderDepot } from '../../core/engine/snapshot/depot.ts'
+import type { Depot } from '../../core/engine/snapshot/depot.ts'
+import { HttpDepot } from '../../core/engine/snapshot/http-depot.ts'
 import { newSigningKey, readManifests, seal, writeManifest } from '../../core/engine/snapshot/manifest.ts'
-import { carryOutPush, planPush, pull } from '../../core/engine/snapshot/push.ts'
+import { carryOutPush, type ModelHere, planPush, pull } from '../../core/engine/snapshot/push.ts'
 import { type RestoredEnvironment, restoreEnvironment } from '../../core/engine/snapshot/restore-environment.ts'
 import { ObjectStore } from '../../core/engine/snapshot/store.ts'
 import { collect, type Verified, verifyStore } from '../../core/engine/snapshot/upkeep.ts'
+import { credentialsIn, openStore } from '../../core/engine/store/open-store.ts'
 import type { Clock } from './clock.ts'
 import type { Secrets } from './secrets.ts'
 import type { Service } from './service.ts'
@@ -39,13 +42,31 @@ interface Deps {
   readonly nodesDir: (engine: EngineView) => string
   /** What its workflows need, hashed. */
   readonly modelsOf: (engine: EngineView) => Promise<ModelNeeded[]>
+  /** Where a model of this machine lies. */
+  readonly fileOf: (sha256: string) => string | null
+  /** Addresses of the internet a file was fetched from. */
+  readonly cameFrom: (file: string) => string[]
+  /** How places that are not on this machine are spoken to. */
+  readonly dispatcher: Dispatcher
   /** Classes it offers now; null: it does not run. */
   readonly classesOf: (engine: EngineView) => Promise<string[] | null>
+}
+/** A folder, s3://…, or the address of an agent with the key that may publish there. */
+export interface Place {
+  readonly to: string
+  readonly key?: string | null
+}
+interface PushAsked {
+  readonly models?: readonly ModelNeeded[] | undefined
+  readonly bytesPerSecond?: number | null
+  readonly signal?: AbortSignal | undefined
+  readonly onNews?: (news: { sentBytes: number; totalBytes: number }) => void
 }
 const Labels = z.record(z.string(), z.string())
 const SIGNING_KEY = 'snapshot-signing'
 /** A snapshot that is being made may name what lies here this long without an owner. */
 const GRACE_MS = 24 * 60 * 60_000
+const PACE_MS = 10_000
 /** The host itself has work to do. */
 const THREADS = Math.max(1, Math.min(8, availableParallelism()))
 
@@ -56,6 +77,7 @@ export class Snapshots implements Service {
   #store: Promise<ObjectStore> | null = null
   #running: AbortController | null = null
   #progress: SnapshotProgress | null = null
+  #seen: { at: number; bytes: number }[] = []
 
   constructor(deps: Deps) {
     this.#deps = deps
@@ -81,7 +103,7 @@ export class Snapshots implements Service {
     left: { path: string; what: string }[]
     newBytes: number
   }> {
-    const engine = this.#engineFor(asked.engine)
+    const engine = this.engineFor(asked.engine)
     return this.#alone('create', async (signal) => {
       const { clock, version, env, nodesDir, modelsOf, classesOf } = this.#deps
       const store = await this.#open()
@@ -169,38 +191,96 @@ export class Snapshots implements Service {
     })
   }
 
-  /** What a push would send. */
-  async planPush(asked: string, to: string): Promise<PushPlan> {
-    return (await planPush(await this.#open(), await this.get(asked), new FolderDepot(to))).plan
+  /** What a push would send. `models`: those to be there; else all of the snapshot's. */
+  async planPush(asked: string, place: Place, { models, signal }: PushAsked = {}): Promise<PushPlan> {
+    const { sealed, ...options } = await this.#whatToPush(asked, models)
+    return this.#at(
+      place,
+      async (depot) => (await planPush(await this.#open(), sealed, depot, { ...options, signal })).plan,
+    )
   }
 
-  push(asked: string, to: string, bytesPerSecond: number | null = null): Promise<PushPlan> {
-    return this.#alone('push', async (signal) => {
-      const store = await this.#open()
-      const depot = new FolderDepot(to)
-      const push = await planPush(store, await this.get(asked), depot, signal)
-      const onNews = ({ sentBytes, totalBytes }: { sentBytes: number; totalBytes: number }) =>
-        this.#tell('push', '', sentBytes, totalBytes)
-      await carryOutPush(store, push, depot, { bytesPerSecond, signal, onNews })
-      return push.plan
+  push(
+    asked: string,
+    place: Place,
+    { models, bytesPerSecond = null, signal, onNews }: PushAsked = {},
+  ): Promise<PushPlan> {
+    return this.#alone('push', async (cancelled) => {
+      const until = signal ? AbortSignal.any([signal, cancelled]) : cancelled
+      const { sealed, ...options } = await this.#whatToPush(asked, models)
+      return this.#at(place, async (depot) => {
+        const store = await this.#open()
+        const push = await planPush(store, sealed, depot, { ...options, signal: until })
+        const tell = (news: { sentBytes: number; totalBytes: number }) => {
+          this.#tell('push', '', news.sentBytes, news.totalBytes)
+          onNews?.(news)
+        }
+        await carryOutPush(store, push, depot, { bytesPerSecond, signal: until, onNews: tell })
+        return push.plan
+      })
     })
+  }
+
+  async #whatToPush(asked: string, models: readonly ModelNeeded[] | undefined) {
+    const sealed = await this.get(asked)
+    return {
+      sealed,
+      models: models ?? sealed.manifest.models,
+      modelHere: (model: ModelNeeded) => this.#modelHere(model),
+    }
+  }
+
+  /** Among the models; or, weights that a custom node keeps for itself, in one of the engines. */
+  async #modelHere({ folder, name, size, sha256 }: ModelNeeded): Promise<ModelHere> {
+    const { engines, nodesDir, fileOf, cameFrom } = this.#deps
+    const within = (engine: EngineView) => {
+      const base = engine.settings.baseDir ?? engine.dir
+      if (folder === 'custom_nodes') return nodesDir(engine)
+      return folder === 'settings'
+        ? path.join(base, 'user')
+        : folder === 'comfyui'
+          ? engine.dir
+          : path.join(base, 'models', folder)
+    }
+    const known = fileOf(sha256)
+    const places = engines.list().map((engine) => path.join(within(engine), name))
+    for (const file of known === null ? places : [known, ...places]) {
+      const there = await stat(file).catch(() => null)
+      if (there?.size === size) return { file, sources: cameFrom(file) }
+    }
+    return { file: null, sources: known === null ? [] : cameFrom(known) }
+  }
+
+  async #at<T>({ to, key = null }: Place, act: (depot: Depot) => Promise<T>): Promise<T> {
+    const { env, dispatcher } = this.#deps
+    if (/^https?:/i.test(to)) {
+      if (key === null) throw new AppError('depot.no-key', { where: to })
+      return act(new HttpDepot({ url: to, key, dispatcher }))
+    }
+    const store = await openStore(to, { credentials: credentialsIn(env), dispatcher })
+    try {
+      return await act(store.depot)
+    } finally {
+      await store.close()
+    }
   }
 
   /** `from`: a place it was pushed to; null: it is here. */
   restore(
     asked: string,
     to: string,
-    { python, from = null }: { python?: string; from?: string | null },
+    { python, from = null, key = null }: { python?: string; from?: string | null; key?: string | null },
   ): Promise<RestoredEnvironment> {
     return this.#alone('restore', async (signal) => {
       const store = await this.#open()
       if (from !== null) {
         const onNews = ({ sentBytes, totalBytes }: { sentBytes: number; totalBytes: number }) =>
           this.#tell('restore', 'fetch', sentBytes, totalBytes)
-        const depot = new FolderDepot(from)
-        const ids = (await depot.snapshots()).filter((id) => id.startsWith(asked))
-        if (ids.length !== 1 || asked.length < 6) throw new AppError('app.not-found', { what: asked })
-        await writeManifest(store.snapshotsDir, await pull(store, ids[0]!, depot, { signal, onNews }))
+        await this.#at({ to: from, key }, async (depot) => {
+          const ids = (await depot.snapshots(signal)).filter((id) => id.startsWith(asked))
+          if (ids.length !== 1 || asked.length < 6) throw new AppError('app.not-found', { what: asked })
+          await writeManifest(store.snapshotsDir, await pull(store, ids[0]!, depot, { signal, onNews }))
+        })
       }
       const sealed = await this.get(asked)
       return restoreEnvironment(store, sealed, to, {
@@ -213,7 +293,8 @@ export class Snapshots implements Service {
     })
   }
 
-  #engineFor(name: string | undefined): EngineView {
+  /** The one meant, where it is clear. @throws AppError 'snapshot.which-engine' */
+  engineFor(name: string | undefined): EngineView {
     const { engines } = this.#deps
     if (name !== undefined) return engines.view(name)
     const [first, ...others] = engines.list()
@@ -280,7 +361,17 @@ export class Snapshots implements Service {
   }
 
   #tell(what: SnapshotProgress['what'], part: string, bytes: number, totalBytes: number) {
-    this.#progress = { what, part, bytes, totalBytes }
+    const now = performance.now()
+    const goesOn = this.#progress?.what === what && this.#progress.part === part
+    if (!goesOn) this.#seen = []
+    // the rate of the last seconds, so that what lay there from before or was slow once is forgotten
+    if (now - (this.#seen.at(-1)?.at ?? 0) > PACE_MS / 20) this.#seen.push({ at: now, bytes })
+    while (this.#seen.length > 2 && now - this.#seen[0]!.at > PACE_MS) this.#seen.shift()
+    const [first] = this.#seen
+    const seconds = first ? (now - first.at) / 1000 : 0
+    const bytesPerSecond = seconds > 1 ? Math.max(0, (bytes - first!.bytes) / seconds) : null
+    const etaSeconds = bytesPerSecond && totalBytes >= bytes ? Math.ceil((totalBytes - bytes) / bytesPerSecond) : null
+    this.#progress = { what, part, bytes, totalBytes, bytesPerSecond, etaSeconds }
     this.events.emit('changed')
   }
 

@@ -1,6 +1,7 @@
 import fs from 'node:fs/promises'
 import path from 'node:path'
 import type { Worker } from 'node:worker_threads'
+import type { Compared } from '../../core/contract/publish.ts'
 import { startThread } from '../../core/engine/start-thread.ts'
 import type { MediaReply, MediaTask } from './media-worker.ts'
 import type { Service } from './service.ts'
@@ -21,7 +22,7 @@ class MediaError extends Error {
     this.code = code
   }
 }
-type Waiting = { resolve(value: Uint8Array | string): void; reject(cause: Error): void }
+type Waiting = { resolve(value: Uint8Array | string | Compared): void; reject(cause: Error): void }
 
 const DEFAULT_LIMIT_BYTES = 1 << 30
 const THUMBNAIL = /^[0-9a-f]{64}-\d+\.webp$/
@@ -68,6 +69,11 @@ export class Thumbnails implements Service {
   /** The sha256 of a file, in hex. */
   async hash(file: string): Promise<string> {
     return (await this.#ask({ is: 'hash', path: file })) as string
+  }
+
+  /** How alike two files are; where pictures differ, `difference` shows where. */
+  async compare(path: string, other: string, difference: string): Promise<Compared> {
+    return (await this.#ask({ is: 'compare', path, other, difference })) as Compared
   }
 
   async #fromCacheOrMade(name: string, file: string, size: number): Promise<Uint8Array | null> {
@@ -131,12 +137,12 @@ export class Thumbnails implements Service {
     }
   }
 
-  #ask(task: MediaTask): Promise<Uint8Array | string> {
+  #ask(task: MediaTask): Promise<Uint8Array | string | Compared> {
     this.#thread ??= this.#startThread()
     const thread = this.#thread
     const id = this.#nextId++
     thread.ref()
-    return new Promise<Uint8Array | string>((resolve, reject) => {
+    return new Promise<Uint8Array | string | Compared>((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject })
       thread.postMessage({ id, task })
     })

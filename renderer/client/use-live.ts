@@ -8,7 +8,7 @@ import type { Connection } from './transport.ts'
 
 /** Which answers an event makes old. */
 const staleAfter: { [E in EventName<App>]: Name[] } = {
-  'workflow.changed': ['workflow.list', 'workflow.get', 'workflow.needs'],
+  'workflow.changed': ['workflow.list', 'workflow.get', 'workflow.needs', 'nodes.missing'],
   'queue.changed': [],
   'job.changed': ['job.page', 'job.get', 'batch.list', 'batch.get'],
   'job.progress': [],
@@ -45,6 +45,8 @@ const staleAfter: { [E in EventName<App>]: Name[] } = {
   ],
   'model.progress': [],
   'snapshot.changed': ['snapshot.list'],
+  'endpoint.changed': ['endpoint.list', 'endpoint.releases', 'publish.versions', 'worker.list'],
+  'publish.changed': ['publish.list', 'publish.get', 'publish.versions'],
   'download.changed': ['download.list'],
   'download.done': ['download.list', 'catalogue.find', 'catalogue.plan'],
   'mirror.changed': ['mirror.list'],

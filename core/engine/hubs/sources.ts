@@ -112,7 +112,7 @@ type Expected = { large: boolean; checked: boolean; sha256: string | null; sizeB
 
 function hubSources(network: HubNetwork, { ref, gated }: HubFile, expected: Expected): FileSource[] {
   if (ref.hub === 'url') return []
-  const path = ref.hub === 'huggingface' ? hfPath(ref) : ref.hub === 'modelscope' ? msPath(ref) : civitaiPath(ref)
+  const path = pathOf(ref)
   return (
     network
       .hosts()
@@ -128,6 +128,15 @@ function hubSources(network: HubNetwork, { ref, gated }: HubFile, expected: Expe
       }))
   )
 }
+
+/** Where anybody finds a file, its own hub's address; null: nowhere known. */
+export function officialAddress(hosts: readonly HubHost[], ref: FileRef): string | null {
+  if (ref.hub === 'url') return ref.url
+  const base = hosts.find(({ hub, official }) => hub === ref.hub && official)?.base
+  return base === undefined ? null : base + pathOf(ref)
+}
+const pathOf = (ref: Exclude<FileRef, { hub: 'url' }>) =>
+  ref.hub === 'huggingface' ? hfPath(ref) : ref.hub === 'modelscope' ? msPath(ref) : civitaiPath(ref)
 
 const REDIRECTS = 10
 

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { AppError } from '../../contract/errors.ts'
 import { writeJson } from '../../contract/json.ts'
-import type { PublishedSnapshot, PushPlan, SealedManifest } from '../../contract/snapshot.ts'
+import type { ModelNeeded, PublishedSnapshot, PushPlan, SealedManifest } from '../../contract/snapshot.ts'
 import { hashFile } from '../hash-file.ts'
 import { writeWhole } from '../install/generations.ts'
 import type { Depot, Transfer } from './depot.ts'
@@ -12,6 +12,17 @@ import { copyFrames, footerOf, INDEX_TAIL_BYTES, PackWriter, packFile, readIndex
 import { closureOf } from './restore.ts'
 import type { ObjectStore } from './store.ts'
 
+/** Where a model lies here, and addresses on the public internet that have it too. */
+export interface ModelHere {
+  readonly file: string | null
+  readonly sources: readonly string[]
+}
+export interface PushPlanOptions {
+  /** Those to be there; else all of the snapshot's. */
+  readonly models?: readonly ModelNeeded[]
+  readonly modelHere?: (model: ModelNeeded) => Promise<ModelHere>
+  readonly signal?: AbortSignal
+}
 export interface PushOptions {
   /** Packs on their way at once. */
   readonly lines?: number
@@ -28,19 +39,26 @@ export interface Push {
   readonly parts: ReadonlyMap<string, ReadonlySet<number>>
   /** Packs there that hold what is not sent. */
   readonly there: ReadonlySet<string>
+  /** Models that are not there. */
+  readonly models: readonly (ModelNeeded & ModelHere)[]
 }
 
 /** A pack goes as it is when so much of it is wanted; else its wanted frames go alone. */
 const MOSTLY = 0.7
 const LINES = 4
 
-/** What the place lacks of a snapshot. Reads the indexes of packs it has not seen before, once. */
+/**
+ * What the place lacks of a snapshot. Reads the indexes of packs it has not seen before, once.
+ * @throws AppError 'snapshot.no-model'
+ */
 export async function planPush(
   store: ObjectStore,
   sealed: SealedManifest,
   depot: Depot,
-  signal?: AbortSignal,
+  { models = sealed.manifest.models, modelHere = nowhere, signal }: PushPlanOptions = {},
 ): Promise<Push> {
+  const each = [...new Map(models.map((model) => [model.sha256, model])).values()]
+  const lacking = await modelsLacking(each, depot, modelHere, signal)
   const known = await objectsAt(store, depot, signal)
   const all = closureOf(store, sealed.manifest)
   const there = new Set<string>()
@@ -73,8 +91,8 @@ export async function planPush(
     const [pack = '', frame] = of.split('.')
     return store.packs.get(pack)!.frames[Number(frame)]!.stored
   }
-  const { models } = sealed.manifest
   return {
+    models: lacking,
     sealed,
     whole,
     parts,
@@ -85,13 +103,67 @@ export async function planPush(
       objects: { missing: objects, all: all.size },
       bytes: { missing: bytes, all: [...frames.all].reduce((sum, of) => sum + storedOf(of), 0) },
       packs: whole.length + (parts.size > 0 ? 1 : 0),
-      models: { count: models.length, bytes: models.reduce((sum, { size }) => sum + size, 0) },
+      models: {
+        count: each.length,
+        bytes: sizeOf(each),
+        missing: lacking.length,
+        missingBytes: sizeOf(lacking),
+        fetched: lacking.filter(({ sources }) => isFetched(sources, depot)).length,
+      },
     },
   }
 }
 
+const nowhere = async () => ({ file: null, sources: [] })
+const sizeOf = (models: readonly ModelNeeded[]) => models.reduce((sum, { size }) => sum + size, 0)
+const isFetched = (sources: readonly string[], depot: Depot) => depot.fetchModel !== undefined && sources.length > 0
+
+async function modelsLacking(
+  models: readonly ModelNeeded[],
+  depot: Depot,
+  modelHere: NonNullable<PushPlanOptions['modelHere']>,
+  signal?: AbortSignal,
+): Promise<(ModelNeeded & ModelHere)[]> {
+  if (models.length === 0) return []
+  const there = await depot.models(signal)
+  const lacking = models.filter(({ sha256 }) => !there.has(sha256))
+  return Promise.all(
+    lacking.map(async (model) => {
+      const here = await modelHere(model)
+      if (here.file === null && !isFetched(here.sources, depot))
+        throw new AppError('snapshot.no-model', { name: `${model.folder}/${model.name}` })
+      return { ...model, ...here }
+    }),
+  )
+}
+
+/** Has the place get it where it can, so that it does not travel from here; else sends it. */
+async function bringModel({ file, sources, ...model }: ModelNeeded & ModelHere, depot: Depot, transfers: Transfers) {
+  if (isFetched(sources, depot)) {
+    let fetched = 0
+    const count = (bytes: number) => {
+      fetched += bytes
+      transfers.count(bytes)
+    }
+    try {
+      return await depot.fetchModel!({ ...model, sources }, { signal: transfers.send.signal, onBytes: count })
+    } catch (cause) {
+      transfers.send.signal?.throwIfAborted()
+      if (file === null) throw cause
+      transfers.count(-fetched)
+    }
+  }
+  await depot.putModel(model.sha256, file!, transfers.send)
+}
+
+interface Transfers {
+  /** What counts, and how fast it may go. */
+  readonly send: Transfer
+  count(bytes: number): void
+}
+
 /**
- * Sends what is missing, several packs at once, then the snapshot itself. Stopped at any moment, what has arrived is
+ * Sends what is missing, several packs and models at once, then the snapshot itself. Stopped at any moment, what has arrived is
  * there and the next push goes on from it.
  */
 export async function carryOutPush(
@@ -105,24 +177,34 @@ export async function carryOutPush(
   const made = gather(store, push.parts, outbox)
   const files = [...push.whole.map((id) => ({ id, file: packFile(store.packsDir, id) })), ...made]
   try {
-    let sentBytes = 0
-    const totalBytes = (await Promise.all(files.map(async ({ file }) => (await stat(file)).size))).reduce(
-      (a, b) => a + b,
-      0,
-    )
+    const sizes = await Promise.all(files.map(async ({ file }) => (await stat(file)).size))
+    const news = { sentBytes: 0, totalBytes: sizes.reduce((a, b) => a + b, sizeOf(push.models)) }
     const brake = bytesPerSecond === null ? null : new Brake(bytesPerSecond)
-    const transfer: Transfer = {
+    const count = (bytes: number) => {
+      news.sentBytes += bytes
+      onNews?.(news)
+    }
+    const send: Transfer = {
       signal,
+      onThere: count,
       onBytes: (bytes) => {
-        sentBytes += bytes
-        onNews?.({ sentBytes, totalBytes })
+        count(bytes)
         return brake?.take(bytes, signal)
       },
     }
-    await inLines(files, lines, async ({ id, file }) => depot.putPack(id, file, transfer))
-    const sizes = await depot.packs(signal)
+    // the large ones first, so that no line is left with one at the end
+    const models = push.models
+      .toSorted((a, b) => b.size - a.size)
+      .map((model) => () => bringModel(model, depot, { send, count }))
+    const packed = files.map(
+      ({ id, file }) =>
+        () =>
+          depot.putPack(id, file, send),
+    )
+    await inLines([...models, ...packed], lines, (bring) => bring())
+    const there = await depot.packs(signal)
     const packs = [...push.there, ...files.map(({ id }) => id)].map((id) => {
-      const bytes = sizes.get(id)
+      const bytes = there.get(id)
       if (bytes === undefined) throw new AppError('snapshot.incomplete', { what: id.slice(0, 12) })
       return { id, bytes }
     })
@@ -154,11 +236,11 @@ export async function pull(
   await mkdir(inbox, { recursive: true })
   await inLines(todo, lines, async (pack) => {
     const file = path.join(inbox, `${pack.id}.part`)
-    const onBytes = (bytes: number) => {
+    const count = (bytes: number) => {
       news.sentBytes += bytes
       onNews?.(news)
     }
-    await depot.getPack(pack.id, file, { signal, onBytes })
+    await depot.getPack(pack.id, file, { signal, onBytes: count, onThere: count })
     if ((await hashFile(file, signal)) !== pack.id) {
       await rm(file, { force: true }) // of what was begun before, or on its way: next time from the beginning
       throw new AppError('snapshot.damaged', { reason: `pack ${pack.id.slice(0, 12)} of ${depot.where}` })
