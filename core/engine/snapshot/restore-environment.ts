@@ -120,7 +120,7 @@ export async function restoreEnvironment(
   to: string,
   options: RestoreEnvironmentOptions,
 ): Promise<RestoredEnvironment> {
-  const { python, threads, command, signal, layersDir, onNews } = options
+  const { python, command, signal } = options
   const ready = await readFile(path.join(to, READY), 'utf8').catch(() => null)
   if (ready === id) return environmentIn(to)
   if (await isThere(to)) throw new AppError('snapshot.not-empty', { dir: to })
@@ -137,14 +137,8 @@ export async function restoreEnvironment(
     await runCommand(python, ['-I', '-m', 'venv', '--without-pip', path.join(part, 'venv')], command)
     const places = await placesIn(part)
     await rm(places.packages, { recursive: true })
-    for (const layer of manifest.layers) {
-      const tell = (news: { bytes: number; totalBytes: number }) => onNews?.({ ...news, layer: layer.name })
-      const like = layersDir && SHARED.has(layer.name) ? [await layerIn(store, layersDir, layer, options, tell)] : []
-      await restoreTree(store, layer.tree, places[layer.name], { threads, signal, like, onNews: tell })
-    }
+    await restoreLayers(store, manifest.layers, part, options)
     await settle(manifest, part, to)
-    for (const name of ['models', 'input', 'output', 'temp'])
-      await mkdir(path.join(where.base, name), { recursive: true })
     await writeWhole(path.join(part, READY), id)
     await rename(part, to)
   } catch (cause) {
@@ -156,8 +150,26 @@ export async function restoreEnvironment(
   return environmentIn(to)
 }
 
+/** Layers into an environment that is being made. */
+export async function restoreLayers(
+  store: ObjectStore,
+  layers: readonly Layer[],
+  part: string,
+  options: Pick<RestoreEnvironmentOptions, 'threads' | 'signal' | 'onNews' | 'layersDir'>,
+) {
+  const { threads, signal, layersDir, onNews } = options
+  const places = await placesIn(part)
+  for (const layer of layers) {
+    const tell = (news: { bytes: number; totalBytes: number }) => onNews?.({ ...news, layer: layer.name })
+    const like = layersDir && SHARED.has(layer.name) ? [await layerIn(store, layersDir, layer, options, tell)] : []
+    await restoreTree(store, layer.tree, places[layer.name], { threads, signal, like, onNews: tell })
+  }
+  for (const name of ['models', 'input', 'output', 'temp'])
+    await mkdir(path.join(environmentIn(part).base, name), { recursive: true })
+}
+
 /** What was made in `part` and is to be `to` learns where it will be. */
-async function settle({ modelFolders = [], places = [] }: Manifest, part: string, to: string) {
+export async function settle({ modelFolders = [], places = [] }: Manifest, part: string, to: string) {
   const now = await placesIn(part)
   const venv = path.join(part, 'venv')
   const programs = path.dirname(pythonOf(part))
@@ -191,7 +203,7 @@ async function layerIn(
   store: ObjectStore,
   layersDir: string,
   { tree }: Layer,
-  { threads, signal }: RestoreEnvironmentOptions,
+  { threads, signal }: Pick<RestoreEnvironmentOptions, 'threads' | 'signal'>,
   onNews: (news: { bytes: number; totalBytes: number }) => void,
 ): Promise<Restored> {
   const dir = path.join(layersDir, tree)
@@ -237,21 +249,35 @@ function refuseOutside({ models }: Manifest) {
   }
 }
 
-function refuseOtherPlatform({ platform, python }: Manifest, here: PythonFacts) {
-  // wheels are made for an old glibc; but one made for glibc does not run on musl
-  const libcOf = (libc: string | null) => libc?.split('-')[0] ?? ''
-  const mine = [process.platform, process.arch, libcOf(here.libc), here.abi].filter(Boolean).join(' ')
-  const its = [platform.os, platform.arch, libcOf(platform.libc), python.abi].filter(Boolean).join(' ')
-  if (mine !== its) throw new AppError('snapshot.other-platform', { its, mine })
+function refuseOtherPlatform(manifest: Manifest, here: PythonFacts) {
+  if (isOfThisPlatform(manifest, here)) return
+  const { platform, python } = manifest
+  const named = (os: string, arch: string, libc: string | null, abi: string) =>
+    [os, arch, libc, abi].filter((part) => part !== null).join(' ')
+  throw new AppError('snapshot.other-platform', {
+    its: named(platform.os, platform.arch, platform.libc, python.abi),
+    mine: named(process.platform, process.arch, here.libc, here.abi),
+  })
 }
 
-const environmentIn = (dir: string): RestoredEnvironment => ({
+/** Whether it can be restored exactly for this Python. Wheels are made for an old glibc, but none of them runs on musl. */
+export function isOfThisPlatform({ platform, python }: Manifest, here: PythonFacts): boolean {
+  const kindOf = (libc: string | null) => libc?.split('-')[0] ?? null
+  return (
+    platform.os === process.platform &&
+    platform.arch === process.arch &&
+    kindOf(platform.libc) === kindOf(here.libc) &&
+    python.abi === here.abi
+  )
+}
+
+export const environmentIn = (dir: string): RestoredEnvironment => ({
   dir: path.join(dir, 'ComfyUI'),
   python: pythonOf(dir),
   base: path.join(dir, 'base'),
 })
 
-async function placesIn(dir: string): Promise<Record<LayerName, string>> {
+export async function placesIn(dir: string): Promise<Record<LayerName, string>> {
   const { dir: comfyui, base } = environmentIn(dir)
   return {
     comfyui,
