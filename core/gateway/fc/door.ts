@@ -28,9 +28,11 @@ import { metricsText } from '../metrics.ts'
 import { Rate } from '../rate.ts'
 import { bytesOf, json, listen, passReply, passUpgrade } from '../wire.ts'
 import { hasInput, isInputName, keepInput } from './inputs.ts'
+import { Links } from './links.ts'
 import { progressMap, seedsHeader } from './progress.ts'
 import { type ComfyRunner, readWorkflow, told } from './runner.ts'
 import type { TaskStore } from './tasks.ts'
+import { Webhooks } from './webhooks.ts'
 
 export interface DoorOptions {
   readonly host: string
@@ -67,6 +69,8 @@ export interface DoorOptions {
   readonly now: () => number
   readonly log?: (event: string, facts: JsonObject) => void
   readonly limitBytes?: number
+  /** For tests: which addresses webhooks may lead to. */
+  readonly mayReach?: (address: string) => boolean
 }
 export interface SnapshotFacts {
   readonly id: string | null
@@ -121,6 +125,9 @@ const PAGE_RIGHTS = [
 /** fc-comfyui's HTTP and socket API, and what may be asked of ComfyUI itself, over one port. */
 export class FcDoor {
   readonly #options: DoorOptions
+  readonly #links: Links
+  readonly #webhooks: Webhooks
+  readonly #stopped = new AbortController()
   readonly #failing: Rate
   readonly #byKey: Rate
   readonly #runs = new Map<number, Rate>()
@@ -134,6 +141,9 @@ export class FcDoor {
 
   constructor(options: DoorOptions) {
     this.#options = options
+    const { store, now, log, mayReach } = options
+    this.#links = new Links(store, now)
+    this.#webhooks = new Webhooks({ store, links: this.#links, now, mayReach, log })
     this.#failing = new Rate(20, 0.5, options.now)
     this.#byKey = new Rate(options.mostAtOnce ?? 2_000, options.perSecond ?? 200, options.now)
   }
@@ -158,6 +168,7 @@ export class FcDoor {
     await listen(server, host, port)
     this.#server = server
     this.#beat = setInterval(() => this.#ping(), PING_EVERY_MS)
+    this.#webhooks.start()
   }
 
   /** From now on it is not ready, so that nobody sends more. */
@@ -178,6 +189,8 @@ export class FcDoor {
       await closed
       clearTimeout(late)
     }
+    this.#stopped.abort()
+    await this.#webhooks.stop()
     await this.#agent.destroy()
   }
 
@@ -285,6 +298,10 @@ export class FcDoor {
       const origin = this.#origin(request)
       if (origin !== null) letIn(reply, origin)
       if (method === 'OPTIONS') return void reply.writeHead(204).end()
+      if (path === '/api/result' && asked.search.has('signature') && (method === 'GET' || method === 'HEAD')) {
+        await this.#links.check(asked.search) // whoever has it needs no key
+        return await this.#result(asked)
+      }
       const { caller, bodySha256 } = await this.#enter(request)
       asked = { ...before, caller }
       if (bodySha256 !== null) {
@@ -333,6 +350,7 @@ export class FcDoor {
     status: { methods: ['GET', 'HEAD', 'POST'], serve: (asked) => this.#status(asked) },
     result: { methods: ['GET', 'HEAD'], serve: (asked) => this.#result(asked) },
     cancel: { methods: ['POST', 'DELETE'], serve: (asked) => this.#cancel(asked) },
+    webhook: { methods: ['GET', 'HEAD', 'POST'], serve: (asked) => this.#webhook(asked) },
     inputs: { methods: ['GET', 'HEAD', 'PUT'], serve: (asked) => this.#inputs(asked) },
     workflows: { methods: ['GET', 'HEAD', 'POST'], serve: (asked) => this.#workflows(asked) },
     tasks: { methods: ['GET', 'HEAD'], serve: (asked) => this.#tasks(asked) },
@@ -517,7 +535,14 @@ export class FcDoor {
     const workflow = published ? await this.#filled(asked, text) : parsed(text)
     reply.setHeader('task-id', id)
     this.#maySend(caller)
-    const task = await this.#options.runner.submit(id, workflow, { release: releaseOf(asked), owner: caller.id })
+    const webhook = headers.webhook ?? search.get('webhook')
+    if (typeof webhook === 'string') await this.#webhooks.owe(id, webhook, caller.id, baseOf(asked))
+    const sent = { release: releaseOf(asked), owner: caller.id }
+    const task = await this.#options.runner.submit(id, workflow, sent).catch(async (cause) => {
+      if (typeof webhook === 'string') await this.#webhooks.drop(id)
+      throw cause
+    })
+    if (typeof webhook === 'string') this.#tellWhenOver(id)
     const seeds = seedsHeader(task.seeds)
     if (seeds !== null) reply.setHeader('x-comfy-seeds', seeds)
     if (background) {
@@ -532,9 +557,41 @@ export class FcDoor {
       throw cause
     })
     if (!ended) return
-    if (ended.state === 'succeeded' || search.get('legacyStatus') === '1')
-      return this.#whole(ended, reply, search.get('legacyBase64') === '1')
+    if (ended.state === 'succeeded' || search.get('legacyStatus') === '1') return this.#results(asked, ended)
     this.#fail(asked, ended)
+  }
+
+  /** The map of what is over, with its pictures in it or, `?results=links&seconds=3600`, with links that need no key. */
+  async #results(asked: Asked, task: Task) {
+    if (!wantsLinks(asked)) return this.#whole(task, asked.reply, asked.search.get('legacyBase64') === '1')
+    json(asked.reply, 200, progressMap(await this.#linked(asked, task)))
+  }
+  async #linked(asked: Asked, task: Task): Promise<Task> {
+    if (!wantsLinks(asked)) return task
+    const seconds = Number(/^\d{1,7}$/.exec(asked.search.get('seconds') ?? '')?.[0] ?? LINK_SECONDS)
+    return this.#links.withLinks(task, seconds, baseOf(asked))
+  }
+
+  #tellWhenOver(id: string) {
+    const over = this.#options.runner.result(id, this.#stopped.signal)
+    over.then(
+      () => this.#webhooks.look(id),
+      () => {}, // it is looked after all the same, only later
+    )
+  }
+
+  /** What the caller's webhooks are signed with; of a task, how far telling has come, and once more with POST. */
+  async #webhook(asked: Asked) {
+    const { reply, request, caller, search, method } = asked
+    request.resume()
+    if (!search.has('id') && method !== 'POST')
+      return json(reply, 200, { secret: await this.#webhooks.secretOf(caller.id) })
+    const { id, owner } = await this.#known(asked)
+    const hook = await this.#options.store.hook(id)
+    if (!hook || (owner !== undefined && owner !== caller.id && !caller.scopes.includes('publish')))
+      throw new AppError('app.not-found', { what: id })
+    const { url, tries, nextAt, toldAt, reason } = method === 'POST' ? await this.#webhooks.again(id) : hook
+    json(reply, 200, { id, url, tries, nextAt, toldAt, reason })
   }
 
   async #known({ search }: Asked): Promise<Task> {
@@ -562,7 +619,7 @@ export class FcDoor {
       if (left.signal.aborted) return
       task = (await this.#options.runner.status(task.id)) ?? task
     }
-    json(reply, 200, progressMap(task))
+    json(reply, 200, progressMap(await this.#linked(asked, task)))
   }
 
   /** Files for tasks to come, in the store that all its agents share. */
@@ -589,7 +646,7 @@ export class FcDoor {
     if (node === null) {
       if (!isOver(task.state)) return json(reply, 202, progressMap(task))
       if (task.state !== 'succeeded') return this.#fail(asked, task)
-      return this.#whole(task, reply, search.get('legacyBase64') === '1')
+      return this.#results(asked, task)
     }
     const file = task.files.find((each) => each.node === node && String(each.index) === (index ?? '0'))
     const bytes = file && (await this.#options.runner.file(task, file))
@@ -884,6 +941,11 @@ export class FcDoor {
 const HEALTH: Record<string, 'alive' | 'ready' | 'ping'> = { '/healthz': 'alive', '/readyz': 'ready', '/ping': 'ping' }
 /** Tells nothing of what a person makes. */
 const OF_NODES = /^(?:system_stats|features|embeddings|extensions|(?:object_info|models)(?:\/[^/]{1,200})?)$/
+const wantsLinks = ({ search }: Asked) => search.get('results') === 'links'
+const LINK_SECONDS = 3_600
+/** How whoever asks calls us, also through a proxy that speaks TLS for us. */
+const baseOf = ({ request: { headers } }: Asked) =>
+  `${headers['x-forwarded-proto'] === 'https' ? 'https' : 'http'}://${headers.host ?? ''}`
 const routeIn = (path: string) => path.replace(/^\/(?:api\/)?/, '')
 /** A path that means what it says: no dots that climb, nothing hidden by escapes of slashes. */
 const CLEAN = /^(?!.*(?:\/\.{1,2}(?:\/|$)|%2e%2e|%2f|%5c|\\|\/\/))\/[\x21-\x7e]*$/i
@@ -957,7 +1019,7 @@ function letIn(reply: ServerResponse, origin: string) {
   reply.setHeader('vary', 'origin')
   reply.setHeader('access-control-allow-methods', 'GET, HEAD, POST, PUT, DELETE, OPTIONS')
   const ask =
-    'authorization, content-type, prefer, range, task-id, x-api-key, x-content-sha256, x-fc-async-task-id, ' +
+    'authorization, content-type, prefer, range, task-id, webhook, x-api-key, x-content-sha256, x-fc-async-task-id, ' +
     'x-fc-invocation-type, x-key-id, x-nonce, x-release, x-signature, x-timestamp'
   reply.setHeader('access-control-allow-headers', ask)
   reply.setHeader('access-control-expose-headers', 'location, retry-after, task-id, x-comfy-seeds, x-fc-request-id')
