@@ -129,7 +129,8 @@ describe('what is told of tasks', () => {
 
   test('each key sees the tasks that came with it, one that may publish all; by state and number', async () => {
     const { ask, comfyui } = await anAgent({ keys: [`${KEY} run,publish`, 'one run', 'two run'] })
-    const send = (key: string, id: string) => ask('/api/run', { key, body: aWorkflow(1), headers: { 'task-id': id } })
+    const send = (key: string, id: string) =>
+      ask('/api/run', { key, body: aWorkflow(id.charCodeAt(0)), headers: { 'task-id': id } })
     await send('one', 'a')
     comfyui.onNext('error')
     await send('two', 'b')

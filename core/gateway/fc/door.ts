@@ -450,10 +450,8 @@ export class FcDoor {
     const { runner, ready, snapshot, address } = this.#options
     const { succeeded, failed, cancelled, seconds, within } = runner.ended
     const { running, waiting } = runner.counts
-    const client = new ComfyClient(address(), { clientId: 'metrics', timeoutMs: 2_000 })
-    const [phase, probed] = await Promise.all([ready(), client.probe().catch(() => null)])
-    await client.close()
-    const devices = probed?.stats.devices ?? []
+    const phase = await ready()
+    const devices = phase ? [] : await devicesOf(address())
     const text = metricsText({
       ready: [{ value: phase || this.#closing ? 0 : 1 }],
       tasks: [
@@ -1058,6 +1056,13 @@ async function inTime(body: Promise<Buffer>): Promise<Buffer> {
     late = setTimeout(tell, BODY_WITHIN_MS)
   })
   return Promise.race([body, slow]).finally(() => clearTimeout(late))
+}
+
+async function devicesOf(address: ComfyAddress) {
+  const client = new ComfyClient(address, { clientId: 'metrics', timeoutMs: 2_000 })
+  const probed = await client.probe().catch(() => null)
+  await client.close()
+  return probed?.stats.devices ?? []
 }
 
 /** Of the last while, each let through once. */

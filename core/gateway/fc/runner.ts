@@ -474,7 +474,8 @@ export class ComfyRunner implements Runner {
         ({ index }) => `/api/result?${new URLSearchParams({ id: held.task.id, node, index: String(index) })}`,
       )
     }
-    this.#change(held, { state: 'succeeded', queuePosition: null, files, nodes, seconds: ending.seconds })
+    const seconds = ending.is === 'saved' ? ending.seconds : undefined
+    this.#change(held, { state: 'succeeded', queuePosition: null, files, nodes, seconds })
   }
 
   /** All that it saved and showed, put where every agent of the store has it; pictures first. */
