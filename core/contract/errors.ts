@@ -363,6 +363,10 @@ export const errors = {
     message: '{file} cannot be used: {reason}',
     remedy: 'Correct or remove the file.',
   },
+  'nodes.no-python': {
+    message: 'The Python of this ComfyUI, {python}, does not work: {reason}',
+    remedy: 'Have the engine looked over and mended on the Engine page, or choose another Python; nothing was changed.',
+  },
   'nodes.unknown': {
     message: 'There is no custom node {folder} here.',
     remedy: 'Look at the list of custom nodes; it may have been removed.',

@@ -25,6 +25,8 @@ const patterns: readonly Pattern[] = [
   ['untrusted-certificate', /^(?:self[- ]signed certificate|unable to (?:verify|get)[\w ]*certificate)/i],
   ['no-tls', /^(?:\w+ )?EPROTO\b|SSL routines|tlsv1 alert/i],
   ['not-http', /^Parse Error: |^Response does not match the HTTP\/1.1 protocol/],
+  ['no-program', /^spawn (?<path>.+) ENOENT$/],
+  ['not-run', /^spawn (?<path>.+) E(?:ACCES|NOEXEC|PERM)$|^spawn E(?:ACCES|NOEXEC|PERM|UNKNOWN)$|^spawn UNKNOWN$/],
   ['disk-full', /^ENOSPC\b/],
   ['denied', /^(?:EACCES|EPERM|EROFS)\b(?:[^']*'(?<path>[^']+)')?/],
   ['missing-file', /^ENOENT\b(?:[^']*'(?<path>[^']+)')?/],

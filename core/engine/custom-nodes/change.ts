@@ -88,6 +88,7 @@ type Kept = z.infer<typeof Kept>
 
 /** The classes and environment of one that is not ours, as they were; for undoing. */
 const Packages = z.record(z.string(), z.string())
+const PYTHON_MS = 60_000
 const UNDO = 'packages.json'
 const SHARED_BYTES = 256 * 1024
 const BIG_BYTES = 8 * 2 ** 20
@@ -117,6 +118,8 @@ export async function planNodes(
   if (log && log.size > LONGEST_LOG_BYTES) await removeDir(nodesLog(site))
   const id = stampOf(tools)
   const command = commandOf(site, tools)
+  // nothing is fetched for a Python that could not load it
+  if (changes.some(({ is }) => is !== 'remove' && is !== 'disable')) await mustAnswer(site, command)
   const places = placesOf(site)
   const into = path.join(places.aside, id)
   const there = await listLive(places.live)
@@ -216,6 +219,19 @@ export async function planNodes(
   const kept: Kept = { plan, at: pointerOf(site)?.current ?? null, before, after, taken: [...resolved.taken] }
   await writeWhole(path.join(planDir(site), 'plan.json'), writeJson(kept as never))
   return plan
+}
+
+/** @throws AppError 'nodes.no-python' */
+async function mustAnswer({ python }: NodesSite, command: CommandOptions) {
+  const late = AbortSignal.timeout(PYTHON_MS)
+  const signal = AbortSignal.any([late, ...(command.signal ? [command.signal] : [])])
+  try {
+    await runCommand(python, ['-I', '-c', 'import importlib.metadata, json'], { ...command, signal })
+  } catch (cause) {
+    command.signal?.throwIfAborted()
+    const reason = late.aborted ? 'no answer in time' : (cause as Error).message
+    throw new AppError('nodes.no-python', { python, reason }, { cause })
+  }
 }
 
 const planned = (change: 'add' | 'update', folder: string, from: NodeSource | null, got: Fetched): PlannedNode => ({
