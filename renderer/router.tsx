@@ -115,6 +115,11 @@ const workers = createRoute({
   path: '/workers',
   component: lazyRouteComponent(() => import('./pages/workers.tsx'), 'WorkersPage'),
 })
+const endpoints = createRoute({
+  getParentRoute: () => root,
+  path: '/endpoints',
+  component: lazyRouteComponent(() => import('./pages/endpoints.tsx'), 'EndpointsPage'),
+})
 const engine = createRoute({
   getParentRoute: () => root,
   path: '/engine',
@@ -173,6 +178,7 @@ export const router = createRouter({
     queue,
     gallery,
     workers,
+    endpoints,
     engine,
     models,
     customNodes,

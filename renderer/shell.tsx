@@ -3,6 +3,7 @@ import {
   Activity,
   Blocks,
   Box,
+  CloudUpload,
   Cpu,
   Download,
   Images,
@@ -176,6 +177,7 @@ function Rail() {
           label={t('nav.workers')}
           alert={dead > 0 ? t('nav.deadWorkers', { count: dead }) : undefined}
         />
+        <Stop to="/endpoints" icon={CloudUpload} label={t('nav.endpoints')} />
         <Stop to="/engine" icon={Cpu} label={t('nav.engine')} />
         <Stop to="/models" icon={Box} label={t('nav.models')} />
         <Stop to="/custom-nodes" icon={Blocks} label={t('nav.nodes')} />
@@ -227,6 +229,7 @@ function Stop({
     | '/queue'
     | '/gallery'
     | '/workers'
+    | '/endpoints'
     | '/engine'
     | '/models'
     | '/custom-nodes'
