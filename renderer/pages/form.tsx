@@ -2,14 +2,14 @@ import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
 import { Clock, ImagePlus, LayoutList, PencilRuler, RotateCcw, SlidersHorizontal, Sparkles } from 'lucide-react'
 import { useCallback, useEffect, useMemo, useRef, useState } from 'react'
 import { type Json, writeJson } from '../../core/contract/json.ts'
-import { fieldOf, itemsOf, type Panel } from '../../core/contract/panel.ts'
+import { itemsOf, type Panel } from '../../core/contract/panel.ts'
 import type { Workflow } from '../../core/contract/workflow.ts'
 import { call, useAsk, useDo } from '../client/client.ts'
-import { addInput, isMedia } from '../client/files.ts'
 import { type ChangeDraft, type Draft, mayQueue, planOfForm, useDraft } from '../draft.ts'
 import { saySentence, useWords } from '../i18n.ts'
 import { useTaker } from '../intake.tsx'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, Skeleton } from '../parts/basics.tsx'
+import { useFormFiles } from '../parts/form-files.ts'
 import { FormResults } from '../parts/form-results.tsx'
 import { Segmented, Select, Stepper } from '../parts/forms.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
@@ -139,7 +139,8 @@ function FilledForm({
     [change],
   )
   const over = useRef<string | null>(null)
-  useFiles(panel, parameters, values, over, set)
+  const media = useFormFiles(panel, parameters, values, over, set)
+  useTaker(useMemo(() => (media ? { media, quiet: true } : {}), [media]))
 
   const submit = useDo('batch.submit', {
     onError: (cause, plan) => askToTrust(cause, () => submit.mutate(plan)),
@@ -283,55 +284,6 @@ function useLater<T>(value: T, afterMs: number): T {
     return () => clearTimeout(timer)
   }, [value, afterMs])
   return later
-}
-
-/** Files dropped or pasted anywhere go to the field they are over, else to those that are still empty, in order. */
-function useFiles(
-  panel: Panel,
-  parameters: Filling['parameters'],
-  values: Filling['values'],
-  over: { current: string | null },
-  set: Filling['onChange'],
-) {
-  const latest = useRef(values)
-  latest.current = values
-  const fields = useMemo(
-    () =>
-      [...itemsOf(panel.params)].flatMap(({ item, key, hidden }) => {
-        const parameter = key === null ? undefined : parameters.get(key)
-        if (hidden || key === null || !parameter || Array.isArray(item.options)) return []
-        const { upload } = fieldOf(item, parameter)
-        return upload ? [{ key, upload }] : []
-      }),
-    [panel, parameters],
-  )
-  const media = useCallback(
-    async (files: File[]) => {
-      let target = over.current
-      over.current = null
-      const free = fields.filter(({ key }) => !(key in latest.current))
-      const rest = free.length > 0 ? free : fields
-      for (const file of files.filter(({ name }) => isMedia(name))) {
-        const kind = /^(image|video|audio)\//.exec(file.type)?.[1] ?? 'image'
-        const place = fields.find(({ key }) => key === target) ?? rest.find(({ upload }) => upload === kind)
-        target = null
-        if (!place) return
-        if (rest.includes(place)) rest.splice(rest.indexOf(place), 1)
-        try {
-          set(place.key, (await addInput(file)).ref)
-        } catch (cause) {
-          sayFault(cause)
-        }
-      }
-    },
-    [fields, over, set],
-  )
-  useTaker(
-    useMemo(
-      () => (fields.length > 0 ? { media: (files: File[]) => void media(files), quiet: true } : {}),
-      [fields, media],
-    ),
-  )
 }
 
 /** What was filled in before, to take up again. */

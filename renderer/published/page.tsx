@@ -5,6 +5,7 @@ import { failureOf } from '../client/client.ts'
 import { download } from '../client/files.ts'
 import { chooseLanguage, saySentence, useWords } from '../i18n.ts'
 import { Button, Empty, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
+import { useFormFiles } from '../parts/form-files.ts'
 import { Segmented } from '../parts/forms.tsx'
 import { sayFault } from '../parts/overlays.tsx'
 import { OwnFiles } from '../parts/own-files.ts'
@@ -133,7 +134,7 @@ function Workflows({ agentKey, onLeave }: { agentKey: string; onLeave: (because:
           <Skeleton rows={5} height={72} />
         </div>
       ) : chosen ? (
-        <Form agent={agent} workflow={chosen} />
+        <OneForm agent={agent} workflow={chosen} />
       ) : all.length === 0 ? (
         <Empty icon={LayoutList} title={t('published.none')}>
           {t('published.noneNote')}
@@ -158,6 +159,14 @@ interface Run {
   readonly lost: unknown
 }
 
+function OneForm({ agent, workflow }: { agent: PublishedAt; workflow: Offered }) {
+  return (
+    <OwnFiles value={useOwnFiles(agent)}>
+      <Form agent={agent} workflow={workflow} />
+    </OwnFiles>
+  )
+}
+
 function Form({ agent, workflow }: { agent: PublishedAt; workflow: Offered }) {
   const { t } = useWords()
   const { id, panel } = workflow
@@ -167,7 +176,6 @@ function Form({ agent, workflow }: { agent: PublishedAt; workflow: Offered }) {
   const [sending, setSending] = useState(false)
   const [runs, setRuns] = useState<readonly Run[]>([])
   const page = useRef<HTMLDivElement>(null)
-  const files = useOwnFiles(agent)
   const change = (run: string, to: Partial<Run>) =>
     setRuns((before) => before.map((each) => (each.id === run ? { ...each, ...to } : each)))
 
@@ -211,58 +219,87 @@ function Form({ agent, workflow }: { agent: PublishedAt; workflow: Offered }) {
     }
   }
   useMainAction(() => void make())
+  const set = useCallback((key: string, value: Json | undefined) => {
+    setFaults((before) => new Map([...before].filter(([each]) => each !== key)))
+    setValues(({ [key]: _, ...rest }) => (value === undefined ? rest : { ...rest, [key]: value }))
+  }, [])
+  const over = useRef<string | null>(null)
+  const media = useFormFiles(panel, parameters, values, over, set)
+  useIncoming(media)
   const filling: Filling = {
     workflowId: id,
     parameters,
     values,
     faults,
-    onChange: (key, value) => {
-      setFaults((before) => new Map([...before].filter(([each]) => each !== key)))
-      setValues(({ [key]: _, ...rest }) => (value === undefined ? rest : { ...rest, [key]: value }))
+    onChange: set,
+    onOver: (key) => {
+      over.current = key
     },
   }
   return (
-    <OwnFiles value={files}>
-      <main
-        ref={page}
-        className="min-h-0 flex-1 overflow-y-auto min-[900px]:grid min-[900px]:grid-cols-2 min-[900px]:overflow-hidden"
+    <main
+      ref={page}
+      className="min-h-0 flex-1 overflow-y-auto min-[900px]:grid min-[900px]:grid-cols-2 min-[900px]:overflow-hidden"
+    >
+      <section
+        aria-label={t('form.fields')}
+        className="flex min-w-0 flex-col min-[900px]:min-h-0 min-[900px]:border-r min-[900px]:border-line"
       >
-        <section
-          aria-label={t('form.fields')}
-          className="flex min-w-0 flex-col min-[900px]:min-h-0 min-[900px]:border-r min-[900px]:border-line"
-        >
-          <div className="flex-1 p-5 min-[900px]:overflow-y-auto">
-            <div className="mx-auto max-w-[680px]">
-              {typeof panel.description === 'string' && <p className="mb-4 text-soft">{panel.description}</p>}
-              <PanelFields panel={panel} filling={filling} />
-            </div>
+        <div className="flex-1 p-5 min-[900px]:overflow-y-auto">
+          <div className="mx-auto max-w-[680px]">
+            {typeof panel.description === 'string' && <p className="mb-4 text-soft">{panel.description}</p>}
+            <PanelFields panel={panel} filling={filling} />
           </div>
-          <div className="border-t border-line bg-surface p-4">
-            <div className="mx-auto flex max-w-[680px] items-center justify-end gap-3">
-              {faults.size > 0 && (
-                <p role="status" className="mr-auto text-bad">
-                  {t('form.faults', { count: faults.size })}
-                </p>
-              )}
-              <Button look="primary" icon={Sparkles} busy={sending} onClick={() => void make()}>
-                {t('form.go', { count: 1, n: '1' })}
-              </Button>
-            </div>
+        </div>
+        <div className="border-t border-line bg-surface p-4">
+          <div className="mx-auto flex max-w-[680px] items-center justify-end gap-3">
+            {faults.size > 0 && (
+              <p role="status" className="mr-auto text-bad">
+                {t('form.faults', { count: faults.size })}
+              </p>
+            )}
+            <Button look="primary" icon={Sparkles} busy={sending} onClick={() => void make()}>
+              {t('form.go', { count: 1, n: '1' })}
+            </Button>
           </div>
-        </section>
-        <section aria-label={t('form.results')} className="flex min-w-0 flex-col gap-5 p-5 min-[900px]:overflow-y-auto">
-          {runs.length === 0 && (
-            <Empty icon={ImagePlus} title={t('form.noPictures')}>
-              {t('form.noPicturesNote')}
-            </Empty>
-          )}
-          {runs.map((run) => (
-            <Result key={run.id} run={run} agent={agent} onFollow={() => void follow(run.id)} />
-          ))}
-        </section>
-      </main>
-    </OwnFiles>
+        </div>
+      </section>
+      <section aria-label={t('form.results')} className="flex min-w-0 flex-col gap-5 p-5 min-[900px]:overflow-y-auto">
+        {runs.length === 0 && (
+          <Empty icon={ImagePlus} title={t('form.noPictures')}>
+            {t('form.noPicturesNote')}
+          </Empty>
+        )}
+        {runs.map((run) => (
+          <Result key={run.id} run={run} agent={agent} onFollow={() => void follow(run.id)} />
+        ))}
+      </section>
+    </main>
   )
+}
+
+/** Files dropped on the page, or pasted. */
+function useIncoming(media: ((files: File[]) => void) | null) {
+  useEffect(() => {
+    const stop = (event: Event) => event.preventDefault()
+    const take = (transfer: DataTransfer | null) => {
+      const files = [...(transfer?.files ?? [])]
+      if (files.length > 0) media?.(files)
+    }
+    const drop = (event: DragEvent) => {
+      event.preventDefault()
+      take(event.dataTransfer)
+    }
+    const paste = (event: ClipboardEvent) => take(event.clipboardData)
+    window.addEventListener('dragover', stop)
+    window.addEventListener('drop', drop)
+    window.addEventListener('paste', paste)
+    return () => {
+      window.removeEventListener('dragover', stop)
+      window.removeEventListener('drop', drop)
+      window.removeEventListener('paste', paste)
+    }
+  }, [media])
 }
 
 interface Fault {

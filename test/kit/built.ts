@@ -3,7 +3,14 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 
 const root = path.resolve(import.meta.dirname, '../..')
-const BUNDLES = ['renderer/index.html', 'main/index.js', 'host/index.js', 'headless/index.js', 'preload/index.cjs']
+const BUNDLES = [
+  'renderer/index.html',
+  'main/index.js',
+  'host/index.js',
+  'headless/index.js',
+  'preload/index.cjs',
+  'agent/form/index.html',
+]
 
 /** Builds what is not there; `npm test` has just built everything. */
 export function ensureBuilt() {
