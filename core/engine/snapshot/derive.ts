@@ -8,11 +8,13 @@ import { removeDir } from '../install/generations.ts'
 import { filesIn, normal } from '../install/lock.ts'
 import { fromAny } from '../install/uv.ts'
 import { capture } from './capture.ts'
+import type { Depot } from './depot.ts'
 import { askPython, type PythonFacts } from './environment.ts'
 import type { KeepNews } from './keep.ts'
-import { seal, writeManifest } from './manifest.ts'
-import { type Layout, layoutOf } from './restore.ts'
-import { environmentIn, isOfThisPlatform, placesIn, restoreLayers, settle } from './restore-environment.ts'
+import { readManifests, seal, writeManifest } from './manifest.ts'
+import { carryOutPush, planPush, pull } from './push.ts'
+import { closureOf, type Layout, layoutOf } from './restore.ts'
+import { environmentIn, isOfThisSystem, placesIn, restoreLayers, settle } from './restore-environment.ts'
 import type { ObjectStore } from './store.ts'
 
 /** What builds, and from where it has what it needs; each list in the order to try. */
@@ -123,14 +125,49 @@ export async function deriveSnapshot(
   }
 }
 
-/** The one for the platform of this Python that was built before from a snapshot, the newest; or itself where it fits. */
-export function findExact(
+export interface ExactOptions {
+  /** Where others that share it find what was built; null: it stays here. */
+  readonly depot: Depot | null
+  /** Asked only where one has to be built. */
+  readonly build: () => Promise<DeriveOptions>
+  readonly signal?: AbortSignal
+  readonly onNews?: (news: { bytes: number; totalBytes: number }) => void
+}
+
+/**
+ * What can be restored here exactly: the snapshot itself, the one that was built from it for this system before, or one
+ * that is built now.
+ * @throws AppError 'snapshot.*', 'install.unreachable'
+ */
+export async function exactSnapshot(
+  store: ObjectStore,
   sealed: SealedManifest,
-  here: PythonFacts,
-  all: readonly SealedManifest[],
-): SealedManifest | null {
-  if (isOfThisPlatform(sealed.manifest, here)) return sealed
-  return all.find(({ manifest }) => manifest.derivedFrom === sealed.id && isOfThisPlatform(manifest, here)) ?? null
+  { depot, build, signal, onNews }: ExactOptions,
+): Promise<SealedManifest> {
+  if (isOfThisSystem(sealed.manifest)) return sealed
+  const fits = ({ manifest }: SealedManifest) => manifest.derivedFrom === sealed.id && isOfThisSystem(manifest)
+  for (const here of (await readManifests(store.snapshotsDir)).filter(fits)) if (isComplete(store, here)) return here
+  for (const id of (await depot?.snapshots(signal)) ?? []) {
+    const there = await depot!.getSnapshot(id, signal)
+    if (!there || !fits(there.sealed)) continue
+    const tell = (news: { sentBytes: number; totalBytes: number }) =>
+      onNews?.({ bytes: news.sentBytes, totalBytes: news.totalBytes })
+    const pulled = await pull(store, id, depot!, { signal, onNews: tell })
+    await writeManifest(store.snapshotsDir, pulled)
+    return pulled
+  }
+  const { sealed: derived } = await deriveSnapshot(store, sealed, await build())
+  if (depot) await carryOutPush(store, await planPush(store, derived, depot, { signal, models: [] }), depot, { signal })
+  return derived
+}
+
+function isComplete(store: ObjectStore, { manifest }: SealedManifest): boolean {
+  try {
+    closureOf(store, manifest)
+    return true
+  } catch {
+    return false // packs of it were removed
+  }
 }
 
 async function pythonOfVersion(version: string, { python, builder, command, signal }: DeriveOptions): Promise<string> {

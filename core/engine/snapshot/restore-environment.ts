@@ -250,7 +250,7 @@ function refuseOutside({ models }: Manifest) {
 }
 
 function refuseOtherPlatform(manifest: Manifest, here: PythonFacts) {
-  if (isOfThisPlatform(manifest, here)) return
+  if (isOfThisSystem(manifest) && manifest.python.abi === here.abi) return
   const { platform, python } = manifest
   const named = (os: string, arch: string, libc: string | null, abi: string) =>
     [os, arch, libc, abi].filter((part) => part !== null).join(' ')
@@ -260,16 +260,12 @@ function refuseOtherPlatform(manifest: Manifest, here: PythonFacts) {
   })
 }
 
-/** Whether it can be restored exactly for this Python. Wheels are made for an old glibc, but none of them runs on musl. */
-export function isOfThisPlatform({ platform, python }: Manifest, here: PythonFacts): boolean {
-  const kindOf = (libc: string | null) => libc?.split('-')[0] ?? null
-  return (
-    platform.os === process.platform &&
-    platform.arch === process.arch &&
-    kindOf(platform.libc) === kindOf(here.libc) &&
-    python.abi === here.abi
-  )
-}
+/** Whether it can be restored exactly with some Python here. */
+export const isOfThisSystem = ({ platform: { os, arch, libc } }: Manifest): boolean =>
+  os === process.platform && arch === process.arch && isGlibc(libc) === glibcHere
+const isGlibc = (libc: string | null) => /^glibc/.test(libc ?? '')
+/** Wheels are made for an old glibc, but none of them runs on musl. */
+const glibcHere = 'glibcVersionRuntime' in (process.report.getReport() as { header: object }).header
 
 export const environmentIn = (dir: string): RestoredEnvironment => ({
   dir: path.join(dir, 'ComfyUI'),

@@ -5,9 +5,15 @@ import { expect, test } from 'vitest'
 import type { Manifest } from '../../../../../core/contract/snapshot.ts'
 import { uvEnvironment } from '../../../../../core/engine/install/uv.ts'
 import { capture } from '../../../../../core/engine/snapshot/capture.ts'
-import { deriveSnapshot, findExact, planPackages } from '../../../../../core/engine/snapshot/derive.ts'
-import { askPython } from '../../../../../core/engine/snapshot/environment.ts'
+import { FolderDepot } from '../../../../../core/engine/snapshot/depot.ts'
+import {
+  type DeriveOptions,
+  deriveSnapshot,
+  exactSnapshot,
+  planPackages,
+} from '../../../../../core/engine/snapshot/derive.ts'
 import { readManifests, seal } from '../../../../../core/engine/snapshot/manifest.ts'
+import { carryOutPush, planPush } from '../../../../../core/engine/snapshot/push.ts'
 import { prepareEnvironment } from '../../../../../core/engine/snapshot/restore-environment.ts'
 import { ObjectStore } from '../../../../../core/engine/snapshot/store.ts'
 import { facts, put, python, smallComfy } from '../../../../kit/small-comfy.ts'
@@ -91,17 +97,17 @@ test.skipIf(!python || !hasUv)(
     const command = { env, log: path.join(work, 'commands.log') }
     const { manifest } = await capture(store, here, { ...facts, flags: [] }, { threads: 1, command })
     const desk = { ...manifest, platform: { os: 'win32', arch: 'x64', libc: null } }
-    const derive = (from: Manifest) =>
-      deriveSnapshot(store, seal(from, null), {
-        builder: { uv: 'uv', indexes: [], torchIndexes: [], pythonBuilds: [], findLinks: wheels },
-        buildDir: path.join(work, 'build'),
-        python: here.python,
-        creator: 'test',
-        signingKey: null,
-        now: () => 1000,
-        threads: 1,
-        command,
-      })
+    const options: DeriveOptions = {
+      builder: { uv: 'uv', indexes: [], torchIndexes: [], pythonBuilds: [], findLinks: wheels },
+      buildDir: path.join(work, 'build'),
+      python: here.python,
+      creator: 'test',
+      signingKey: null,
+      now: () => 1000,
+      threads: 1,
+      command,
+    }
+    const derive = (from: Manifest) => deriveSnapshot(store, seal(from, null), options)
 
     // what is compiled for another system and in no index is named, and no snapshot is made
     await expect(derive(desk)).rejects.toMatchObject({
@@ -121,10 +127,17 @@ test.skipIf(!python || !hasUv)(
       nodeClasses: ['A', 'B'],
       packages: [{ name: 'renamed' }, { name: 'tiny', version: '1.2' }],
     })
-    const known = await readManifests(store.snapshotsDir)
-    expect(findExact(from, await askPython(here.python, command), known)?.id).toBe(sealed.id)
+    const depot = new FolderDepot(tempDir())
+    const build = async () => options
+    expect((await exactSnapshot(store, from, { depot, build })).id).toBe(sealed.id) // built once
+    const push = await planPush(store, sealed, depot)
+    await carryOutPush(store, push, depot)
+    const elsewhere = await ObjectStore.open(tempDir())
+    const never = () => Promise.reject(new Error('it was built before'))
+    expect((await exactSnapshot(elsewhere, from, { depot, build: never })).id).toBe(sealed.id)
+    expect(await exactSnapshot(elsewhere, sealed, { depot: null, build: never })).toBe(sealed)
 
-    const made = await prepareEnvironment(store, sealed, {
+    const made = await prepareEnvironment(elsewhere, sealed, {
       cacheDir: tempDir(),
       python: here.python,
       threads: 1,
