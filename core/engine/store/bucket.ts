@@ -180,11 +180,11 @@ const isWhole = (bytes: Bytes): bytes is Uint8Array => bytes instanceof Uint8Arr
 /** Its folder may go the moment it was made, with the last that was in it. */
 async function opened(part: string) {
   for (let tries = 0; ; tries++) {
-    await mkdir(path.dirname(part), { recursive: true, mode: 0o700 })
     try {
+      await mkdir(path.dirname(part), { recursive: true, mode: 0o700 })
       return await open(part, 'wx', 0o600)
     } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT' || tries === 5) throw cause
+      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT' || tries === 20) throw cause
     }
   }
 }
