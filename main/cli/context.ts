@@ -31,7 +31,8 @@ const NODES_USAGE =
 /** Whose fault a failure is, as an exit code. */
 export function exitCodeOf({ code }: Pick<Failure, 'code'>): number {
   if (code === 'app.interrupted') return EXIT.interrupted
-  if (['convert.would-lose', 'prompt.paid', 'model.unsafe', 'snapshot.secrets'].includes(code)) return EXIT.refused
+  if (['convert.would-lose', 'prompt.paid', 'model.unsafe', 'snapshot.secrets', 'publish.different'].includes(code))
+    return EXIT.refused
   if (NODES_REFUSED.test(code)) return EXIT.refused
   if (NODES_USAGE.test(code)) return EXIT.usage
   if (['app.usage', 'app.bad-request', 'app.too-large', 'app.not-found', 'app.unknown-procedure'].includes(code))
@@ -46,6 +47,7 @@ export function exitCodeOf({ code }: Pick<Failure, 'code'>): number {
     ].includes(code)
   )
     return EXIT.usage
+  if (/^publish\.(missing|no|paid|busy)/.test(code)) return EXIT.usage
   if (code === 'batch.no-worker') return EXIT.environment
   return /^(import|convert|parameter|table|batch|input|prompt)\./.test(code) ? EXIT.usage : EXIT.environment
 }

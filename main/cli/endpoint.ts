@@ -5,6 +5,7 @@ import { AppError, fill } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import { type Action, commandOf, type ValuesOf } from './actions.ts'
 import { type Command, type Context, onlyArgument, usageError, wholeNumber } from './context.ts'
+import { DEPLOY_OPTIONS, deploy, rollBack } from './deploy.ts'
 import { settledWorkers } from './reach.ts'
 import { run } from './run.ts'
 
@@ -13,6 +14,7 @@ const OPTIONS = {
   'api-key-file': { type: 'string' },
   'in-flight': { type: 'string' },
   checkpoint: { type: 'string', multiple: true },
+  ...DEPLOY_OPTIONS,
 } as const
 type Options = ValuesOf<typeof OPTIONS>
 
@@ -61,6 +63,8 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
     tell(context, await client.call('endpoint.set', { name, settings: settingsOf(context, options) }))
     return true
   },
+  deploy: (context, client, args, options) => deploy(context, client, args, options),
+  rollback: (context, client, args) => rollBack(context, client, args),
   async remove(context, client, args) {
     const name = onlyArgument(context, args, 'NAME')
     await client.call('endpoint.remove', { name })
@@ -71,7 +75,7 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
   },
 }
 
-const steer = commandOf('endpoint', { options: OPTIONS, actions })
+const steer = commandOf('endpoint', { options: OPTIONS, actions, works: 'deploy' })
 
 /** `endpoint`: remote places with an agent. `invoke` is `run` on one of them, with all its options. */
 export const endpoint: Command = (context, args) => {

@@ -41,7 +41,7 @@ import type { Worker } from './workers/worker.ts'
 
 /** An endpoint, as publishing needs it. */
 export interface Target {
-  readonly client: Pick<AgentClient, 'releases' | 'release' | 'publish' | 'promote' | 'stats'>
+  readonly client: Pick<AgentClient, 'releases' | 'release' | 'publish' | 'promote'>
   /** It is on this very machine. */
   readonly isHere: boolean
   /** What it runs on a release that need not be live; null: on the one that is. Whoever asks closes it. */
@@ -415,17 +415,17 @@ export class Publish implements Service {
       const { workflows, engine } = this.#factsOf(row)
       if (workflows.length === 0) return
       const { signal } = going.stopping
-      const { client, isHere, worker } = target(row.endpoint)
+      const { isHere, worker } = target(row.endpoint)
       const here = await desk(engine ?? undefined, signal)
       const there = worker(row.version)
+      // a release is ready only with the very classes of the snapshot, and one that is not live is not asked for them
+      there.definitions = (until) => here.definitions(until)
       try {
         const dir = this.#proofDir(row.id)
-        const { devices } = await client.stats(signal)
-        const mine = here.health.is === 'ready' ? here.health.devices : []
         const { proof, files } = await prove(workflows.map(provingOf), {
           desk: here,
           endpoint: there,
-          demands: isHere && sameDevices(mine, devices) ? 'identical' : 'equivalent',
+          demands: isHere ? 'identical' : 'equivalent',
           make,
           newId,
           now: clock.now,
@@ -729,6 +729,3 @@ export function differing({ pictures, demands }: Proof): AppError {
   const bad = pictures.filter(({ verdict }) => needsConsent({ demands, verdict } as Proof))
   return new AppError('publish.different', { count: bad.length, all: pictures.length })
 }
-
-const sameDevices = (mine: readonly { name: string }[], its: readonly { name: string }[]) =>
-  mine.length > 0 && mine.every(({ name }) => its.some((each) => each.name === name))

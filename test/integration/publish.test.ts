@@ -72,7 +72,6 @@ class FakeEndpoint {
         now.state = { is: 'live' }
         return now
       },
-      stats: async () => ({ comfyuiVersion: null, devices: devicesOf(this.worker) }),
     },
     worker: () => ({ ...bound(this.worker), close: async () => {} }),
     planPush: async () => push,
@@ -89,7 +88,6 @@ const aborted = (signal: AbortSignal) =>
   new Promise<never>((_, no) => {
     signal.addEventListener('abort', () => no(signal.reason))
   })
-const devicesOf = ({ health }: Worker) => (health.is === 'ready' ? health.devices : [])
 /** A worker's methods, to be changed one by one. */
 const bound = (worker: Worker): Worker =>
   Object.assign(Object.create(worker) as Worker, {
