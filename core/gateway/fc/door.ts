@@ -613,7 +613,10 @@ export class FcDoor {
       task = (await this.#options.runner.moved(task.id, signal)) ?? task
       // what moves often is told a few times a second
       const early = TELL_EVERY_MS - (performance.now() - begun)
-      if (early > 0 && !isOver(task.state)) await pause(early, undefined, { signal }).catch(() => {})
+      if (early > 0 && !isOver(task.state)) {
+        const soon = AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(early))])
+        await this.#options.runner.result(task.id, soon).catch(() => {}) // its end is told at once
+      }
       if (left.signal.aborted) return
       task = (await this.#options.runner.status(task.id)) ?? task
     }

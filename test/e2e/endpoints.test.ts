@@ -1,0 +1,79 @@
+import { expect, onTestFinished, test } from 'vitest'
+import { startAgent } from '../../agent/agent.ts'
+import { tempDir } from '../kit/temp-dir.ts'
+import { barriers, go, openScreens } from './kit.ts'
+
+const KEY = 'sk_for_the_screens'
+
+async function agentOn(port = 0, store = tempDir()) {
+  const agent = await startAgent({
+    host: '127.0.0.1',
+    port,
+    names: [],
+    origins: [],
+    keys: [KEY],
+    store,
+    worker: 'rehearsal',
+  })
+  onTestFinished(() => agent.stop(0))
+  return agent
+}
+
+test('an endpoint is added with its key, runs a batch, tells of itself, loses its agent and finds it again', async () => {
+  const agent = await agentOn()
+  const { page, client, submit, ended } = await openScreens()
+  await go(page, '/endpoints')
+  await page.getByText('No endpoints yet').waitFor()
+  expect(await barriers(page)).toEqual([])
+  await page.getByRole('button', { name: 'Add an endpoint' }).last().click()
+  const adding = page.getByRole('dialog')
+  await adding.getByLabel('Address').fill(agent.url)
+  await adding.getByLabel('Key').fill('sk_of_somebody_else')
+  await adding.getByRole('button', { name: 'Test' }).click()
+  await adding.getByRole('alert').getByText('does not take this key').waitFor()
+  await adding.getByLabel('Key').fill(KEY)
+  await adding.getByRole('button', { name: 'Test' }).click()
+  await adding.getByText('This key may publish.').waitFor()
+  await adding.getByLabel('Name').fill('night-gpu')
+  expect(await barriers(page)).toEqual([])
+  await page.keyboard.press('Enter')
+  await adding.waitFor({ state: 'detached' })
+
+  const card = page.getByRole('listitem', { name: 'night-gpu' })
+  await card.getByText('Ready', { exact: true }).waitFor()
+  const { batchId } = await submit({ workers: ['night-gpu'] })
+  await ended(batchId)
+  const { rows } = await client.call('endpoint.list', {})
+  expect(rows).toMatchObject([{ name: 'night-gpu', pace: { warmRuns: 1 }, inFlight: 0 }])
+  expect(JSON.stringify(rows)).not.toContain(KEY)
+
+  await card.getByRole('button', { name: 'Use from a program' }).click()
+  await card.getByRole('button', { name: 'Python' }).click()
+  await card.getByRole('button', { name: 'Copy' }).click()
+  const copied = await page.evaluate(() => navigator.clipboard.readText())
+  expect(copied).toContain(`URL = "${agent.url}/"`)
+  expect(copied).not.toContain(KEY)
+  await card.getByRole('button', { name: 'Versions' }).click()
+  await card.getByText('Nothing was published there yet.').waitFor()
+  await card.getByRole('button', { name: 'Log' }).click()
+  await card.getByText('ready', { exact: true }).first().waitFor()
+  expect(await barriers(page)).toEqual([])
+
+  await card.getByRole('button', { name: 'Actions for night-gpu' }).click()
+  await page.getByRole('menuitem', { name: 'Settings…' }).click()
+  await page.getByRole('dialog').getByLabel('Only for these checkpoints').fill('sdxl.safetensors\n')
+  await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click()
+  await card.getByText('Only for sdxl.safetensors').waitFor()
+
+  await agent.stop(0)
+  await client.call('endpoint.look', { name: 'night-gpu' })
+  await card.getByText('No answer').waitFor()
+  await agentOn(Number(new URL(agent.url).port))
+  await card.getByRole('button', { name: 'Ask now' }).click()
+  await card.getByText('Ready', { exact: true }).waitFor()
+
+  await card.getByRole('button', { name: 'Actions for night-gpu' }).click()
+  await page.getByRole('menuitem', { name: 'Remove' }).click()
+  await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click()
+  await page.getByText('No endpoints yet').waitFor()
+})
