@@ -63,6 +63,7 @@ import type { Database } from './database/open.ts'
 import type { Library } from './library.ts'
 import type { LocalEngine } from './local-engine.ts'
 import { ModelThread } from './model-thread.ts'
+import { ModelWatch } from './model-watch.ts'
 import type { ModelFacts } from './model-worker.ts'
 import type { QueuedJob } from './queue.ts'
 import type { Service } from './service.ts'
@@ -175,6 +176,7 @@ export class Models implements Service {
   readonly #deps: Deps
   readonly #look: Look
   readonly #thread = new ModelThread()
+  readonly #watch: ModelWatch
   readonly #jobs = new Map<ModelProgress['what'], Job>()
   #roots: (Root & { id: string })[] = []
   #faults: { path: string; failure: Failure }[] = []
@@ -198,6 +200,8 @@ export class Models implements Service {
   constructor(deps: Deps) {
     this.#deps = deps
     this.#look = deps.look ?? thisMachine(process.env)
+    const { clock, log } = deps
+    this.#watch = new ModelWatch({ clock, ...(log && { log }), onChange: () => this.#scanLater() })
   }
 
   /** What was there the last time is there at once; the disks are looked through afterwards. */
@@ -220,6 +224,7 @@ export class Models implements Service {
     this.#running = false
     this.#deps.localEngine.events.off('changed', this.#scanLater)
     this.#deps.library.events.off('changed', this.#countUses)
+    this.#watch.close()
     this.#rescan?.()
     this.#rescan = null
     this.#recount?.()
@@ -582,10 +587,15 @@ export class Models implements Service {
     const { database, clock } = this.#deps
     const faults = await this.#findRoots()
     const found = new Map<string, { file: FoundModel; places: ModelPlace[] }>()
+    const folders = new Set<string>()
     for (const root of this.#roots) {
+      folders.add(root.dir)
+      // one that is not there yet is made in the folder above
+      for (const { dir } of root.folders) folders.add(path.dirname(dir))
       faults.push(
         ...(await scanRoot(root, {
           signal,
+          onFolder: (dir) => folders.add(dir),
           onFile: (file) => {
             const known = found.get(file.real) ?? { file, places: [] }
             found.set(file.real, known)
@@ -661,6 +671,7 @@ export class Models implements Service {
     this.#kept = kept
     this.#faults = faults
     this.#scannedAt = now
+    if (!this.#deps.idle && this.#running) this.#watch.follow(folders)
     this.#rebuild()
   }
 

@@ -58,7 +58,11 @@ export const sameMark = (a: FileMark, b: FileMark) =>
  */
 export async function scanRoot(
   root: Root,
-  { signal, onFile }: { signal?: AbortSignal; onFile: (file: FoundModel) => void },
+  {
+    signal,
+    onFile,
+    onFolder,
+  }: { signal?: AbortSignal; onFile: (file: FoundModel) => void; onFolder?: (dir: string) => void },
 ): Promise<FolderFault[]> {
   const faults: FolderFault[] = []
   const starts = [
@@ -84,6 +88,7 @@ export async function scanRoot(
         if (!isAbsent(cause)) faults.push({ path: one.at, failure: unreadable(one.at, cause) })
         return []
       })
+      onFolder?.(one.real)
       const beside = besideByStem(entries.map(({ name }) => name))
       for (const entry of entries) {
         const { name } = entry

@@ -344,8 +344,11 @@ test('what has no hash gets one while nothing else is done, makes way for who as
 
   put(dir, { 'models/loras/c.safetensors': aLora(2) })
   await models.scan()
-  clock.turn(60_000)
-  models.control('hash', 'stop')
+  // that the file came is heard, and may have the folders looked through once more before
+  await eventually(() => {
+    clock.turn(60_000)
+    return models.control('hash', 'stop')
+  })
   await eventually(() => models.progress().length === 0)
   clock.turn(600_000)
   expect([unhashed(), models.progress()]).toEqual([1, []])
