@@ -1,15 +1,23 @@
 import { randomUUID } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { type AgentOptions, startAgent } from '../../agent/agent.ts'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { EndpointWorker, type EndpointWorkerOptions } from '../../main/services/workers/endpoint.ts'
 import { eventually } from '../kit/eventually.ts'
+import { startApp } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 import { all, anAttempt, aPicture, fetched, filesOf, slowPicture, soon, workerPromises } from './worker-promises.ts'
 
+const UPLOADS = { uploads: /^store:[0-9a-f]{64}\.png$/ }
 workerPromises('an endpoint', async () => (await open({}, { worker: await comfy() })).worker, {
   uploads: /^store:[0-9a-f]{64}\.png$/,
 })
+
+// NIGHTSHIFT_TEST_COMFYUI=http://127.0.0.1:8188,… makes agents before real ones keep the same promises
+for (const url of (process.env.NIGHTSHIFT_TEST_COMFYUI ?? '').split(',').filter(Boolean))
+  workerPromises(`an endpoint before ${url}`, async () => (await open({}, { worker: url })).worker, UPLOADS)
 
 /** A ComfyUI that knows only what it has. */
 async function comfy() {
@@ -131,4 +139,61 @@ test('what it learns of its pace is told, and a task that another sent under the
   expect(steps).toEqual([
     { is: 'failed', retryable: false, failure: expect.objectContaining({ code: 'agent.task-differs' }) },
   ])
+})
+
+test('an endpoint and what was learned of it outlive the app; its key is in no file as it is, and gone with it', async () => {
+  const agent = await agentOn()
+  const first = await startApp()
+  const { client, dataDir } = first
+  const asked = { url: agent.url, key: KEY, name: 'night', capacity: 3, checkpoints: [] }
+  await expect(client.call('endpoint.add', { ...asked, key: 'sk_of_another' })).rejects.toMatchObject({
+    failure: { code: 'endpoint.key-refused' },
+  })
+  await client.call('endpoint.add', asked)
+  await expect(client.call('endpoint.add', { ...asked, name: 'twice' })).rejects.toMatchObject({
+    failure: { code: 'worker.duplicate' },
+  })
+  const { batchId } = await first.submit({ workers: ['night'], repeat: 6 })
+  expect((await first.ended(batchId)).counts).toMatchObject({ done: 6, failed: 0 })
+  await first.stop()
+
+  const { client: again, ended, submit, stop } = await startApp({ dataDir })
+  const [kept] = (await again.call('endpoint.list', {})).rows
+  expect(kept).toMatchObject({ name: 'night', url: `${agent.url}/`, capacity: 3, hasKey: true, pace: { warmRuns: 6 } })
+  const more = await submit({ workers: ['night'] })
+  expect((await ended(more.batchId)).counts.done).toBe(1)
+  const { rows: workers } = await again.call('worker.list', {})
+  expect(workers.find(({ id }) => id === 'night')).toMatchObject({ kind: 'endpoint', hasHeader: true })
+  await expect(again.call('worker.remove', { id: 'night' })).rejects.toMatchObject({
+    failure: { code: 'app.bad-request' },
+  })
+  await again.call('worker.enable', { id: 'night', enabled: false })
+  expect((await again.call('endpoint.list', {})).rows[0]).toMatchObject({ enabled: false, state: { is: 'disabled' } })
+  await again.call('endpoint.remove', { name: 'night' })
+  expect((await again.call('endpoint.list', {})).rows).toEqual([])
+  await stop()
+  for (const file of readdirSync(dataDir, { recursive: true, withFileTypes: true }))
+    if (file.isFile()) expect(readFileSync(path.join(file.parentPath, file.name)).includes(KEY), file.name).toBe(false)
+})
+
+test('two endpoints, each for a checkpoint, get their own jobs of one batch', async () => {
+  const { client, submit, ended } = await startApp()
+  for (const name of ['red', 'blue'])
+    await client.call('endpoint.add', {
+      url: (await agentOn()).url,
+      key: KEY,
+      name,
+      checkpoints: [`${name}.safetensors`],
+    })
+  const prompt = {
+    1: { class_type: 'CheckpointLoaderSimple', inputs: { ckpt_name: 'red.safetensors' } },
+    2: { class_type: 'EmptyImage', inputs: { width: 32, height: 32, batch_size: 1, color: 0 } },
+    3: { class_type: 'SaveImage', inputs: { filename_prefix: 'picture', images: ['2', 0] } },
+  }
+  const values = ['red.safetensors', 'blue.safetensors', 'red.safetensors', 'blue.safetensors']
+  const { batchId } = await submit({ workers: ['red', 'blue'], axes: [{ parameter: '1.ckpt_name', values }] }, prompt)
+  expect((await ended(batchId)).counts.done).toBe(4)
+  const { rows } = await client.call('artifact.page', { batchId, limit: 10 })
+  const made = await Promise.all(rows.map(({ id }) => client.call('artifact.get', { id })))
+  for (const { sidecar } of made) expect(sidecar.prompt['1']!.inputs.ckpt_name).toBe(`${sidecar.worker.id}.safetensors`)
 })
