@@ -114,6 +114,7 @@ const MOST_LISTED = 200
 const MOST_LOOKED_THROUGH = 1_000
 const INITIALIZE_WITHIN_MS = 300_000
 const READY_EVERY_MS = 250
+const WRITTEN_EVERY_MS = 20
 const TELL_EVERY_MS = 500
 const WORD = '[^/]{1,200}'
 const PAGE_RIGHTS = [
@@ -571,11 +572,16 @@ export class FcDoor {
   }
 
   #tellWhenOver(id: string) {
-    const over = this.#options.runner.result(id, this.#stopped.signal)
-    over.then(
-      () => this.#webhooks.look(id),
-      () => {}, // it is looked after all the same, only later
-    )
+    const { runner, store } = this.#options
+    const { signal } = this.#stopped
+    const tell = async () => {
+      await runner.result(id, signal)
+      // whoever tells it reads it there
+      for (let tries = 0; tries < 100 && !isOver((await store.get(id))?.state ?? 'queued'); tries++)
+        await pause(WRITTEN_EVERY_MS, undefined, { signal })
+      this.#webhooks.look(id)
+    }
+    tell().catch(() => {}) // it is looked after all the same, only later
   }
 
   /** What the caller's webhooks are signed with; of a task, how far telling has come, and once more with POST. */
