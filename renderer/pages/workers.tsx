@@ -20,7 +20,7 @@ import { sayFailure, useWords } from '../i18n.ts'
 import { AddWorker } from '../parts/add-worker.tsx'
 import { Button, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
-import { Share } from '../parts/share.tsx'
+import { Share, TaskDoor } from '../parts/share.tsx'
 import { useNow } from '../parts/use-now.ts'
 import { WorkerContents } from '../parts/worker-contents.tsx'
 
@@ -64,6 +64,7 @@ export function WorkersPage() {
             </>
           )}
           <Share />
+          <TaskDoor />
         </div>
       </div>
       {adding && <AddWorker onClose={() => setAdding(false)} />}

@@ -1,44 +1,131 @@
-import { Copy, KeyRound, Plus, Share2 } from 'lucide-react'
-import { useState } from 'react'
-import type { ShareSettings } from '../../core/contract/key.ts'
+import { Copy, KeyRound, type LucideIcon, Plus, Share2, Webhook } from 'lucide-react'
+import { type ReactNode, useState } from 'react'
+import type { Failure } from '../../core/contract/errors.ts'
+import type { ShareSettings, TaskDoorSettings } from '../../core/contract/key.ts'
 import { refresh, useAsk, useDo } from '../client/client.ts'
 import { useWords } from '../i18n.ts'
 import { useAsking } from './asking.tsx'
 import { Button, ErrorNotice, Skeleton } from './basics.tsx'
-import { BareSwitch, Field } from './forms.tsx'
+import { BareSwitch, Field, Select } from './forms.tsx'
 import { Modal, say, sayFault } from './overlays.tsx'
 
 /** Other machines may use the ComfyUIs of this one: whether, where, and who. */
 export function Share() {
   const { t } = useWords()
   const share = useAsk('share.state', {})
-  const [editing, setEditing] = useState(false)
   const set = useDo('settings.set', { onError: sayFault, onSettled: () => refresh('share.state', 'settings.get') })
   if (share.isPending) return <Skeleton rows={1} height={80} />
   if (share.error) return <ErrorNotice cause={share.error} onRetry={() => void share.refetch()} />
-  const { on, host, port, names, url, given, failure, places } = share.data
-  const change = (more: Partial<ShareSettings>) => set.mutateAsync({ share: { on, host, port, names, ...more } })
+  const { on, host, port, names, places } = share.data
   const ready = places.filter((place) => place.ready)
   return (
-    <section className="card p-4" aria-label={t('share.title')}>
+    <Door
+      icon={Share2}
+      state={share.data}
+      words={{ title: t('share.title'), note: t('share.note'), given: t('share.given'), at: t('share.at') }}
+      summary={
+        places.length === 0
+          ? t('share.nothing')
+          : t('share.places', { count: ready.length, names: ready.map(({ id }) => id).join(', ') })
+      }
+      busy={set.isPending}
+      onChange={(more) => set.mutateAsync({ share: { on, host, port, names, ...more } })}
+    >
+      <Keys scope="comfyui" />
+    </Door>
+  )
+}
+
+/** Other programs may send workflows: whether, where, and which. */
+export function TaskDoor() {
+  const { t } = useWords()
+  const door = useAsk('taskDoor.state', {})
+  const set = useDo('settings.set', { onError: sayFault, onSettled: () => refresh('taskDoor.state', 'settings.get') })
+  if (door.isPending) return <Skeleton rows={1} height={80} />
+  if (door.error) return <ErrorNotice cause={door.error} onRetry={() => void door.refetch()} />
+  const { on, host, port, names, origins, places, url } = door.data
+  return (
+    <Door
+      icon={Webhook}
+      state={door.data}
+      words={{
+        title: t('taskDoor.title'),
+        note: t('taskDoor.note'),
+        given: t('taskDoor.given'),
+        at: t('taskDoor.at'),
+      }}
+      summary={places.length === 0 ? t('taskDoor.nothing') : t('taskDoor.places', { names: places.join(', ') })}
+      busy={set.isPending}
+      onChange={(more) => set.mutateAsync({ taskDoor: { on, host, port, names, origins, ...more } })}
+    >
+      <Keys scope="run" />
+      {url !== null && <Example url={url} />}
+    </Door>
+  )
+}
+
+/** A first request, to be tried at once. */
+function Example({ url }: { url: string }) {
+  const { t } = useWords()
+  const text = `curl ${url}/api/run -H "Authorization: Bearer $KEY" --data-binary @workflow-api.json`
+  return (
+    <section aria-label={t('taskDoor.example')}>
+      <h3 className="eyebrow mb-1.5">{t('taskDoor.example')}</h3>
+      <div className="flex items-start gap-2">
+        <code className="min-w-0 flex-1 rounded-md bg-sunken px-3 py-2 text-xs break-all select-all">{text}</code>
+        {navigator.clipboard && (
+          <Button
+            size="sm"
+            icon={Copy}
+            onClick={() =>
+              void navigator.clipboard.writeText(text).then(() => say({ title: t('taskDoor.copied') }), sayFault)
+            }
+          >
+            {t('share.copy')}
+          </Button>
+        )}
+      </div>
+      <p className="mt-1.5 text-xs text-faint">{t('taskDoor.exampleNote')}</p>
+    </section>
+  )
+}
+
+type DoorSettings = ShareSettings & Partial<Pick<TaskDoorSettings, 'origins'>>
+interface DoorProps {
+  icon: LucideIcon
+  state: DoorSettings & { url: string | null; given: boolean; failure: Failure | null }
+  words: { title: string; note: string; given: string; at: string }
+  summary: string
+  busy: boolean
+  onChange: (more: Partial<DoorSettings>) => Promise<unknown>
+  children: ReactNode
+}
+
+function Door({ icon: Icon, state, words, summary, busy, onChange, children }: DoorProps) {
+  const { t } = useWords()
+  const { on, host, port, names, origins, url, given, failure } = state
+  const [editing, setEditing] = useState(false)
+  const change = (more: Partial<DoorSettings>) => void onChange(more).catch(() => {}) // said where it is asked
+  return (
+    <section className="card p-4" aria-label={words.title}>
       <div className="flex items-start gap-3">
         <div className="grid size-9 shrink-0 place-items-center rounded-lg bg-sunken text-soft">
-          <Share2 size={17} aria-hidden />
+          <Icon size={17} aria-hidden />
         </div>
         <div className="min-w-0 flex-1">
-          <h2 className="text-base">{t('share.title')}</h2>
-          <p className="text-xs text-faint">{t(given ? 'share.given' : 'share.note')}</p>
+          <h2 className="text-base">{words.title}</h2>
+          <p className="text-xs text-faint">{given ? words.given : words.note}</p>
         </div>
         <BareSwitch
-          aria-label={t('share.title')}
+          aria-label={words.title}
           checked={on}
-          disabled={given || set.isPending}
-          onChange={(next) => void change({ on: next }).catch(() => {})}
+          disabled={given || busy}
+          onChange={(next) => change({ on: next })}
         />
       </div>
       {failure && (
         <div className="mt-3">
-          <ErrorNotice compact cause={failure} onRetry={() => void change({ on: true }).catch(() => {})} />
+          <ErrorNotice compact cause={failure} onRetry={() => change({ on: true })} />
         </div>
       )}
       {on && (
@@ -46,30 +133,27 @@ export function Share() {
           <div className="flex flex-wrap items-center gap-x-3 gap-y-1.5">
             {url !== null && (
               <>
-                <span className="text-faint">{t('share.at')}</span>
+                <span className="text-faint">{words.at}</span>
                 <code className="rounded-md bg-sunken px-2 py-0.5 select-all">{url}</code>
               </>
             )}
-            <span className="text-soft">
-              {places.length === 0
-                ? t('share.nothing')
-                : t('share.places', { count: ready.length, names: ready.map(({ id }) => id).join(', ') })}
-            </span>
+            <span className="text-soft">{summary}</span>
             {!given && (
               <Button size="sm" className="ml-auto" onClick={() => setEditing(true)}>
                 {t('share.change')}
               </Button>
             )}
           </div>
-          <p className="text-xs text-faint">{t('share.plain')}</p>
-          <Keys />
+          {!isLoopback(host) && <p className="text-xs text-faint">{t('share.plain')}</p>}
+          {children}
         </div>
       )}
       {editing && (
         <Where
-          share={{ on, host, port, names }}
+          title={words.at}
+          door={{ on, host, port, names, origins }}
           onSave={(next) =>
-            void change(next).then(
+            void onChange(next).then(
               () => setEditing(false),
               () => {},
             )
@@ -80,32 +164,38 @@ export function Share() {
     </section>
   )
 }
+const isLoopback = (host: string) => ['127.0.0.1', 'localhost', '::1'].includes(host)
 
 function Where({
-  share,
+  title,
+  door,
   onSave,
   onClose,
 }: {
-  share: ShareSettings
-  onSave: (next: ShareSettings) => void
+  title: string
+  door: DoorSettings
+  onSave: (next: DoorSettings) => void
   onClose: () => void
 }) {
   const { t } = useWords()
-  const [host, setHost] = useState(share.host)
-  const [port, setPort] = useState(String(share.port))
-  const [names, setNames] = useState(share.names.join(', '))
+  const [host, setHost] = useState(door.host)
+  const [port, setPort] = useState(String(door.port))
+  const [names, setNames] = useState(door.names.join(', '))
+  const [origins, setOrigins] = useState(door.origins?.join(' ') ?? '')
+  const pages = origins.split(/[\s,，]+/).filter(Boolean)
   const listed = names.split(/[\s,，]+/).filter(Boolean)
   const faults = {
     host: /^[\w.:-]+$/.test(host.trim()) ? null : t('share.badHost'),
     port: /^\d{1,5}$/.test(port.trim()) && Number(port) < 65_536 ? null : t('workers.badPort'),
     names: listed.every((name) => /^[\w.-]+$/.test(name)) ? null : t('share.badNames'),
+    origins: pages.every((page) => /^https?:\/\/[\w.:[\]-]+$/.test(page)) ? null : t('taskDoor.badOrigins'),
   }
   const good = Object.values(faults).every((fault) => fault === null)
   return (
     <Modal
       open
       onClose={onClose}
-      title={t('share.where')}
+      title={title}
       footer={
         <>
           <Button onClick={onClose}>{t('common.cancel')}</Button>
@@ -120,7 +210,14 @@ function Where({
         className="flex flex-col gap-3.5"
         onSubmit={(event) => {
           event.preventDefault()
-          if (good) onSave({ ...share, host: host.trim(), port: Number(port), names: listed })
+          if (!good) return
+          onSave({
+            ...door,
+            host: host.trim(),
+            port: Number(port),
+            names: listed,
+            ...(door.origins && { origins: pages }),
+          })
         }}
       >
         <div className="grid grid-cols-[1fr_7rem] gap-3">
@@ -153,12 +250,26 @@ function Where({
             />
           )}
         </Field>
+        {door.origins && (
+          <Field label={t('taskDoor.origins')} help={t('taskDoor.originsNote')} fault={faults.origins}>
+            {(ids) => (
+              <input
+                {...ids}
+                value={origins}
+                spellCheck={false}
+                placeholder="https://page.example"
+                onChange={({ target }) => setOrigins(target.value)}
+                className="field"
+              />
+            )}
+          </Field>
+        )}
       </form>
     </Modal>
   )
 }
 
-function Keys() {
+function Keys({ scope }: { scope: 'comfyui' | 'run' }) {
   const { t, format } = useWords()
   const keys = useAsk('key.list', {})
   const [making, setMaking] = useState(false)
@@ -171,7 +282,7 @@ function Keys() {
       say({ title: t('share.revokedNow', { name }) })
     },
   })
-  const rows = keys.data?.rows.filter(({ revokedAt }) => revokedAt === null) ?? []
+  const rows = keys.data?.rows.filter(({ revokedAt, scopes }) => revokedAt === null && scopes.includes(scope)) ?? []
   return (
     <section aria-label={t('share.keys')}>
       <div className="mb-1.5 flex items-center gap-3">
@@ -185,7 +296,7 @@ function Keys() {
       ) : keys.isPending ? (
         <Skeleton rows={1} height={32} />
       ) : rows.length === 0 ? (
-        <p className="text-xs text-faint">{t('share.noKeys')}</p>
+        <p className="text-xs text-faint">{t(scope === 'run' ? 'taskDoor.noKeys' : 'share.noKeys')}</p>
       ) : (
         <ul className="flex flex-col divide-y divide-line">
           {rows.map((key) => (
@@ -195,13 +306,14 @@ function Keys() {
               <code className="text-xs text-faint">{key.start}…</code>
               <span className="ml-auto text-xs text-faint">
                 {key.usedAt === null ? t('share.unused') : t('share.used', { date: format.stamp(key.usedAt) })}
+                {key.expiresAt !== null && ` · ${t('share.until', { date: format.stamp(key.expiresAt) })}`}
               </span>
               <Button
                 size="sm"
                 onClick={() =>
                   ask({
                     title: t('share.revokeAsk', { name: key.name }),
-                    note: t('share.revokeNote'),
+                    note: t(scope === 'run' ? 'taskDoor.revokeNote' : 'share.revokeNote'),
                     yes: t('share.revoke'),
                     danger: true,
                     run: () => revoke.mutate({ id: key.id }),
@@ -214,15 +326,17 @@ function Keys() {
           ))}
         </ul>
       )}
-      {making && <MakeKey onClose={() => setMaking(false)} />}
+      {making && <MakeKey scope={scope} onClose={() => setMaking(false)} />}
       {question}
     </section>
   )
 }
 
-function MakeKey({ onClose }: { onClose: () => void }) {
+function MakeKey({ scope, onClose }: { scope: 'comfyui' | 'run'; onClose: () => void }) {
   const { t } = useWords()
   const [name, setName] = useState('')
+  const [days, setDays] = useState('0')
+  const run = scope === 'run'
   const make = useDo('key.make', { onSuccess: () => void refresh('key.list') })
   const made = make.data
   const copy = async (token: string) => {
@@ -235,7 +349,7 @@ function MakeKey({ onClose }: { onClose: () => void }) {
       open
       onClose={onClose}
       title={made ? t('share.keyOf', { name: made.key.name }) : t('share.makeKey')}
-      note={t(made ? 'share.onceNote' : 'share.makeNote')}
+      note={t(made ? (run ? 'taskDoor.onceNote' : 'share.onceNote') : run ? 'taskDoor.makeNote' : 'share.makeNote')}
       footer={
         made ? (
           <Button look="primary" onClick={onClose}>
@@ -263,12 +377,14 @@ function MakeKey({ onClose }: { onClose: () => void }) {
       ) : (
         <form
           id="make-key"
+          className="flex flex-col gap-3.5"
           onSubmit={(event) => {
             event.preventDefault()
-            if (name.trim()) make.mutate({ name: name.trim(), scopes: ['comfyui'] })
+            const expiresAt = days === '0' ? null : Date.now() + Number(days) * 86_400_000
+            if (name.trim()) make.mutate({ name: name.trim(), scopes: [scope], expiresAt })
           }}
         >
-          <Field label={t('share.keyName')} help={t('share.keyNameNote')}>
+          <Field label={t('share.keyName')} help={t(run ? 'taskDoor.keyNameNote' : 'share.keyNameNote')}>
             {(ids) => (
               <input
                 {...ids}
@@ -280,9 +396,24 @@ function MakeKey({ onClose }: { onClose: () => void }) {
               />
             )}
           </Field>
+          <Field label={t('share.opens')}>
+            {(ids) => (
+              <Select
+                {...ids}
+                value={days}
+                onChange={setDays}
+                choices={KEY_DAYS.map((value) => ({
+                  value,
+                  label: value === '0' ? t('share.always') : t('share.days', { count: Number(value) }),
+                }))}
+              />
+            )}
+          </Field>
           {make.error && <ErrorNotice compact cause={make.error} />}
         </form>
       )}
     </Modal>
   )
 }
+
+const KEY_DAYS = ['0', '1', '7', '30', '90', '365'] as const
