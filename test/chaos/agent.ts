@@ -65,7 +65,9 @@ async function ask(url: string, way: string, asked: { body?: string; id?: string
   const text = await reply.body.text()
   return { status: reply.statusCode, text, retryAfter: Number(reply.headers['retry-after'] ?? 1) } satisfies Reply
 }
-const read = (text: string) => parseJson(text) as { [node: string]: JsonObject }
+function read(text: string) {
+  return parseJson(text) as { [node: string]: JsonObject }
+}
 
 // ---- one agent ----
 
@@ -75,6 +77,7 @@ async function load(callers: number, seconds: number) {
   const took: number[] = []
   const memory: number[] = []
   let throttled = 0
+  let asked = 0
   const until = performance.now() + seconds * 1000
 
   const call = async (caller: number) => {
@@ -111,11 +114,13 @@ async function load(callers: number, seconds: number) {
       socket.on('error', () => {})
       socket.write(
         `POST /api/run HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${KEY}\r\n` +
-          `Content-Length: ${body.length}\r\n\r\n${body}`,
+          `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
       )
       socket.pause()
       await pause(caller % 2 ? 20 : 5_000)
       socket.destroy()
+      asked += 1
+      await pause(1_000)
     }
   }
   let malformed = 0
@@ -172,6 +177,7 @@ async function load(callers: number, seconds: number) {
     seconds,
     answered: took.length,
     done: count('succeeded'),
+    leftOrSlow: asked,
     throttled,
     malformed,
     p50Ms: at(0.5),
@@ -182,7 +188,9 @@ async function load(callers: number, seconds: number) {
   await agent.stop()
   return { facts, violations }
 }
-const middle = (numbers: number[]) => Math.round(numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0)
+function middle(numbers: number[]) {
+  return Math.round(numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0)
+}
 
 // ---- three of one store behind a balancer ----
 
@@ -322,6 +330,7 @@ async function anAgent(name: string, args: string[]) {
     ['agent/index.ts', '--port', '0', '--api-key-file', keyFile, '--cache', path.join(dir, `cache-${name}`), ...given],
     { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] },
   )
+  process.on('exit', () => child.kill('SIGKILL'))
   for await (const line of createInterface({ input: child.stdout! })) {
     const said = parseJson(line) as JsonObject
     if (said.event === 'error') throw new Error(line)
