@@ -3,7 +3,7 @@ import { availableParallelism, tmpdir } from 'node:os'
 import path from 'node:path'
 import { AppError, toFailure } from '../core/contract/errors.ts'
 import type { JsonObject } from '../core/contract/json.ts'
-import type { Mirror } from '../core/contract/mirror.ts'
+import { Mirrors } from '../core/contract/mirror.ts'
 import { type ComfyAddress, readAddress } from '../core/engine/comfy/address.ts'
 import { ComfyClient } from '../core/engine/comfy/client.ts'
 import type { Pace } from '../core/engine/process/supervisor.ts'
@@ -41,7 +41,7 @@ export interface AgentOptions {
   /** ComfyUIs of a release, or rehearsals. */
   readonly workers?: number | null
   readonly trusted?: string | null
-  readonly mirrors?: readonly Mirror[]
+  readonly mirrors?: Mirrors
   readonly env?: NodeJS.ProcessEnv
   readonly inFlight?: number
   readonly limitMs?: number
@@ -71,6 +71,7 @@ const PROBED_FOR_MS = 1_000
 export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const { host, port, names, origins, keys, log, inFlight, limitMs, leaseMs, limitBytes, mayReach } = options
   const { snapshot = null, models = [], python = null, cards = null, workers = null, trusted = null } = options
+  const mirrors = options.mirrors ?? Mirrors.parse({})
   const { now } = Date
   const store = await openStore(options.store, { credentials: options.credentials ?? null })
   const storeDir = isS3(options.store) ? null : path.resolve(options.store)
@@ -90,6 +91,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     trusted,
     standing: await openStanding(options),
     threads: Math.min(8, availableParallelism()),
+    mirrors,
     env: options.env ?? {},
     now,
     pace: options.pace,
@@ -119,7 +121,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const depotDoor = new DepotDoor({
     depot: store.depot,
     incoming: path.join(storeDir ?? dir, 'incoming'),
-    mirrors: options.mirrors ?? [],
+    mirrors: mirrors.mirrors,
     ...(trusted !== null && { trusted: [trusted] }),
     ...(mayReach && { mayReach }),
     ...(log && { log }),
@@ -145,6 +147,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     log,
     limitBytes,
     managed: options.managed,
+    ...(mayReach && { mayReach }),
   })
   const close = async () => {
     await lifecycle.stop()

@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util'
 import { Card } from '../core/contract/engine.ts'
 import { AppError, toFailure } from '../core/contract/errors.ts'
 import { type JsonObject, parseJson, writeJson } from '../core/contract/json.ts'
-import { type Mirror, Mirrors } from '../core/contract/mirror.ts'
+import { Mirrors } from '../core/contract/mirror.ts'
 import { hideSecrets } from '../core/engine/log.ts'
 import { credentialsIn, isS3 } from '../core/engine/store/open-store.ts'
 import { type RunningAgent, startAgent } from './agent.ts'
@@ -142,13 +142,13 @@ function listOf(text: string | undefined): string[] {
 }
 
 /** Beside the bundle, or where the sources are. */
-async function readMirrors(): Promise<readonly Mirror[]> {
+async function readMirrors(): Promise<Mirrors> {
   for (const up of ['..', '../..']) {
     const file = path.resolve(import.meta.dirname, up, 'resources', 'mirrors.json')
     const text = await readFile(file, 'utf8').catch(() => null)
-    if (text !== null) return Mirrors.parse(parseJson(text)).mirrors
+    if (text !== null) return Mirrors.parse(parseJson(text))
   }
-  return []
+  return Mirrors.parse({})
 }
 
 function numberOf(option: string, value: string, most: number): number {

@@ -1,6 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { EnvHttpProxyAgent } from 'undici'
 import { AppError, type Failure, toFailure } from '../core/contract/errors.ts'
 import type { Json, JsonObject } from '../core/contract/json.ts'
 import {
@@ -15,11 +16,15 @@ import {
 import type { Manifest, SealedManifest } from '../core/contract/snapshot.ts'
 import type { ComfyAddress } from '../core/engine/comfy/address.ts'
 import { takeName } from '../core/engine/download/lock.ts'
-import { nvidiaCards } from '../core/engine/hardware.ts'
+import type { Mirrors } from '../core/engine/download/mirrors.ts'
+import { nvidiaCards, probeHardware } from '../core/engine/hardware.ts'
 import type { CommandOptions } from '../core/engine/install/command.ts'
 import { thisMachine } from '../core/engine/installs.ts'
 import { type Pace, sweepOrphans } from '../core/engine/process/supervisor.ts'
+import { findBuilder } from '../core/engine/snapshot/builder.ts'
+import { type DeriveOptions, exactSnapshot, keysIn } from '../core/engine/snapshot/derive.ts'
 import { askPython } from '../core/engine/snapshot/environment.ts'
+import { readManifests } from '../core/engine/snapshot/manifest.ts'
 import { packFile } from '../core/engine/snapshot/pack.ts'
 import { pull } from '../core/engine/snapshot/push.ts'
 import { prepareEnvironment, type RestoredEnvironment, tidyCache } from '../core/engine/snapshot/restore-environment.ts'
@@ -60,6 +65,8 @@ export interface LifecycleOptions {
   readonly trusted: string | null
   readonly standing: Standing | null
   readonly threads: number
+  /** From where what has to be built is fetched. */
+  readonly mirrors: Mirrors
   readonly env: NodeJS.ProcessEnv
   readonly now: () => number
   readonly pace?: Partial<Pace>
@@ -446,7 +453,9 @@ export class Lifecycle {
     }
     await mkdir(cacheDir, { recursive: true })
     const command: CommandOptions = { env, signal, log: path.join(dir, 'restore.log') }
-    const sealed = await phase('fetch', (tell) => this.#fetch(snapshotId, signal, tell))
+    const sealed = await phase('fetch', async (tell) =>
+      this.#exact(await this.#fetch(snapshotId, signal, tell), command, signal, tell),
+    )
     const { manifest } = sealed
     const where = await phase('restore', async (tell) => {
       // one that somebody runs from is not looked through and made anew under them
@@ -493,6 +502,53 @@ export class Lifecycle {
       return await pull(objects, snapshotId, store.depot, { trusted, signal, onNews })
     } finally {
       await free()
+    }
+  }
+
+  /** One of another system is built for this one, once for all agents of the store; where each is to be signed, here alone. */
+  async #exact(
+    sealed: SealedManifest,
+    command: CommandOptions,
+    signal: AbortSignal,
+    tell: (bytes: number, all: number) => void,
+  ): Promise<SealedManifest> {
+    const { store, cacheDir, cards, python, threads, trusted, env, now, mirrors } = this.#options
+    const onNews = ({ bytes, totalBytes }: { bytes: number; totalBytes: number }) => tell(bytes, totalBytes)
+    const dispatcher = new EnvHttpProxyAgent()
+    const build = async (): Promise<DeriveOptions> => {
+      this.#log('release.building', { snapshot: sealed.id })
+      const found = await findBuilder({
+        report: await probeHardware({ signal, look: thisMachine(env) }),
+        dataDir: cacheDir,
+        mirrors,
+        choices: { cpu: cards?.every((card) => card === 'cpu') ?? false },
+        dispatcher,
+        env,
+        log: command.log,
+        locale: env.LANG ?? '',
+        signal,
+      })
+      return {
+        builder: found.builder,
+        buildDir: path.join(cacheDir, 'build'),
+        python,
+        creator: sealed.manifest.creator,
+        signingKey: null,
+        now,
+        threads,
+        command: { ...command, env: found.env },
+        signal,
+        onNews,
+      }
+    }
+    const free = await takeName(path.join(cacheDir, 'fetch'), signal, () => {})
+    try {
+      const objects = await ObjectStore.open(this.#objectsDir)
+      const depot = trusted === null ? store.depot : null
+      return await exactSnapshot(objects, sealed, { depot, build, signal, onNews })
+    } finally {
+      await free()
+      await dispatcher.destroy()
     }
   }
 
@@ -563,14 +619,15 @@ export class Lifecycle {
       if (release) keep.set(release.snapshotId, await store.depot.getSnapshot(release.snapshotId))
     }
     const kept = [...keep.values()].filter((each) => each !== null)
-    await tidyCache(
-      cacheDir,
-      kept.map(({ sealed }) => sealed),
-    )
     const packs = new Set(kept.flatMap((each) => each.packs.map(({ id }) => id)))
     const free = await takeName(path.join(cacheDir, 'fetch'), this.#stopping.signal, () => {})
     try {
       const objects = await ObjectStore.open(this.#objectsDir)
+      const built = (await readManifests(objects.snapshotsDir)).filter(({ manifest }) =>
+        keep.has(manifest.derivedFrom ?? ''),
+      )
+      await tidyCache(cacheDir, [...kept.map(({ sealed }) => sealed), ...built])
+      for (const key of built.flatMap(({ manifest }) => keysIn(objects, manifest))) packs.add(objects.find(key).pack)
       for (const id of objects.packs.keys())
         if (!packs.has(id)) await rm(packFile(objects.packsDir, id), { force: true })
     } finally {

@@ -161,12 +161,14 @@ export async function exactSnapshot(
   return derived
 }
 
-function isComplete(store: ObjectStore, { manifest }: SealedManifest): boolean {
+const isComplete = (store: ObjectStore, { manifest }: SealedManifest) => keysIn(store, manifest).length > 0
+
+/** All it is made of; none where a part of it was removed. */
+export function keysIn(store: ObjectStore, manifest: Manifest): string[] {
   try {
-    closureOf(store, manifest)
-    return true
+    return [...closureOf(store, manifest)]
   } catch {
-    return false // packs of it were removed
+    return []
   }
 }
 
