@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -11,7 +12,13 @@ const background = { 'x-fc-invocation-type': 'Async' }
 const sha256 = (bytes: string | Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 
 /** The headers of a request that is signed and not accompanied by its key. */
-function signing(key: string, method: string, url: string, body = '', { nonce = randomUUID(), ageSeconds = 0 } = {}) {
+function signing(
+  key: string,
+  method: string,
+  url: string,
+  body = '',
+  { nonce = String(randomUUID()), ageSeconds = 0 } = {},
+) {
   const timestamp = String(Math.floor(Date.now() / 1000) - ageSeconds)
   const bodySha256 = sha256(body)
   return {
@@ -72,6 +79,52 @@ describe('signed requests', () => {
     expect((await here('/api/tasks', { headers: signing(KEY, 'GET', '/api/tasks') })).status).toBe(200)
     expect(JSON.stringify(logged)).not.toContain(KEY)
   })
+})
+
+test('what is secret is neither logged, told nor kept', async () => {
+  const store = tempDir()
+  const secret = (name: string) => `${name}-${randomUUID()}`
+  const [key, wrong, password, hook] = ['key', 'wrong', 'password', 'hook'].map(secret) as [
+    string,
+    string,
+    string,
+    string,
+  ]
+  const nonce = secret('nonce')
+  const { agent, ask, logged } = await anAgent({ store, keys: [`${key} run,publish`] })
+  const told: string[] = []
+  const tell = async (way: string, asked: Parameters<typeof ask>[1] = {}) => {
+    const { text, headers } = await ask(way, { key, ...asked })
+    told.push(text, JSON.stringify([...headers]))
+  }
+  await tell('/api/run', { body: aWorkflow(1), headers: { 'task-id': 'plain' } })
+  await tell('/api/tasks', { key: wrong })
+  await tell(`/api/tasks?key=${wrong}`, { key: '' })
+  await tell('/api/tasks', { key: '', headers: signing(key, 'GET', '/api/tasks', '', { nonce }) })
+  await tell('/api/tasks', { key: '', headers: signing(key, 'GET', '/api/tasks', '', { nonce }) })
+  const picture = `http://user:${password}@127.0.0.1:1/x.png`
+  const workflow = { 1: { class_type: 'LoadImage', inputs: { image: picture } }, 2: aWorkflow(1)[9] }
+  await tell('/api/run', { body: workflow, headers: { 'task-id': 'by-address' } })
+  await tell('/api/run', { body: aWorkflow(2), headers: { webhook: `http://127.0.0.1:1/${hook}` } })
+  for (const way of [
+    '/api/status?id=by-address',
+    '/api/result?id=by-address',
+    '/api/tasks',
+    '/metrics',
+    '/api/snapshot',
+  ])
+    await tell(way)
+  await agent.stop(0)
+  const secrets = { key, wrong, password, hook, nonce }
+  const without = (text: string) => Object.entries(secrets).filter(([, value]) => text.includes(value))
+  expect(without(JSON.stringify(logged))).toEqual([])
+  expect(without(told.join('\n'))).toEqual([])
+  // the workflow itself, for whoever takes it over, and where to call back: what was asked for
+  const kept = readdirSync(store, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name !== 'file-workflow' && !entry.parentPath.includes('hooks'))
+    .map(({ parentPath, name }) => readFileSync(path.join(parentPath, name), 'latin1') + name)
+  expect(kept.length).toBeGreaterThan(5)
+  expect(without(kept.join('\n'))).toEqual([])
 })
 
 describe('files sent ahead', () => {
