@@ -596,6 +596,10 @@ export const errors = {
     message: 'This Python does not suit ComfyUI: {reason}',
     remedy: 'Use Python 3.10 to 3.13, with packages installed for it.',
   },
+  'engine.bad-model-paths': {
+    message: 'ComfyUI stumbles over the list of model folders {file}: {reason}',
+    remedy: 'Mend that line, or move the file away; the models it names are not found until then.',
+  },
   'engine.bad-flag': {
     message: 'ComfyUI does not know these flags: {flags}',
     remedy: 'Remove them from the engine’s settings; an older ComfyUI knows fewer.',
@@ -819,7 +823,7 @@ export const errors = {
   },
   'snapshot.other-platform': {
     message: 'The snapshot is of {its}; this is {mine}.',
-    remedy: 'Restore it where system, processor and Python are the same (choose that Python with --python).',
+    remedy: 'Build it for this machine first (snapshot derive); or choose the same Python with --python.',
   },
   'snapshot.packages-gone': {
     message: '{count} packages can be had for this platform neither from an index nor from the snapshot: {packages}',

@@ -1,8 +1,8 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { parse } from 'yaml'
+import { parseDocument } from 'yaml'
 import { AppError, type Failure, toFailure } from '../../contract/errors.ts'
-import { isJsonObject } from '../../contract/json.ts'
+import { isJsonObject, type JsonObject } from '../../contract/json.ts'
 import type { ModelFolder, ModelRoot } from '../../contract/model.ts'
 
 /** A ComfyUI, as far as it decides where models are looked for. */
@@ -57,6 +57,8 @@ const own: Readonly<Record<string, readonly string[]>> = {
 }
 /** What it saved itself is found again. */
 const SAVED = ['checkpoints', 'clip', 'vae', 'diffusion_models', 'loras']
+/** One that was written by hand has some lines. */
+const LONGEST_LIST = 1024 * 1024
 const NOT_MODELS = ['configs', 'custom_nodes', 'datasets', 'fonts']
 
 /** How other programs call their folders (Stability Matrix, A1111 and Forge, InvokeAI, SwarmUI), lower case, bare. */
@@ -189,49 +191,72 @@ export async function readExtraPaths(
   file: string,
   { home, env }: Pick<Surroundings, 'home' | 'env'>,
 ): Promise<{ folders: ModelFolder[]; fault: Failure | null }> {
-  let text: string
+  const fault = (reason: string) => toFailure(new AppError('model.list-unreadable', { file, reason }))
+  let bytes: Buffer
   try {
-    text = await readFile(file, 'utf8')
+    if ((await stat(file)).size > LONGEST_LIST) return { folders: [], fault: fault('it is too long') }
+    bytes = await readFile(file)
   } catch (cause) {
     return { folders: [], fault: isAbsent(cause) ? null : unreadable(file, cause) }
   }
+  let text: string
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    return { folders: [], fault: fault('it is no UTF-8 text; save it as UTF-8') }
+  }
   const folders: ModelFolder[] = []
-  let wrong: string | null = null
   const expand = (given: string) =>
     given
       .replace(/^~(?=$|[\\/])/, () => home)
       .replace(/\$(\w+)|\$\{(\w+)\}|%(\w+)%/g, (whole, a, b, c) => env[a ?? b ?? c] ?? whole)
-  try {
-    const groups: unknown = parse(text)
-    if (!isJsonObject(groups)) wrong = 'it holds no groups'
-    for (const [name, group] of Object.entries(isJsonObject(groups) ? groups : {})) {
-      if (group === null) continue
-      if (!isJsonObject(group)) {
-        wrong ??= `${name} is no group`
+  const { groups, wrong: broken } = readGroups(text)
+  let wrong = broken
+  for (const [name, group] of Object.entries(groups)) {
+    if (group === null) continue
+    if (!isJsonObject(group)) {
+      wrong ??= `${name} is no group`
+      continue
+    }
+    const { base_path, is_default, ...lists } = group
+    if (base_path !== undefined && typeof base_path !== 'string') {
+      wrong ??= `${name}.base_path is no path`
+      continue // where its folders are is not known
+    }
+    const from = base_path === undefined ? path.dirname(file) : path.resolve(path.dirname(file), expand(base_path))
+    for (const [kind, list] of Object.entries(lists)) {
+      if (typeof list !== 'string') {
+        wrong ??= `${name}.${kind} is no path`
         continue
       }
-      const { base_path, is_default, download_model_base: _, ...lists } = group
-      const from =
-        typeof base_path === 'string' ? path.resolve(path.dirname(file), expand(base_path)) : path.dirname(file)
-      for (const [kind, list] of Object.entries(lists)) {
-        if (typeof list !== 'string') {
-          wrong ??= `${name}.${kind} is no path`
-          continue
-        }
-        for (const line of list.split('\n'))
-          if (line.trim() !== '')
-            folders.push({
-              folder: canonicalFolder(kind),
-              dir: path.resolve(from, line.trim()),
-              isDefault: is_default === true,
-            })
-      }
+      if (kind === 'download_model_base') continue
+      for (const line of list.split('\n'))
+        if (line.trim() !== '')
+          folders.push({
+            folder: canonicalFolder(kind),
+            dir: path.resolve(from, line.trim()),
+            isDefault: Boolean(is_default) && !/^(?:no|off)$/i.test(String(is_default)), // YAML 1.1 has these for false
+          })
     }
-  } catch (cause) {
-    wrong = (cause as Error).message.split('\n', 1)[0]!
   }
-  const fault = wrong === null ? null : toFailure(new AppError('model.list-unreadable', { file, reason: wrong }))
-  return { folders, fault }
+  return { folders, fault: wrong === null ? null : fault(wrong) }
+}
+
+/** As PyYAML reads it: of two groups of one name the last counts. */
+function readGroups(text: string): { groups: JsonObject; wrong: string | null } {
+  const read = parseDocument(text, { merge: true, uniqueKeys: false, logLevel: 'error' })
+  const [error] = read.errors
+  const tab = text.split('\n').findIndex((line) => /^ *\t\s*[^\s#]/.test(line))
+  const at = error?.linePos?.[0].line
+  let wrong = error ? error.message.split('\n', 1)[0]!.replace(/:$/, '') : null
+  if (tab >= 0 && (at === undefined || tab + 1 <= at)) wrong = `a tab begins line ${tab + 1}; use spaces`
+  try {
+    const groups: unknown = read.toJS({ maxAliasCount: 100 })
+    if (isJsonObject(groups)) return { groups, wrong }
+    return { groups: {}, wrong: wrong ?? 'it holds no groups' }
+  } catch (cause) {
+    return { groups: {}, wrong: wrong ?? (cause as Error).message }
+  }
 }
 
 /** The models Stability Matrix keeps for all its packages; null: this ComfyUI is none of them. */

@@ -109,6 +109,15 @@ const machineCauses: Cause[] = [
 
 const programCauses: Cause[] = [
   {
+    code: 'engine.bad-model-paths',
+    pattern: /\bload_extra_path_config\b/,
+    facts(_, { text, exception }) {
+      const [, file, line] = /^ *in "([^"]+)", line (\d+)/m.exec(text) ?? []
+      const where = line === undefined ? '' : ` (line ${line})`
+      return { file: file ?? 'extra_model_paths.yaml', reason: shorten(exception) + where }
+    },
+  },
+  {
     code: 'engine.bad-flag',
     pattern: /error: (?:unrecognized arguments: (.+)|(argument .+|ambiguous option: .+|one of the arguments .+))/,
     facts: ([, unknown, other]) => ({ flags: shorten(unknown ?? other ?? '') }),

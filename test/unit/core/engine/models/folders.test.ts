@@ -58,6 +58,39 @@ test('a list ComfyUI would stumble over is told, and what can be read of it is',
   expect(await read('none.yaml')).toEqual({ fault: null, folders: [] })
 })
 
+test.each([
+  ['a line that is cut off', 'one:\n  loras: x\ntwo: [\n', ['x'], /./],
+  ['a Windows path in double quotes', 'one:\n  loras: x\ntwo:\n  base_path: "C:\\Users\\me"\n', ['x'], /./],
+  ['a tab', 'one:\n  loras: x\ntwo:\n\tvae: y\n', ['x'], /tab.* line 4/],
+  ['a base that is none', 'one:\n  base_path:\n  loras: x\ntwo:\n  vae: y\n', ['y'], /one\.base_path/],
+  ['a kind without a path', 'one:\n  checkpoints:\n  loras: x\n', ['x'], /one\.checkpoints/],
+  ['a group that is a path', 'one: /models\ntwo:\n  loras: x\n', ['x'], /one is no group/],
+  ['several documents', 'one:\n  loras: x\n---\ntwo:\n  vae: y\n', ['x'], /./],
+  ['another encoding', Buffer.from([...Buffer.from('one:\n  loras: '), 0xb2, 0xe2]), [], /UTF-8/],
+  [
+    'aliases of aliases',
+    `a: &a [${'x, '.repeat(9)}x]\n${['b', 'c', 'd', 'e', 'f'].map((name, at) => `${name}: &${name} [${`*${'abcde'[at]}, `.repeat(9)}*${'abcde'[at]}]`).join('\n')}\n`,
+    [],
+    /./,
+  ],
+  ['no end', `one:\n  loras: x\n${'#'.repeat(1024 * 1024)}`, [], /too long/],
+])('a list with %s is told, and the folders that can be read of it are', async (_, text, dirs, why) => {
+  const dir = tempDir()
+  put(dir, { 'list.yaml': text })
+  const { folders, fault } = await readExtraPaths(path.join(dir, 'list.yaml'), around)
+  expect(folders.map((each) => path.relative(dir, each.dir))).toEqual(dirs)
+  expect(fault).toMatchObject({ code: 'model.list-unreadable', facts: { reason: expect.stringMatching(why) } })
+})
+
+test('a list is read as PyYAML reads it: yes is true, the last group of a name counts, a mark at its beginning is none', async () => {
+  const dir = tempDir()
+  put(dir, { 'list.yaml': '\uFEFFone:\n  loras: a\none:\n  is_default: yes\n  vae: b\n  # a comment\n\t# one more\n' })
+  expect(await readExtraPaths(path.join(dir, 'list.yaml'), around)).toEqual({
+    fault: null,
+    folders: [{ folder: 'vae', dir: path.join(dir, 'b'), isDefault: true }],
+  })
+})
+
 test('folders with two names are one kind, those of packs are theirs, and a list may say where new files go', async () => {
   const dir = tempDir()
   put(dir, {

@@ -123,6 +123,37 @@ test('a file of ComfyUI that is no Python is named with its line', () => {
   })
 })
 
+test('a list of model folders that cannot be read is named with its line, and the reason', () => {
+  const frame = (file: string, line: number, name: string) => `  File "${file}", line ${line}, in ${name}`
+  const through = [
+    'Traceback (most recent call last):',
+    frame('/c/ComfyUI/main.py', 171, '<module>'),
+    frame('/c/ComfyUI/utils/extra_config.py', 8, 'load_extra_path_config'),
+  ]
+  // as PyYAML 6.0.2 and ComfyUI 0.33.0 say it
+  const scanner = [
+    ...through,
+    frame('/venv/lib/yaml/scanner.py', 258, 'fetch_more_tokens'),
+    'yaml.scanner.ScannerError: while scanning for the next token',
+    "found character '\\t' that cannot start any token",
+    '  in "/c/ComfyUI/extra_model_paths.yaml", line 2, column 1',
+  ]
+  const code = 'engine.bad-model-paths'
+  expect(causeOf(scanner)).toEqual({
+    code,
+    facts: {
+      file: '/c/ComfyUI/extra_model_paths.yaml',
+      reason: 'yaml.scanner.ScannerError: while scanning for the next token (line 2)',
+    },
+    mayPass: false,
+  })
+  const empty = [...through, '    for c in config:', "TypeError: 'NoneType' object is not iterable"]
+  expect(causeOf(empty)).toMatchObject({
+    code,
+    facts: { file: 'extra_model_paths.yaml', reason: "TypeError: 'NoneType' object is not iterable" },
+  })
+})
+
 test('a custom node whose code raised is named by its folder, on Windows too', () => {
   const lines = traceback('RuntimeError: no', 'C:\\Users\\我\\ComfyUI\\custom_nodes\\Impact Pack\\impact\\core.py')
   expect(causeOf(lines, { phase: 'nodes' })).toEqual({
