@@ -260,6 +260,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     fileOf: (sha256) => models.bySha256(sha256)?.places[0]?.path ?? null,
     cameFrom: (file) => downloads.cameFrom(file).flatMap((ref) => officialAddress(network.hosts(), ref) ?? []),
     dispatcher: network.dispatcher(),
+    builder: (...asked) => installations.builder(...asked),
     classesOf: async ({ processes }) => {
       const ready = processes.find(({ state }) => state.is === 'ready')
       return ready ? Object.keys((await fleet.definitionsFor(ready.id)).definitions) : null
@@ -421,6 +422,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
           return thumbnails.thumbnail(sha256, file, size)
         },
         modelPicture: (id, size) => models.preview(id, size),
+        proofPicture: (id, at, side) => publish.picture(id, at, side),
         preview: (jobId) => dispatcher.preview(jobId),
         addInput: (name, body) => inputs.add(name, body),
         addModel: (name, body) => staging.add(name, body),

@@ -703,6 +703,17 @@ export const app = {
     PushPlan,
     'local',
   ),
+  'snapshot.derive': command(
+    z.object({
+      id: z.string(),
+      python: z.string().optional(),
+      findLinks: z.string().optional(),
+      index: z.string().optional(),
+      cpu: z.boolean().optional(),
+    }),
+    z.object({ snapshot: SnapshotView, left: z.array(z.object({ path: z.string(), what: z.string() })) }),
+    'local',
+  ),
   'snapshot.restore': command(
     z.object({
       id: z.string(),

@@ -254,6 +254,7 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
       services.snapshots.planPush(id, { to, key }, models ? {} : { models: [] }),
     'snapshot.push': ({ id, to, key, models, bytesPerSecond }) =>
       services.snapshots.push(id, { to, key }, { bytesPerSecond, ...(!models && { models: [] }) }),
+    'snapshot.derive': ({ id, ...how }) => services.snapshots.derive(id, how),
     'snapshot.restore': ({ id, to, ...how }) => services.snapshots.restore(id, to, how),
     'snapshot.cancel': () => changed(services.snapshots.cancel() ? 1 : 0),
     'engine.rollback': async ({ name }) => ({ rows: await services.installations.rollback(name) }),

@@ -13,6 +13,9 @@ const OPTIONS = {
   to: { type: 'string' },
   from: { type: 'string' },
   python: { type: 'string' },
+  'find-links': { type: 'string' },
+  index: { type: 'string' },
+  cpu: { type: 'boolean' },
   label: { type: 'string' },
   off: { type: 'boolean' },
   'dry-run': { type: 'boolean' },
@@ -114,6 +117,18 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
     terminal.endProgress()
     terminal.event('restored', made)
     if (!terminal.json) terminal.say(terminal.speech.words.snapshot.restored, { ...made })
+    return true
+  },
+  async derive(context, client, args, { python, 'find-links': links, index, cpu }) {
+    const { terminal, cwd } = context
+    const id = onlyArgument(context, args, 'ID')
+    const findLinks = links === undefined || /^https?:/.test(links) ? links : path.resolve(cwd, links)
+    const { snapshot, left } = await client.call('snapshot.derive', { id, python, findLinks, index, cpu })
+    for (const { path: at, what } of left) {
+      terminal.event('left', { path: at, what })
+      terminal.note(terminal.speech.words.snapshot.left, { path: at, what })
+    }
+    tell(context, snapshot, { derivedFrom: id })
     return true
   },
   async verify(context, client) {

@@ -37,6 +37,7 @@ import {
 import { carryOut } from '../../core/engine/install/installer.ts'
 import type { Damage, Lock } from '../../core/engine/install/lock.ts'
 import { planInstall, type Recipe } from '../../core/engine/install/plan.ts'
+import { findBuilder } from '../../core/engine/snapshot/builder.ts'
 import type { Clock } from './clock.ts'
 import type { LocalEngine } from './local-engine.ts'
 import type { Network } from './network.ts'
@@ -100,6 +101,22 @@ export class Installations implements Service {
   /** What an installation would do; nothing is fetched or written. */
   async plan(name: string, choices: InstallChoices): Promise<InstallPlan> {
     return (await this.#recipe(name, choices, '…')).plan
+  }
+
+  /** What builds a snapshot of another system for this machine. @throws AppError 'install.unreachable' */
+  async builder(choices: Partial<InstallChoices>, { log, signal }: { log: string; signal: AbortSignal }) {
+    const { dataDir, localEngine, network, locale, env = process.env } = this.#deps
+    return findBuilder({
+      report: (await localEngine.machine()).report,
+      dataDir,
+      mirrors: network.mirrors.ordered(),
+      choices,
+      dispatcher: network.dispatcher(),
+      env: network.childEnvironment(env, { mirrors: false }),
+      log,
+      locale,
+      signal,
+    })
   }
 
   /**

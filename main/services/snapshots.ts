@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import type { Dispatcher } from 'undici'
 import { z } from 'zod'
-import type { EngineView } from '../../core/contract/engine.ts'
+import type { EngineView, InstallChoices } from '../../core/contract/engine.ts'
 import { AppError } from '../../core/contract/errors.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
 import type {
@@ -19,6 +19,7 @@ import type {
 import { compareManifests } from '../../core/domain/snapshot/compare.ts'
 import { capture } from '../../core/engine/snapshot/capture.ts'
 import type { Depot } from '../../core/engine/snapshot/depot.ts'
+import { deriveSnapshot } from '../../core/engine/snapshot/derive.ts'
 import { HttpDepot } from '../../core/engine/snapshot/http-depot.ts'
 import { newSigningKey, readManifests, seal, writeManifest } from '../../core/engine/snapshot/manifest.ts'
 import { carryOutPush, type ModelHere, planPush, pull } from '../../core/engine/snapshot/push.ts'
@@ -27,6 +28,7 @@ import { ObjectStore } from '../../core/engine/snapshot/store.ts'
 import { collect, type Verified, verifyStore } from '../../core/engine/snapshot/upkeep.ts'
 import { credentialsIn, openStore } from '../../core/engine/store/open-store.ts'
 import type { Clock } from './clock.ts'
+import type { Installations } from './installations.ts'
 import type { Secrets } from './secrets.ts'
 import type { Service } from './service.ts'
 import { writeWhole } from './write-whole.ts'
@@ -48,6 +50,8 @@ interface Deps {
   readonly cameFrom: (file: string) => string[]
   /** How places that are not on this machine are spoken to. */
   readonly dispatcher: Dispatcher
+  /** What builds one of another system here. */
+  readonly builder: Installations['builder']
   /** Classes it offers now; null: it does not run. */
   readonly classesOf: (engine: EngineView) => Promise<string[] | null>
 }
@@ -290,6 +294,32 @@ export class Snapshots implements Service {
         signal,
         onNews: ({ layer, bytes, totalBytes }) => this.#tell('restore', layer, bytes, totalBytes),
       })
+    })
+  }
+
+  /** The same source and versions, built for this machine: a snapshot of its own. `left`: what is not as it was. */
+  derive(
+    asked: string,
+    { python = null, ...choices }: Partial<Pick<InstallChoices, 'python' | 'findLinks' | 'index' | 'cpu'>>,
+  ): Promise<{ snapshot: SnapshotView; left: { path: string; what: string }[] }> {
+    return this.#alone('restore', async (signal) => {
+      const store = await this.#open()
+      const { clock, version, builder } = this.#deps
+      const command = this.#command(this.#deps.env, signal)
+      const found = await builder(choices, { log: command.log, signal })
+      const { sealed, left } = await deriveSnapshot(store, await this.get(asked), {
+        builder: found.builder,
+        buildDir: path.join(this.#deps.dataDir, 'cache', 'build'),
+        python,
+        creator: `nightshift/${version}`,
+        signingKey: this.#signingKey(),
+        now: clock.now,
+        threads: THREADS,
+        command: { ...command, env: found.env },
+        signal,
+        onNews: ({ step, bytes, totalBytes }) => this.#tell('restore', step, bytes, totalBytes),
+      })
+      return { snapshot: await this.#view(sealed), left }
     })
   }
 
