@@ -142,7 +142,7 @@ export class Endpoints implements Service {
          VALUES (:name, :url, :enabled, :capacity, :checkpoints, :pace, :used_at, :created_at)`,
       )
       .run(row)
-    this.#open(row)
+    await firstState(this.#open(row))
     return this.get(name)
   }
 
@@ -164,7 +164,7 @@ export class Endpoints implements Service {
     this.#deps.secrets.set(secretOf(name), key)
     const row = this.#deps.database.prepare<[string], Row>('SELECT * FROM endpoints WHERE name = ?').get(name)
     await this.#deps.fleet.unhost(name)
-    this.#open(row!)
+    await firstState(this.#open(row!))
     return this.get(name)
   }
 
@@ -223,6 +223,7 @@ export class Endpoints implements Service {
     this.#known.set(name, { worker, addedAt: created_at, usedAt: used_at, live: null, lines })
     worker.onHealth(() => this.events.emit('changed', name))
     fleet.host(worker)
+    return worker
   }
 
   #learned(name: string, pace: EndpointPace, usedAt: number) {
@@ -246,6 +247,14 @@ export class Endpoints implements Service {
       if (!this.#deps.fleet.get(candidate)) return candidate
     }
   }
+}
+
+/** Resolves when it has said for the first time how it is. */
+async function firstState(worker: EndpointWorker) {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const off = worker.onHealth(() => worker.state.is !== 'connecting' && resolve())
+  if (worker.state.is === 'connecting') await promise
+  off()
 }
 
 const secretOf = (name: string) => `endpoint:${name}`
