@@ -38,7 +38,6 @@ export interface CrewMember {
   readonly card: string
   readonly state: EngineState['is']
   readonly restarts: number
-  readonly url: string | null
 }
 
 const FIRST_PORT = 8188
@@ -74,11 +73,10 @@ export class Crew {
     return this.#all.flatMap(({ supervisor }) => supervisor.port ?? [])
   }
   get members(): CrewMember[] {
-    return this.#all.map(({ supervisor, card, address }) => ({
+    return this.#all.map(({ supervisor, card }) => ({
       card,
       state: supervisor.state.is,
       restarts: supervisor.restarts,
-      url: address?.url ?? null,
     }))
   }
   /** What they said last. */

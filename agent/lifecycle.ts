@@ -22,7 +22,7 @@ import type { CommandOptions } from '../core/engine/install/command.ts'
 import { thisMachine } from '../core/engine/installs.ts'
 import { type Pace, sweepOrphans } from '../core/engine/process/supervisor.ts'
 import { findBuilder } from '../core/engine/snapshot/builder.ts'
-import { type DeriveOptions, exactSnapshot, keysIn } from '../core/engine/snapshot/derive.ts'
+import { type DeriveOptions, exactSnapshot, keysIn, pythonOfVersion } from '../core/engine/snapshot/derive.ts'
 import { askPython } from '../core/engine/snapshot/environment.ts'
 import { readManifests } from '../core/engine/snapshot/manifest.ts'
 import { packFile } from '../core/engine/snapshot/pack.ts'
@@ -464,7 +464,7 @@ export class Lifecycle {
       )
       if (used) return used.environment!.where
       const objects = await ObjectStore.open(this.#objectsDir)
-      const python = await this.#pythonFor(manifest, command)
+      const python = await this.#pythonFor(manifest, command, signal)
       const onNews = ({ bytes, totalBytes }: { bytes: number; totalBytes: number }) => tell(bytes, totalBytes)
       return prepareEnvironment(objects, sealed, { cacheDir, python, command, threads, signal, onNews })
     })
@@ -512,22 +512,11 @@ export class Lifecycle {
     signal: AbortSignal,
     tell: (bytes: number, all: number) => void,
   ): Promise<SealedManifest> {
-    const { store, cacheDir, cards, python, threads, trusted, env, now, mirrors } = this.#options
+    const { store, cacheDir, python, threads, trusted, now } = this.#options
     const onNews = ({ bytes, totalBytes }: { bytes: number; totalBytes: number }) => tell(bytes, totalBytes)
-    const dispatcher = new EnvHttpProxyAgent()
     const build = async (): Promise<DeriveOptions> => {
       this.#log('release.building', { snapshot: sealed.id })
-      const found = await findBuilder({
-        report: await probeHardware({ signal, look: thisMachine(env) }),
-        dataDir: cacheDir,
-        mirrors,
-        choices: { cpu: cards?.every((card) => card === 'cpu') ?? false },
-        dispatcher,
-        env,
-        log: command.log,
-        locale: env.LANG ?? '',
-        signal,
-      })
+      const found = await this.#builder(command, signal)
       return {
         builder: found.builder,
         buildDir: path.join(cacheDir, 'build'),
@@ -548,6 +537,25 @@ export class Lifecycle {
       return await exactSnapshot(objects, sealed, { depot, build, signal, onNews })
     } finally {
       await free()
+    }
+  }
+
+  async #builder(command: CommandOptions, signal: AbortSignal) {
+    const { cacheDir, cards, env, mirrors } = this.#options
+    const dispatcher = new EnvHttpProxyAgent()
+    try {
+      return await findBuilder({
+        report: await probeHardware({ signal, look: thisMachine(env) }),
+        dataDir: cacheDir,
+        mirrors,
+        choices: { cpu: cards?.every((card) => card === 'cpu') ?? false },
+        dispatcher,
+        env,
+        log: command.log,
+        locale: env.LANG ?? '',
+        signal,
+      })
+    } finally {
       await dispatcher.destroy()
     }
   }
@@ -572,16 +580,30 @@ export class Lifecycle {
     return this.book.add({ snapshotId, flags: [], models: manifest.models, workflows: [], note: '' })
   }
 
-  /** @throws AppError 'release.no-python' */
-  async #pythonFor({ python }: Manifest, command: CommandOptions): Promise<string> {
+  /** On the path, or brought by uv. @throws AppError 'release.no-python' */
+  async #pythonFor({ python }: Manifest, command: CommandOptions, signal: AbortSignal): Promise<string> {
     const given = this.#options.python
     if (given !== null) return given
     const minor = python.version.split('.').slice(0, 2).join('.')
     const found: string[] = []
-    for (const name of [`python${minor}`, 'python3', 'python']) {
-      const facts = await askPython(name, command).catch(() => null)
-      if (facts?.abi === python.abi) return name
-      if (facts) found.push(`${name} ${facts.version}`)
+    const fits = async (program: string) => {
+      const facts = await askPython(program, command).catch(() => null)
+      if (facts) found.push(`${program} ${facts.version}`)
+      return facts?.abi === python.abi
+    }
+    for (const name of [`python${minor}`, 'python3', 'python']) if (await fits(name)) return name
+    try {
+      const { builder, env } = await this.#builder(command, signal)
+      const brought = await pythonOfVersion(python.version, {
+        python: null,
+        builder,
+        command: { ...command, env },
+        signal,
+      })
+      if (await fits(brought)) return brought
+    } catch (cause) {
+      signal.throwIfAborted()
+      this.#log('release.no-python', { version: python.version, reason: (cause as Error).message })
     }
     throw new AppError('release.no-python', { version: minor, found: found.join(', ') || '–' })
   }
@@ -612,6 +634,9 @@ export class Lifecycle {
       this.#serving?.version,
       this.#first,
       this.#newest?.version,
+      this.#wanted,
+      this.#making?.version,
+      ...[...this.#entries.values()].filter(({ crew }) => crew !== null).map(({ version }) => version),
     ]
     const keep = new Map<string, Awaited<ReturnType<typeof store.depot.getSnapshot>>>()
     for (const version of versions) {

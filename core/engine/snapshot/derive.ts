@@ -172,7 +172,11 @@ export function keysIn(store: ObjectStore, manifest: Manifest): string[] {
   }
 }
 
-async function pythonOfVersion(version: string, { python, builder, command, signal }: DeriveOptions): Promise<string> {
+/** A Python of that version, or at least of its minor one, brought where there is none. */
+export async function pythonOfVersion(
+  version: string,
+  { python, builder, command, signal }: Pick<DeriveOptions, 'python' | 'builder' | 'command' | 'signal'>,
+): Promise<string> {
   if (python !== null) return python
   const minor = version.split('.').slice(0, 2).join('.')
   const find = (wanted: string) => runCommand(builder.uv, ['python', 'find', wanted], command)
