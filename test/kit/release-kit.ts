@@ -42,7 +42,11 @@ export function aDesk({ stepMs = 0 } = {}) {
       const now = () => ++made
       const { manifest } = await capture(store, here, { ...facts, now, nodeClasses, models }, { threads: 2, command })
       const depot = new FolderDepot(storeDir)
-      const { sealed } = await carryOutPush(store, await planPush(store, seal(manifest, null), depot), depot)
+      const { sealed } = await carryOutPush(
+        store,
+        await planPush(store, seal(manifest, null), depot, { models: [] }),
+        depot,
+      )
       return sealed.id
     },
     async packs() {
