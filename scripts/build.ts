@@ -57,6 +57,8 @@ for (const name of ['host', 'headless']) {
     await build(nodeBundle(name, { [path.basename(thread)]: `${thread}.ts` }, 'es', external, false))
 }
 await build(nodeBundle('agent', { index: 'agent/index.ts' }, 'es'))
+for (const thread of ['core/engine/download/hash-worker', 'core/engine/snapshot/snapshot-thread'])
+  await build(nodeBundle('agent', { [path.basename(thread)]: `${thread}.ts` }, 'es', external, false))
 await build({ configFile: path.join(root, 'vite.published.config.ts'), logLevel: 'warn' })
 await build(nodeBundle('preload', { index: 'preload/index.ts' }, 'cjs', ['electron']))
 console.log(`built in ${Math.round(performance.now() - started)} ms`)
