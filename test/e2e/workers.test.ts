@@ -64,6 +64,53 @@ test('this machine’s ComfyUI is shared with a key, added on another machine, l
   await card.getByText('No answer').waitFor()
 })
 
+test('workflows of other programs are taken once it is switched on, by a key that ends, from pages that are named', async () => {
+  const { page, client } = await openScreens()
+  await client.call('settings.set', {
+    taskDoor: { on: false, host: '127.0.0.1', port: 0, names: [], origins: [] },
+  })
+  await go(page, '/workers')
+  const door = page.getByRole('region', { name: 'Run workflows for other programs' })
+  await door.getByRole('switch').click()
+  await door.getByText('Run on rehearsal.').waitFor()
+  const url = (await door.locator('code').first().textContent())!
+  await door.getByText('No program has a key yet').waitFor()
+  await door.getByRole('button', { name: 'Make a key' }).click()
+  const dialog = page.getByRole('dialog')
+  await dialog.getByLabel('For whom').fill('script')
+  await dialog.getByLabel('It opens').click()
+  await page.getByRole('option', { name: 'for 7 days' }).click()
+  await dialog.getByRole('button', { name: 'Make' }).click()
+  const token = (await dialog.locator('code').textContent())!
+  await page.keyboard.press('Escape')
+  await door.getByText(/until/).waitFor()
+  expect(await door.textContent()).not.toContain(token)
+  expect(await barriers(page)).toEqual([])
+  const ask = (origin?: string) =>
+    fetch(`${url}/api/tasks`, { headers: { authorization: `Bearer ${token}`, ...(origin && { origin }) } })
+  expect([(await ask()).status, (await ask('https://page.example')).status]).toEqual([200, 403])
+
+  await door.getByRole('button', { name: 'Change…' }).click()
+  await dialog.getByLabel('Pages that may ask').fill('page.example')
+  await dialog.getByText('Addresses such as https://page.example').waitFor()
+  await dialog.getByLabel('Pages that may ask').fill('https://page.example')
+  await dialog.getByRole('button', { name: 'Save' }).click()
+  await dialog.waitFor({ state: 'detached' })
+  const [at] = await eventually(async () => {
+    const { url: now } = await client.call('taskDoor.state', {})
+    return now && now !== url && [now]
+  })
+  const reply = await fetch(`${at}/api/tasks`, {
+    headers: { authorization: `Bearer ${token}`, origin: 'https://page.example' },
+  })
+  expect(reply.status).toBe(200)
+  await door.getByRole('button', { name: 'Revoke' }).click()
+  await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click()
+  await door.getByText('No program has a key yet').waitFor()
+  await door.getByRole('switch').click()
+  await door.getByText('Taken at').waitFor({ state: 'detached' })
+})
+
 test('a ComfyUI behind ssh is added by fields; what ssh does not like is said with what to do', async () => {
   const comfyui = new RehearsalServer({ dir: tempDir(), stepMs: 0 })
   await comfyui.start()
