@@ -82,7 +82,7 @@ export async function deriveSnapshot(
     const left = await step('packages', async () => {
       const { torch, others, edited, left } = planPackages(manifest, process.platform)
       const installer = new Installer(store, manifest, where.python, facts, options)
-      await installer.install(torch, builder.torchIndexes.length > 0 ? builder.torchIndexes : builder.indexes)
+      await installer.installTorch(torch)
       await installer.installPinned(others)
       for (const { source, name } of edited) {
         const dir = path.join((await placesIn(buildDir)).sources, source)
@@ -284,6 +284,25 @@ class Installer {
     )
   }
 
+  /** Wheels of one's own first; an index of one's own may have it too. */
+  async installTorch(specs: readonly string[]) {
+    const { findLinks, torchIndexes, indexes } = this.#options.builder
+    if (specs.length === 0) return
+    const attempts = [
+      ...(findLinks === null ? [] : [() => this.install(['--no-deps', ...specs], [])]),
+      ...(torchIndexes.length === 0 ? [] : [() => this.install(specs, torchIndexes)]),
+      () => this.install(specs, indexes),
+    ]
+    for (const [n, attempt] of attempts.entries()) {
+      try {
+        return await attempt()
+      } catch (cause) {
+        this.#options.signal?.throwIfAborted()
+        if (!(cause instanceof CommandFailed) || n === attempts.length - 1) throw cause
+      }
+    }
+  }
+
   /** The very versions. Where an index has one no more, a package of plain Python is taken from the snapshot itself. */
   async installPinned(requirements: readonly string[]) {
     const { indexes } = this.#options.builder
@@ -332,7 +351,7 @@ class Installer {
       said.flatMap((line) => /requires `([\w.-]+)[^`]*`, but it's not installed/.exec(line)?.[1] ?? []),
     )
     const before = new Set(this.#manifest.packages.map(({ name }) => normal(name)))
-    const missing = [...wanted].filter((name) => !before.has(normal(name)))
+    const missing = [...wanted].filter((name) => !before.has(normal(name)) || OF_TORCH.test(normal(name)))
     if (missing.length === 0) return
     const pins = pinned.filter((line) => line.includes('=='))
     const constraint = ['--constraint', await this.#list('constraints.txt', pins)]
