@@ -51,6 +51,8 @@ export interface AgentOptions {
   readonly stepMs?: number
   readonly lookEveryMs?: number
   readonly pace?: Partial<Pace>
+  /** Hosts that webhooks may lead to besides the internet. */
+  readonly webhookHosts?: readonly string[]
   /** The page with the forms of what was published, built. */
   readonly pageDir?: string
   /** As a function of a platform, which calls its hooks. */
@@ -147,6 +149,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     log,
     limitBytes,
     managed: options.managed,
+    webhookHosts: options.webhookHosts,
     ...(mayReach && { mayReach }),
   })
   const close = async () => {

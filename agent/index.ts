@@ -13,6 +13,7 @@ import { hideSecrets } from '../core/engine/log.ts'
 import { credentialsIn, isS3 } from '../core/engine/store/open-store.ts'
 import { type RunningAgent, startAgent } from './agent.ts'
 
+const CREDENTIALS = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN']
 const EXIT = { usage: 2, environment: 4 }
 const tell = (event: string, facts: JsonObject) => process.stdout.write(`${writeJson({ event, ...facts })}\n`)
 const log = (event: string, facts: JsonObject) =>
@@ -42,6 +43,7 @@ try {
   const cache = path.resolve(values.cache ?? (isS3(store) ? 'nightshift-agent-cache' : path.join(store, 'cache')))
   const { keys, keyFile } = await readKeys(values['api-key-file'], isS3(store) ? cache : store)
   const credentials = credentialsIn(process.env)
+  for (const name of CREDENTIALS) delete process.env[name] // custom nodes run with what is left of it
   const publishing = values.snapshot !== undefined || values.models.length > 0
   const worker = values.worker.length > 0 ? values.worker : publishing ? [] : ['rehearsal']
   if (worker.includes('rehearsal') && worker.length > 1)
@@ -51,6 +53,7 @@ try {
     port: numberOf('--port', values.port, 65_535),
     names: values.name,
     origins: values.origin,
+    webhookHosts: values['webhook-host'],
     keys,
     store,
     credentials,
@@ -100,6 +103,7 @@ function readArgs() {
         'api-key-file': { type: 'string' },
         name: { type: 'string', multiple: true, default: [] },
         origin: { type: 'string', multiple: true, default: [] },
+        'webhook-host': { type: 'string', multiple: true, default: [] },
         'in-flight': { type: 'string', default: '2' },
         grace: { type: 'string', default: '30' },
       },

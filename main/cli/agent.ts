@@ -26,6 +26,7 @@ export const agent: Command = async ({ terminal, dataDir, cwd, env }, args) => {
     'api-key-file': { type: 'string' },
     name: { type: 'string', multiple: true, default: [] },
     origin: { type: 'string', multiple: true, default: [] },
+    'webhook-host': { type: 'string', multiple: true, default: [] },
     'in-flight': { type: 'string', default: '2' },
     grace: { type: 'string', default: '30' },
   })
@@ -53,6 +54,7 @@ export const agent: Command = async ({ terminal, dataDir, cwd, env }, args) => {
       ...each('models', values.models.map(at)),
       ...each('name', values.name),
       ...each('origin', values.origin),
+      ...each('webhook-host', values['webhook-host']),
     ],
     { env, stdio: ['ignore', 'pipe', 'inherit', 'ipc'] },
   )

@@ -5,6 +5,7 @@ import type { Caller } from '../../core/gateway/callers.ts'
 import { FcDoor } from '../../core/gateway/fc/door.ts'
 import { ComfyRunner } from '../../core/gateway/fc/runner.ts'
 import type { TaskStore } from '../../core/gateway/fc/tasks.ts'
+import { isLoopback } from '../../core/gateway/guard.ts'
 import type { Clock } from './clock.ts'
 import { Doorway } from './doorway.ts'
 import type { Keys } from './keys.ts'
@@ -23,6 +24,8 @@ interface Deps {
   readonly log?: (event: string, facts: object) => void
 }
 
+/** Who comes from this machine may have its programs told. */
+const LOCAL = ['127.0.0.1', 'localhost', '[::1]']
 const GRACE_MS = 2_000 // what has not ended by then is taken up at the next start
 
 /** Workflows that other programs send, run on the ComfyUIs there are here; off unless the person says so. */
@@ -101,6 +104,7 @@ export class TaskDoor implements Service {
       now,
       log,
       own: true,
+      webhookHosts: isLoopback(host) ? LOCAL : [],
     })
     await door.start()
     await runner.start()

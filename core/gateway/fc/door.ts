@@ -69,6 +69,8 @@ export interface DoorOptions {
   readonly now: () => number
   readonly log?: (event: string, facts: JsonObject) => void
   readonly limitBytes?: number
+  /** Hosts that webhooks may lead to besides the internet. */
+  readonly webhookHosts?: readonly string[]
   /** For tests: which addresses webhooks may lead to. */
   readonly mayReach?: (address: string) => boolean
 }
@@ -142,9 +144,9 @@ export class FcDoor {
 
   constructor(options: DoorOptions) {
     this.#options = options
-    const { store, now, log, mayReach } = options
+    const { store, now, log, mayReach, webhookHosts: hosts } = options
     this.#links = new Links(store, now)
-    this.#webhooks = new Webhooks({ store, links: this.#links, now, mayReach, log })
+    this.#webhooks = new Webhooks({ store, links: this.#links, now, mayReach, hosts, log })
     this.#failing = new Rate(20, 0.5, options.now)
     this.#byKey = new Rate(options.mostAtOnce ?? 2_000, options.perSecond ?? 200, options.now)
   }

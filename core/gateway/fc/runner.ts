@@ -75,7 +75,7 @@ const MOST_ATTEMPTS = 3
 const MOST_DEATHS = 2
 const WRITE_EVERY_MS = 250 // what a caller sees of progress is at most this old
 const MOST_WAITING_BYTES = 512 * 2 ** 20
-const EXPIRE_EVERY_MS = 600_000
+const EXPIRE_EVERY_MS = 3_600_000 // object storage has to be asked for all its names
 const WORKFLOW = 'workflow'
 
 /** Runs tasks on one ComfyUI or several, first come first served; what another agent of the same store left undone, too. */

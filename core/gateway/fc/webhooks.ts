@@ -18,12 +18,15 @@ export interface WebhookOptions {
   readonly now: () => number
   /** Addresses that may be told; of the internet alone where nothing is said. */
   readonly mayReach?: (address: string) => boolean
+  /** Hosts that may be told wherever they are, as in the network of whoever runs this. */
+  readonly hosts?: readonly string[]
   readonly lookEveryMs?: number
   readonly log?: (event: string, facts: JsonObject) => void
 }
 
 /** Six tries in about an hour. */
 const PAUSES_MS = [5_000, 30_000, 120_000, 600_000, 2_700_000]
+const CONNECT_WITHIN_MS = 8_000
 const ANSWER_WITHIN_MS = 10_000
 const LOOK_EVERY_MS = 5_000
 const LOOK_AGAIN_MS = 10_000
@@ -41,6 +44,7 @@ const MOST_AT_ONCE = 8
 export class Webhooks {
   readonly #options: WebhookOptions
   readonly #agent: Agent
+  readonly #inside: Agent
   readonly #stopped = new AbortController()
   /** When one is worth looking at again. */
   readonly #lookAt = new Map<string, number>()
@@ -52,7 +56,8 @@ export class Webhooks {
 
   constructor(options: WebhookOptions) {
     this.#options = options
-    this.#agent = new Agent({ connect: { timeout: 8_000, lookup: lookupAmong(this.#mayReach) } })
+    this.#agent = new Agent({ connect: { timeout: CONNECT_WITHIN_MS, lookup: lookupAmong(this.#mayReach) } })
+    this.#inside = new Agent({ connect: { timeout: CONNECT_WITHIN_MS } })
   }
 
   start() {
@@ -62,11 +67,14 @@ export class Webhooks {
   async stop() {
     this.#stopped.abort()
     await Promise.allSettled([this.#watch, ...this.#telling.values()])
-    await this.#agent.destroy()
+    await Promise.all([this.#agent.destroy(), this.#inside.destroy()])
   }
 
   get #mayReach() {
     return this.#options.mayReach ?? isPublic
+  }
+  #isNamed({ hostname }: URL) {
+    return this.#options.hosts?.some((host) => host.toLowerCase() === hostname) === true
   }
 
   /** What a receiver checks signatures with; each key of the agent has one of its own. */
@@ -84,7 +92,7 @@ export class Webhooks {
     if (!target || !/^https?:$/.test(target.protocol) || url.length > 2_000) throw refuse('is no http(s) address')
     if (target.username || target.password) throw refuse('has credentials in its address')
     const host = target.hostname.replace(/^\[|\]$/g, '')
-    if (isIP(host) && !this.#mayReach(host)) throw refuse('is not on the internet')
+    if (isIP(host) && !this.#mayReach(host) && !this.#isNamed(target)) throw refuse('is not on the internet')
     if (await store.hook(id)) return
     const at = now()
     const hook = { id, url: target.href, caller, base, createdAt: at, tries: 0, nextAt: at, toldAt: null, reason: null }
@@ -198,7 +206,7 @@ export class Webhooks {
           'webhook-signature': `v1,${signature}`,
         },
         body,
-        dispatcher: this.#agent,
+        dispatcher: this.#isNamed(new URL(hook.url)) ? this.#inside : this.#agent,
         signal: AbortSignal.any([AbortSignal.timeout(ANSWER_WITHIN_MS), this.#stopped.signal]),
       })
       answer.body.on('error', () => {}).destroy() // what it says beside its status is of no use

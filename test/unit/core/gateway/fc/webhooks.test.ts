@@ -47,8 +47,8 @@ function agents() {
   const [dir, clock] = [tempDir(), turnableClock()]
   const store = new BucketTasks(new FolderBucket(dir))
   const links = new Links(store, clock.now)
-  const start = (mayReach?: (address: string) => boolean) => {
-    const hooks = new Webhooks({ store, links, now: clock.now, mayReach, lookEveryMs: 5 })
+  const start = (mayReach?: (address: string) => boolean, hosts?: string[]) => {
+    const hooks = new Webhooks({ store, links, now: clock.now, mayReach, hosts, lookEveryMs: 5 })
     onTestFinished(() => hooks.stop())
     hooks.start()
     return hooks
@@ -165,6 +165,17 @@ test('what is not on the internet is never asked, by address or by name', async 
     OPTIONS,
   )
   expect(told).toEqual([])
+})
+
+test('a host that whoever runs the agent has named is told, also inside; its neighbours are not', async () => {
+  const { store, start } = agents()
+  const { told, url } = await aReceiver()
+  await store.put(task('t', 'succeeded'))
+  const hooks = start(undefined, ['LocalHost'])
+  await expect(hooks.owe('t', url, 'k', '')).rejects.toMatchObject({ code: 'app.bad-request' })
+  await hooks.owe('t', url.replace('127.0.0.1', 'localhost'), 'k', '')
+  await vi.waitFor(async () => expect(await store.owed()).toEqual([]), OPTIONS)
+  expect(told).toHaveLength(1)
 })
 
 test('a task that was refused owes nothing; one that is sent again is told once', async () => {
