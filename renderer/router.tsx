@@ -115,6 +115,12 @@ const workers = createRoute({
   path: '/workers',
   component: lazyRouteComponent(() => import('./pages/workers.tsx'), 'WorkersPage'),
 })
+const publish = createRoute({
+  getParentRoute: () => root,
+  path: '/publish',
+  component: lazyRouteComponent(() => import('./pages/publish.tsx'), 'PublishPage'),
+  validateSearch: (raw: Record<string, unknown>): { endpoint?: string } => ({ endpoint: text(raw.endpoint) }),
+})
 const endpoints = createRoute({
   getParentRoute: () => root,
   path: '/endpoints',
@@ -179,6 +185,7 @@ export const router = createRouter({
     gallery,
     workers,
     endpoints,
+    publish,
     engine,
     models,
     customNodes,

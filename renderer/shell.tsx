@@ -14,6 +14,7 @@ import {
   Play,
   Radar,
   Search,
+  Send,
   Server,
   Settings as SettingsIcon,
   SlidersHorizontal,
@@ -178,6 +179,7 @@ function Rail() {
           alert={dead > 0 ? t('nav.deadWorkers', { count: dead }) : undefined}
         />
         <Stop to="/endpoints" icon={CloudUpload} label={t('nav.endpoints')} />
+        <Stop to="/publish" icon={Send} label={t('nav.publish')} />
         <Stop to="/engine" icon={Cpu} label={t('nav.engine')} />
         <Stop to="/models" icon={Box} label={t('nav.models')} />
         <Stop to="/custom-nodes" icon={Blocks} label={t('nav.nodes')} />
@@ -230,6 +232,7 @@ function Stop({
     | '/gallery'
     | '/workers'
     | '/endpoints'
+    | '/publish'
     | '/engine'
     | '/models'
     | '/custom-nodes'

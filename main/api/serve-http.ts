@@ -12,6 +12,7 @@ import { z } from 'zod'
 import { type App, app } from '../../core/contract/app.ts'
 import { AppError, type Envelope, toFailure } from '../../core/contract/errors.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
+import { ProofSide } from '../../core/contract/publish.ts'
 import { checkWorkflowSize } from '../../core/engine/metadata/read-file.ts'
 import { isOurHost, reachableAs } from '../../core/gateway/guard.ts'
 import { thumbnailSizes } from '../services/thumbnails.ts'
@@ -169,6 +170,16 @@ async function serveFiles(http: FastifyInstance, { files }: Served, rendererDir:
     if (!bytes) throw new AppError('app.not-found', { what: 'The picture' })
     return reply.header('cache-control', 'private, max-age=3600').type('image/webp').send(bytes)
   })
+  http.get<{ Params: { id: string; at: string; side: string } }>(
+    '/files/proof/:id/:at/:side',
+    async (request, reply) => {
+      const { id, at, side } = request.params
+      const read = ProofSide.safeParse(side)
+      const picture = read.success ? await files.proofPicture(id, Number(at), read.data) : null
+      if (!picture) throw new AppError('app.not-found', { what: 'The picture' })
+      return reply.header('cache-control', 'private, no-cache').type(picture.mediaType).send(picture.bytes)
+    },
+  )
   http.get<{ Params: { id: string } }>('/files/preview/:id', (request, reply) => {
     const preview = files.preview(request.params.id)
     if (!preview) throw new AppError('app.not-found', { what: 'The preview' })

@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import type { App, ImportResult, InputFile } from '../../core/contract/app.ts'
 import type { StagedModel } from '../../core/contract/hub.ts'
 import type { Reach, Router } from '../../core/contract/procedure.ts'
+import type { ProofSide } from '../../core/contract/publish.ts'
 import type { ServedFile } from '../services/artifacts.ts'
 import type { ThumbnailSize } from '../services/thumbnails.ts'
 import type { EventHub } from './events.ts'
@@ -14,6 +15,8 @@ export interface Files {
   thumbnail(id: string, size: ThumbnailSize): Promise<Uint8Array | null>
   /** What is shown for a model, as small WebP; null as above. */
   modelPicture(id: string, size: ThumbnailSize): Promise<Uint8Array | null>
+  /** A picture of a publication's proof; null: there is none. */
+  proofPicture(id: string, at: number, side: ProofSide): Promise<{ bytes: Uint8Array; mediaType: string } | null>
   /** The latest preview picture of a running job. */
   preview(jobId: string): { bytes: Uint8Array; mediaType: string } | null
   /** A kept input file, or one at an address that a form of the workflow names, as small WebP; null as above. */

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
@@ -27,6 +27,7 @@ import { Parameter } from '../../core/contract/workflow.ts'
 import { isWebAddress } from '../../core/domain/batch/check.ts'
 import { isSeed, newSeed } from '../../core/domain/batch/expand.ts'
 import { withOverrides } from '../../core/domain/batch/materialise.ts'
+import { HEAD_BYTES, mediaOf } from '../../core/domain/media.ts'
 import { modelFilesIn } from '../../core/domain/workflow/models.ts'
 import { type AgentClient, codeOf } from '../../core/engine/agent-client.ts'
 import type { Clock } from './clock.ts'
@@ -354,10 +355,13 @@ export class Publish implements Service {
     return now
   }
 
-  /** null: there is none, or it is gone. */
-  picture(id: string, at: number, side: ProofSide): string | null {
+  /** null: there is none, or it is no picture. */
+  async picture(id: string, at: number, side: ProofSide): Promise<{ bytes: Uint8Array; mediaType: string } | null> {
     const file = this.#factsOf(this.#row(id)).files[at]?.[side]
-    return file ? path.join(this.#proofDir(id), file) : null
+    const bytes = file ? await readFile(path.join(this.#proofDir(id), file)).catch(() => null) : null
+    if (!file || !bytes) return null
+    const { mediaType, kind } = mediaOf(bytes.subarray(0, HEAD_BYTES), file)
+    return kind === 'image' && mediaType !== 'image/svg+xml' ? { bytes, mediaType } : null
   }
 
   // ---- the steps ----

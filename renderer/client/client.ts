@@ -9,6 +9,7 @@ import type { App } from '../../core/contract/app.ts'
 import { type Failure, FailureError } from '../../core/contract/errors.ts'
 import { writeJson } from '../../core/contract/json.ts'
 import type { InputOf, OutputOf, ProcedureName } from '../../core/contract/procedure.ts'
+import type { ProofSide } from '../../core/contract/publish.ts'
 import { bridgeTransport, httpTransport } from './transport.ts'
 
 export type Name = ProcedureName<App>
@@ -77,4 +78,7 @@ export const inputThumbUrl = (of: string, workflowId: string, size = 256) =>
   `/files/input-thumb?of=${encodeURIComponent(of)}&workflow=${encodeURIComponent(workflowId)}&size=${size}`
 /** What is shown for a model. */
 export const modelPictureUrl = (id: string, size = 256) => `/files/model/${encodeURIComponent(id)}?size=${size}`
+/** A picture of a publication's proof. */
+export const proofUrl = (id: string, at: number, side: ProofSide) =>
+  `/files/proof/${encodeURIComponent(id)}/${at}/${side}`
 export const previewUrl = (jobId: string, n: number) => `/files/preview/${encodeURIComponent(jobId)}?n=${n}`
