@@ -1,3 +1,4 @@
+import { Link } from '@tanstack/react-router'
 import {
   CircleAlert,
   CloudUpload,
@@ -12,6 +13,7 @@ import {
   PowerOff,
   RefreshCw,
   ScrollText,
+  Send,
   Settings2,
   Trash2,
 } from 'lucide-react'
@@ -160,7 +162,7 @@ function EndpointCard({ endpoint }: { endpoint: Endpoint }) {
       </div>
       <Trouble state={state} busy={look.isPending} onLook={() => look.mutate({ name })} />
       <dl className="num mt-3 grid grid-cols-[repeat(auto-fit,minmax(120px,1fr))] gap-3 border-t border-line pt-3 text-xs">
-        <Fact name={t('workers.inFlight')} value={`${format.number(inFlight)} / ${format.number(capacity)}`} />
+        <Fact name={t('endpoints.inFlight')} value={`${format.number(inFlight)} / ${format.number(capacity)}`} />
         <Fact name={t('endpoints.warm')} help={t('endpoints.warmNote')} value={seconds(pace.warmSeconds)} />
         <Fact name={t('endpoints.cold')} help={t('endpoints.coldNote')} value={seconds(pace.coldSeconds)} />
         {endpoint.latencyMs !== null && (
@@ -169,7 +171,7 @@ function EndpointCard({ endpoint }: { endpoint: Endpoint }) {
         {endpoint.comfyuiVersion && <Fact name={t('workers.version')} value={endpoint.comfyuiVersion} />}
         <Fact
           name={t('endpoints.used')}
-          value={endpoint.usedAt === null ? t('endpoints.never') : format.stamp(endpoint.usedAt)}
+          value={endpoint.usedAt === null ? t('endpoints.never') : format.ago(endpoint.usedAt)}
         />
       </dl>
       {(devices.length > 0 || live) && (
@@ -204,6 +206,10 @@ function EndpointCard({ endpoint }: { endpoint: Endpoint }) {
             {t(`endpoints.parts.${part}`)}
           </Button>
         ))}
+        <Link to="/publish" search={{ endpoint: name }} className="btn btn-sm ml-auto">
+          <Send aria-hidden />
+          {t('nav.publish')}
+        </Link>
       </div>
       {open && (
         <section className="mt-2.5" aria-label={t(`endpoints.parts.${open}`)}>
@@ -263,7 +269,9 @@ function Trouble({ state, busy, onLook }: { state: EndpointState; busy: boolean;
       <div className="min-w-0 flex-1">
         {state.is === 'resting' && <p className="text-soft">{t('endpoints.resting', { count: state.failures })}</p>}
         <p className="font-medium break-words">{message}</p>
-        <p className="text-soft break-words">{remedy}</p>
+        <p className="text-soft break-words">
+          {state.because.code === 'worker.unreachable' ? t('endpoints.unreachable') : remedy}
+        </p>
         <p className="num mt-1 text-xs text-soft">
           {t('workers.retryIn', { time: format.duration(Math.max(0, (state.retryAt - now) / 1000)) })}
         </p>

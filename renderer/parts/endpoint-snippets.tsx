@@ -30,6 +30,7 @@ export function EndpointSnippets({ endpoint }: { endpoint: Endpoint }) {
         {published.length > 0 && (
           <Select
             small
+            className="w-56"
             aria-label={t('endpoints.whichWorkflow')}
             value={workflow === FILE ? FILE : chosen}
             choices={[

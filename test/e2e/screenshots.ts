@@ -11,8 +11,10 @@ import { parseArgs } from 'node:util'
 import type { Page } from 'playwright'
 import { chromium } from 'playwright'
 import sharp from 'sharp'
+import { startAgent } from '../../agent/agent.ts'
 import type { DownloadWanted } from '../../core/contract/download.ts'
 import { writeJson } from '../../core/contract/json.ts'
+import type { ReleaseView } from '../../core/contract/release.ts'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { connectInProcess } from '../../main/api/client.ts'
 import { openHost } from '../../main/open-host.ts'
@@ -38,6 +40,7 @@ ensureBuilt()
 
 const dir = mkdtempSync(path.join(tmpdir(), 'nightshift-screenshots-'))
 const installed = await installedComfy({ dataDir: path.join(dir, 'data') })
+const agents: { stop(graceMs: number): Promise<void> }[] = []
 const servers: ReturnType<typeof createServer>[] = []
 await askForDownloads()
 const comfy = await fillNodes()
@@ -63,6 +66,7 @@ try {
   close()
   await host.stop()
   await failing.stop()
+  for (const agent of agents) await agent.stop(0)
   for (const server of servers) server.closeAllConnections()
   rmSync(dir, { recursive: true, force: true })
 }
@@ -73,6 +77,57 @@ async function serve(answer: RequestListener): Promise<string> {
   server.unref()
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+/** Endpoints: one that works, one that gets a new version ready, one that is gone. */
+async function fillEndpoints(workflowId: string) {
+  const key = 'sk_of_the_pictures'
+  const common = { host: '127.0.0.1', port: 0, names: [], origins: [], keys: [key], worker: 'rehearsal' }
+  const works = await startAgent({ ...common, store: path.join(dir, 'agent') })
+  const goes = await startAgent({ ...common, store: path.join(dir, 'agent-gone') })
+  agents.push(works)
+  const releases: ReleaseView[] = ([3, 2, 1] as const).map((version) => ({
+    version,
+    snapshotId: String(version).repeat(3) + 'c41f09ab'.repeat(8).slice(0, 61),
+    note: ['', 'As it was on Friday', 'Face Mender 2.1 and the new lighting', 'Without the video nodes'][version]!,
+    createdAt: Date.now() - (4 - version) * 86_400_000,
+    workflows: [{ id: 'postcards', name: 'Postcards' }],
+    models: 4,
+    state:
+      version === 3
+        ? { is: 'preparing', phase: 'models', bytes: 4.1e9, totalBytes: 6.9e9 }
+        : { is: version === 2 ? 'live' : 'retired' },
+    seconds:
+      version === 3
+        ? { fetch: 11, restore: 24 }
+        : { fetch: 14, restore: 31, models: 2, start: 19, verify: 3, canary: 8 },
+  }))
+  const card = { name: 'NVIDIA H200', type: 'cuda', vram_total: 150e9, vram_free: 121e9 }
+  const answers: Record<string, unknown> = {
+    '/readyz': { ok: true },
+    '/api/system_stats': { system: { comfyui_version: '0.33.0' }, devices: [card] },
+    '/v1/releases': { rows: releases },
+    '/v1/log': { rows: [{ at: Date.now() - 60_000, text: 'release.phase {"version":3,"phase":"models"}' }] },
+  }
+  const rented = await serve((request, response) => {
+    const answer = answers[request.url ?? '']
+    response.writeHead(answer ? 200 : 404, { 'content-type': 'application/json' }).end(writeJson(answer ?? {}))
+  })
+  const add = (name: string, url: string) => call('endpoint.add', { name, url, key })
+  await add('studio-agent', works.url)
+  await add('rented-h200', rented)
+  await add('cluster', goes.url)
+  await call('endpoint.set', { name: 'rented-h200', settings: { checkpoints: ['sd_xl_base_1.0.safetensors'] } })
+  await call('endpoint.releases', { name: 'rented-h200' })
+  const { batchId } = await call('batch.submit', {
+    workflowId,
+    name: 'Tried there',
+    workers: ['studio-agent'],
+    repeat: 2,
+  })
+  await eventually(async () => (await call('batch.get', { id: batchId })).endedAt !== null, 120_000)
+  await goes.stop(0)
+  await call('endpoint.look', { name: 'cluster' })
 }
 
 /** Downloads in every state, from servers that take their time. */
@@ -284,6 +339,7 @@ async function shoot() {
     startAt: null,
     stopAt: null,
   })
+  await fillEndpoints(sample.id)
   const failed = await call('job.page', { batchId: trouble.batchId, states: ['failed'], limit: 1 })
   const pictures = await call('artifact.page', { batchId: done.batchId, limit: 12 })
   await eventually(async () => (await call('queue.state', {})).running.some(({ preview }) => preview > 0), 60_000)
@@ -314,6 +370,29 @@ async function shoot() {
         .first()
         .click()
       await page.getByRole('button', { name: /Over SSH|通过 SSH/ }).click()
+      await settled(page)
+    },
+    endpoints: async (page) => {
+      await open(page, '/endpoints')
+      const rented = page.getByRole('listitem', { name: 'rented-h200' })
+      await rented.getByRole('button', { name: /^(Versions|版本)$/ }).click()
+      await rented.getByText('Face Mender 2.1').waitFor()
+      await settled(page)
+    },
+    'endpoint-programs': async (page) => {
+      await open(page, '/endpoints')
+      const rented = page.getByRole('listitem', { name: 'rented-h200' })
+      await rented.getByRole('button', { name: /^(Use from a program|在程序中使用)$/ }).click()
+      await rented.getByRole('button', { name: 'Python' }).click()
+      await rented.scrollIntoViewIfNeeded()
+      await settled(page)
+    },
+    'add-endpoint': async (page) => {
+      await open(page, '/endpoints')
+      await page
+        .getByRole('button', { name: /Add an endpoint|添加端点/ })
+        .first()
+        .click()
       await settled(page)
     },
     models: (page) => open(page, '/models'),
