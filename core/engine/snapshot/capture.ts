@@ -68,6 +68,7 @@ const OF_EVERY_VENV = /^(?:python|pythonw|pypy)[\d.]*(?:t?\.exe)?$|^activate|^de
 const INSTALLED = new Set<LayerName>(['packages', 'programs'])
 /** Everything of a person but how the editor is set. */
 const SETTINGS = /^(?!$)(?!default\/$|default\/[^/]+\.json$)/
+const ORIGIN = /(?:^|\/)direct_url\.json$/
 const MODEL = /\.(?:safetensors|sft|gguf|ckpt|pt|pth|bin|onnx|engine|msgpack|h5|tflite|pkl)$/i
 /** Weights that lie among code are models from this size on: they go by their hash. */
 const MODEL_FROM_BYTES = 10 << 20
@@ -117,11 +118,10 @@ export async function capture(
       const sha256 = await hashFile(path.join(root, file.path), signal)
       models.push({ folder: folderFor(at), name: file.path, size: file.size, sha256 })
     }
-    // packages come from an index, and hold examples of keys by the hundred
-    if (!INSTALLED.has(name)) {
-      const found = await findSecrets(root, kept.paths)
-      secrets.push(...found.map((each) => ({ ...each, path: `${at}/${each.path}` })))
-    }
+    // packages come from an index, and hold examples of keys by the hundred; but from where, a person may have typed
+    const typed = INSTALLED.has(name) ? kept.paths.filter((file) => ORIGIN.test(file.path)) : kept.paths
+    const found = await findSecrets(root, typed)
+    secrets.push(...found.map((each) => ({ ...each, path: `${at}/${each.path}` })))
     left.push(...kept.left.map((each) => ({ ...each, path: `${at}/${each.path}` })))
     return kept
   }

@@ -190,15 +190,40 @@ export function readStored(handle: number, { at, stored }: Frame): Buffer {
   return bytes
 }
 
-/** Frames of a pack into another, with all that is in them, not unpacked. */
-export function copyFrames(file: string, { frames, objects }: PackIndex, wanted: ReadonlySet<number>, to: PackWriter) {
+/**
+ * Frames of a pack into another, one at each turn: as they are, or, where not all that is in one may go along, packed anew
+ * without the rest.
+ */
+export function* copyFrames(
+  file: string,
+  { frames, objects }: PackIndex,
+  wanted: ReadonlySet<number>,
+  to: PackWriter,
+  mayGo: (key: string) => boolean = () => true,
+): Generator<void> {
   const byFrame = Map.groupBy(objects, ([, { frame }]) => frame)
   const handle = openSync(file, 'r')
   try {
     for (const n of wanted) {
       const frame = frames[n]!
-      const places = byFrame.get(n)!.map(([key, { offset, length }]) => [key, { offset, length }] as const)
-      to.addFrame(readStored(handle, frame), frame.raw, frame.codec, places)
+      const all = byFrame.get(n)!
+      const going = all.filter(([key]) => mayGo(key))
+      if (going.length === all.length)
+        to.addFrame(
+          readStored(handle, frame),
+          frame.raw,
+          frame.codec,
+          all.map(([key, { offset, length }]) => [key, { offset, length }] as const),
+        )
+      else {
+        const raw = readFrame(handle, frame)
+        const parts = going.map(([key, place]) => ({ hash: key, bytes: takeObject(raw, key, place) }))
+        to.add(
+          Buffer.concat(parts.map(({ bytes }) => bytes)),
+          parts.map(({ hash, bytes }) => ({ hash, length: bytes.length })),
+        )
+      }
+      yield
     }
   } finally {
     closeSync(handle)

@@ -1,6 +1,6 @@
 import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
+import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises'
 import { AppError } from '../../contract/errors.ts'
 import { writeJson } from '../../contract/json.ts'
 import type { ModelNeeded, PublishedSnapshot, PushPlan, SealedManifest } from '../../contract/snapshot.ts'
@@ -31,10 +31,15 @@ export interface PushOptions {
   readonly signal?: AbortSignal
   readonly onNews?: (news: { sentBytes: number; totalBytes: number }) => void
 }
-/** What is to travel: packs as they are, and packs of only those frames that are missing there. */
+/**
+ * What is to travel: packs as they are, and packs of only those frames that are missing there. Nothing goes along that is
+ * not of the snapshot: what lies beside it may be of another, or was left out because it is secret.
+ */
 export interface Push {
   readonly plan: PushPlan
   readonly sealed: SealedManifest
+  /** All it is made of. */
+  readonly objects: ReadonlySet<string>
   readonly whole: readonly string[]
   readonly parts: ReadonlyMap<string, ReadonlySet<number>>
   /** Packs there that hold what is not sent. */
@@ -80,9 +85,9 @@ export async function planPush(
   const parts = new Map<string, Set<number>>()
   let bytes = 0
   for (const [pack, wanted] of missing) {
-    const { frames } = store.packs.get(pack)!
+    const { frames, objects } = store.packs.get(pack)!
     const stored = (some: Iterable<number>) => [...some].reduce((sum, n) => sum + frames[n]!.stored, 0)
-    const mostly = stored(wanted) >= MOSTLY * stored(frames.keys())
+    const mostly = stored(wanted) >= MOSTLY * stored(frames.keys()) && [...objects.keys()].every((key) => all.has(key))
     if (mostly) whole.push(pack)
     else parts.set(pack, wanted)
     bytes += mostly ? stored(frames.keys()) : stored(wanted)
@@ -93,6 +98,7 @@ export async function planPush(
   }
   return {
     models: lacking,
+    objects: all,
     sealed,
     whole,
     parts,
@@ -174,9 +180,9 @@ export async function carryOutPush(
 ): Promise<PublishedSnapshot> {
   const { lines = LINES, bytesPerSecond = null, signal, onNews } = options
   const outbox = path.join(store.dir, 'outbox')
-  const made = gather(store, push.parts, outbox)
-  const files = [...push.whole.map((id) => ({ id, file: packFile(store.packsDir, id) })), ...made]
   try {
+    const made = await gather(store, push, outbox, signal)
+    const files = [...push.whole.map((id) => ({ id, file: packFile(store.packsDir, id) })), ...made]
     const sizes = await Promise.all(files.map(async ({ file }) => (await stat(file)).size))
     const news = { sentBytes: 0, totalBytes: sizes.reduce((a, b) => a + b, sizeOf(push.models)) }
     const brake = bytesPerSecond === null ? null : new Brake(bytesPerSecond)
@@ -287,7 +293,7 @@ async function indexAt(store: ObjectStore, depot: Depot, id: string, packBytes: 
 }
 
 /** Frames of several packs in one of their own. */
-function gather(store: ObjectStore, parts: Push['parts'], outbox: string) {
+async function gather(store: ObjectStore, { parts, objects }: Push, outbox: string, signal?: AbortSignal) {
   if (parts.size === 0) return []
   const made: { id: string; file: string }[] = []
   let writer = new PackWriter(outbox, `${process.pid}`)
@@ -297,8 +303,12 @@ function gather(store: ObjectStore, parts: Push['parts'], outbox: string) {
     writer = new PackWriter(outbox, `${process.pid}-${made.length}`)
   }
   for (const [pack, wanted] of parts) {
-    copyFrames(packFile(store.packsDir, pack), store.packs.get(pack)!, wanted, writer)
-    if (writer.isFull) close()
+    const file = packFile(store.packsDir, pack)
+    for (const _ of copyFrames(file, store.packs.get(pack)!, wanted, writer, (key) => objects.has(key))) {
+      if (writer.isFull) close()
+      await turn()
+      signal?.throwIfAborted()
+    }
   }
   close()
   return made

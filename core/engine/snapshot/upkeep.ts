@@ -1,5 +1,6 @@
 import { readdir, rm, stat, utimes } from 'node:fs/promises'
 import path from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import { AppError } from '../../contract/errors.ts'
 import type { SealedManifest } from '../../contract/snapshot.ts'
 import { readManifests } from './manifest.ts'
@@ -94,7 +95,7 @@ export async function collect(
     for (const [key, { frame }] of objects) if (live.has(key) && store.find(key).pack === id) wanted.add(frame)
     const stored = (some: Iterable<number>) => [...some].reduce((sum, n) => sum + frames[n]!.stored, 0)
     if (stored(wanted) >= WORTH_KEEPING * stored(frames.keys())) continue
-    copyFrames(file, { frames, objects }, wanted, writer)
+    for (const _ of copyFrames(file, { frames, objects }, wanted, writer)) await turn()
     emptied.push({ id, bytes: size })
   }
   const written = writer.close()
