@@ -7,7 +7,7 @@ import type { ModelNeeded } from '../core/contract/snapshot.ts'
 import { hashFile } from '../core/engine/hash-file.ts'
 import { writeWhole } from '../core/engine/install/generations.ts'
 import { type Depot, modelKey } from '../core/engine/snapshot/depot.ts'
-import type { RestoredEnvironment } from '../core/engine/snapshot/restore-environment.ts'
+import { modelFile, type RestoredEnvironment } from '../core/engine/snapshot/restore-environment.ts'
 
 export interface ModelPlaces {
   /** Folders of this machine with models under any name. */
@@ -60,18 +60,10 @@ export async function linkModels(
   if (missing.length > 0) throw new AppError('release.no-models', { models: named(missing), count: missing.length })
   for (const { model, file } of found) {
     const from = file ?? (await here.fetch(model, signal, (bytes) => onNews({ ...news, bytes: news.bytes + bytes })))
-    await linkTo(from, placeOf(model, environment))
+    await linkTo(from, modelFile(environment, model))
     news.bytes += model.size
     onNews(news)
   }
-}
-
-/** Where ComfyUI looks for it. Its name was checked when the snapshot was read. */
-function placeOf({ folder, name }: ModelNeeded, { dir, base }: RestoredEnvironment): string {
-  if (folder === 'custom_nodes') return path.join(base, folder, name) // beside the code of a node
-  if (folder === 'comfyui') return path.join(dir, name)
-  if (folder === 'settings') return path.join(base, 'user', name)
-  return path.join(base, 'models', folder, name)
 }
 
 const named = (models: readonly ModelNeeded[]) =>

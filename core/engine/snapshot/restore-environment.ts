@@ -230,7 +230,7 @@ async function othersIn(store: ObjectStore, layersDir: string): Promise<Restored
   })
 }
 
-/** Where a model of a snapshot belongs in its environment. */
+/** Where a model of a snapshot belongs in its environment. Its name was checked when that was restored. */
 export function modelFile({ dir, base }: RestoredEnvironment, { folder, name }: Pick<ModelNeeded, 'folder' | 'name'>) {
   // weights that lay among code, see capture
   if (folder === 'comfyui') return path.join(dir, name)

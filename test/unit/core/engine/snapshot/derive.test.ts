@@ -96,7 +96,13 @@ test.skipIf(!python || !hasUv)(
     })
     const command = { env, log: path.join(work, 'commands.log') }
     const { manifest } = await capture(store, here, { ...facts, flags: [] }, { threads: 1, command })
-    const desk = { ...manifest, platform: { os: 'win32', arch: 'x64', libc: null } }
+    // its repository is gone, and nobody asks it: its files are in the snapshot
+    const nodes = manifest.nodes.map((node) => ({
+      ...node,
+      remote: 'https://gone.invalid/x.git',
+      commit: 'a'.repeat(40),
+    }))
+    const desk = { ...manifest, nodes, platform: { os: 'win32', arch: 'x64', libc: null } }
     const options: DeriveOptions = {
       builder: { uv: 'uv', indexes: [], torchIndexes: [], pythonBuilds: [], findLinks: wheels },
       buildDir: path.join(work, 'build'),

@@ -162,7 +162,8 @@ test.skipIf(!python)(
     const prepare = (sealed = one, program = here.python) =>
       prepareEnvironment(store, sealed, { ...options, cacheDir, python: program })
 
-    const made = await prepare()
+    const [made, same] = await Promise.all([prepare(), prepare()])
+    expect(same).toEqual(made)
     const packageOf = (dir: string) => execFileSync(dir, ['-c', 'import tiny; print(tiny.__file__, tiny.answer)'])
     const [file, answer] = packageOf(made.python).toString().trim().split(' ')
     expect(answer).toBe('42')
