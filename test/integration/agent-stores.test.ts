@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto'
+import { request } from 'undici'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import type { AgentOptions } from '../../agent/agent.ts'
 import { anAgent, asking, aWorkflow, KEY } from '../kit/agent-kit.ts'
@@ -53,6 +54,10 @@ test('links of a folder are good at every agent of it without a key, and for not
     const picture = await fetch(at)
     expect([picture.status, isPng(await picture.arrayBuffer())]).toEqual([200, true])
   }
+  const elsewhere = { origin: 'https://shop.example', 'sec-fetch-site': 'cross-site' }
+  const embedded = await request(link!, { headers: elsewhere })
+  expect([embedded.statusCode, embedded.headers['access-control-allow-origin']]).toEqual([200, '*'])
+  await embedded.body.dump()
   expect((await fetch(link!.replace('index=0', 'index=1'))).status).toBe(403)
   expect((await fetch(link!.replace('/api/result', '/api/status'))).status).toBe(401)
   const status = (await ask(`/api/status?id=${made.headers.get('task-id')}&results=links`)).json()

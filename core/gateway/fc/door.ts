@@ -298,13 +298,14 @@ export class FcDoor {
       const hook = this.#hooks[path]
       if (hook && method === 'POST' && this.#options.managed && headers['x-fc-control-path'] === path)
         return await hook({ ...asked, caller: PLATFORM })
+      if (path === '/api/result' && asked.search.has('signature') && (method === 'GET' || method === 'HEAD')) {
+        await this.#links.check(asked.search) // whoever has it needs nothing else, from whatever page
+        reply.setHeader('access-control-allow-origin', '*')
+        return await this.#result(asked)
+      }
       const origin = this.#origin(request)
       if (origin !== null) letIn(reply, origin)
       if (method === 'OPTIONS') return void reply.writeHead(204).end()
-      if (path === '/api/result' && asked.search.has('signature') && (method === 'GET' || method === 'HEAD')) {
-        await this.#links.check(asked.search) // whoever has it needs no key
-        return await this.#result(asked)
-      }
       const { caller, bodySha256 } = await this.#enter(request)
       asked = { ...before, caller }
       if (bodySha256 !== null) {
