@@ -494,10 +494,11 @@ export class Queue {
     if (going.length === 0) return say('queue.batch-paused')
     const open = going.filter((batch) => isOpen(toWindow(batch), now))
     if (open.length === 0) return say('queue.outside-window')
-    const served = open.filter(({ workers }) =>
-      ready.some((worker) => mayTake(JSON.parse(workers) as string[], worker)),
+    const takers = open.flatMap(({ workers }) =>
+      ready.filter((worker) => mayTake(JSON.parse(workers) as string[], worker)),
     )
-    if (served.length === 0) return say('queue.no-worker')
+    if (takers.length === 0) return say('queue.no-worker')
+    if (takers.every(({ checkpoints }) => checkpoints?.length)) return say('queue.other-checkpoints')
     return this.#sql.heldBack.get(now) == null ? null : say('queue.retry-later')
   }
   /** Jobs still to be made, by the workers they may go to. */
@@ -809,6 +810,7 @@ const STALLED = {
   'queue.batch-paused': 'Every batch with waiting jobs is paused.',
   'queue.outside-window': 'The waiting jobs start later, as their batch says.',
   'queue.no-worker': 'No worker that may take the waiting jobs is connected.',
+  'queue.other-checkpoints': 'The endpoints that are ready are for other checkpoints than the waiting jobs use.',
   'queue.retry-later': 'The waiting jobs failed before and are tried again soon.',
 }
 

@@ -70,17 +70,18 @@ function snippet(language: Language, url: string, id: string): string {
   const target = `${url}api/${id === '' ? 'run' : `workflows/${id}`}`
   if (language === 'curl') {
     const body = id === '' ? '--data @workflow-api.json' : `--data '{"values": {}}'`
-    return `curl ${target} \\
+    return `TASK=$(uuidgen)
+curl ${target} \\
   --header "Authorization: Bearer $NIGHTSHIFT_API_KEY" \\
   --header "Content-Type: application/json" \\
   --header "Prefer: respond-async" \\
-  --header "Task-Id: my-first-task" \\
+  --header "Task-Id: $TASK" \\
   ${body}
 
-curl "${url}api/status?id=my-first-task&wait=20" \\
+curl "${url}api/status?id=$TASK&wait=20" \\
   --header "Authorization: Bearer $NIGHTSHIFT_API_KEY"
 
-# ${url}api/result?id=my-first-task&node=NODE&index=0 gives a file: its address is among the "urls" of its node`
+# ${url}api/result?id=$TASK&node=NODE&index=0 gives a file: its address is among the "urls" of its node`
   }
   if (language === 'python')
     return `import json, os, urllib.request, uuid

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { type AgentOptions, startAgent } from '../../agent/agent.ts'
@@ -196,4 +198,31 @@ test('two endpoints, each for a checkpoint, get their own jobs of one batch', as
   const { rows } = await client.call('artifact.page', { batchId, limit: 10 })
   const made = await Promise.all(rows.map(({ id }) => client.call('artifact.get', { id })))
   for (const { sidecar } of made) expect(sidecar.prompt['1']!.inputs.ckpt_name).toBe(`${sidecar.worker.id}.safetensors`)
+})
+
+test('what an endpoint does before it is ready is told, and how long that took is learned', async () => {
+  let phase: string | null = 'restore'
+  const stats = { system: { comfyui_version: '0.33.0' }, devices: [] }
+  const server = createServer(({ url }, reply) => {
+    const ready = url === '/readyz'
+    reply.writeHead(ready && phase !== null ? 503 : 200)
+    reply.end(JSON.stringify(ready ? { ok: phase === null, ...(phase !== null && { phase }) } : stats))
+  })
+  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
+  onTestFinished(() => void server.close())
+  const { port } = server.address() as AddressInfo
+  const learned: (number | null)[] = []
+  const { worker } = made({
+    address: { url: `http://127.0.0.1:${port}/`, key: KEY },
+    healthEveryMs: 20,
+    onLearned: ({ coldSeconds }) => learned.push(coldSeconds),
+  })
+  worker.start()
+  await eventually(() => worker.state.is === 'starting')
+  expect(worker.state).toMatchObject({ is: 'starting', phase: 'restore' })
+  expect(worker.health).toMatchObject({ is: 'unreachable', because: { code: 'agent.not-ready' } })
+  phase = null
+  await eventually(() => worker.health.is === 'ready')
+  expect(learned).toEqual([expect.any(Number)])
+  expect(learned[0]).toBeGreaterThan(0)
 })

@@ -93,6 +93,14 @@ describe('submitting', () => {
 })
 
 describe('claiming', () => {
+  test('where only endpoints for other checkpoints are ready, that is why nothing moves', () => {
+    const { queue } = startQueue()
+    queue.submit(aBatch(), someJobs(1))
+    const choosy = { id: 'gpu', kind: 'endpoint' as const, checkpoints: ['a.safetensors'] }
+    expect(queue.claim(choosy)).toBeNull()
+    expect(queue.stalled([choosy])?.code).toBe('queue.other-checkpoints')
+    expect(queue.stalled([choosy, gpu])).toBeNull()
+  })
   test('a worker for one checkpoint takes the jobs that use it, also behind others, and nothing else', () => {
     const { queue } = startQueue()
     const prompt = { '1': { class_type: 'CheckpointLoaderSimple', inputs: { ckpt_name: 'base.safetensors' } } }
@@ -111,6 +119,7 @@ describe('claiming', () => {
     const claim = (checkpoint: string) => queue.claim(only(checkpoint))?.label ?? null
     expect(claim('juggernaut.safetensors')).toBe('sdxl\\Juggernaut.safetensors')
     expect(claim('juggernaut.safetensors')).toBeNull()
+    expect(queue.stalled([only('juggernaut.safetensors')])?.code ?? null).toBeNull() // one runs
     expect(claim('base.safetensors')).toBe('as it was')
     expect(queue.claim(gpu)?.label).toBe('other.safetensors')
   })
