@@ -3,6 +3,7 @@ import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { aWorkflow } from '../kit/agent-kit.ts'
 import { eventually } from '../kit/eventually.ts'
+import { published } from '../kit/published-kit.ts'
 import { aDesk, aModel, spoilPacks } from '../kit/release-kit.ts'
 import { put, python } from '../kit/small-comfy.ts'
 
@@ -100,7 +101,9 @@ describe.skipIf(!python)('a release', { timeout: 60_000 }, () => {
     const bytes = readFileSync(file)
     rmSync(file)
     const box = await desk.agent({ models: [dir], cache: path.join(desk.storeDir, 'cache') })
-    const asked = { snapshotId: await desk.push({ models: [needed] }), models: [needed] }
+    const { prompt, ...offered } = published({ panel: null, parameters: [] })
+    const workflow = { ...offered, prompt: { ...prompt, 4: { class_type: 'SaveImage', inputs: { seed: 2n ** 64n - 1n } } } }
+    const asked = { snapshotId: await desk.push({ models: [needed] }), models: [needed], workflows: [workflow] }
     const version = await box.publish(asked)
     const refused = await eventually(async () => {
       const { state } = await box.view(version)

@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 import path from 'node:path'
 import { onTestFinished } from 'vitest'
 import { type AgentOptions, type RunningAgent, startAgent } from '../../agent/agent.ts'
+import { type Json, writeJson } from '../../core/contract/json.ts'
 import { type Fault, RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { tempDir } from './temp-dir.ts'
 
@@ -46,7 +47,7 @@ export const asking =
       body:
         typeof body === 'string' || body instanceof Uint8Array
           ? new Uint8Array(Buffer.from(body))
-          : JSON.stringify(body),
+          : writeJson(body as Json),
       signal,
     })
     const text = await reply.text()

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { AppError } from '../../contract/errors.ts'
-import { parseJson } from '../../contract/json.ts'
+import { type Json, parseJson, writeJson } from '../../contract/json.ts'
 
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 const Size = z.int().min(0)
@@ -94,10 +94,10 @@ export const treeBytes = (tree: Tree): Buffer =>
 /** JSON with sorted keys and no spaces, so that equal values have equal bytes. */
 export function canonical(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map((each) => canonical(each)).join(',')}]`
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  if (typeof value !== 'object' || value === null) return writeJson(value as Json)
   const fields = Object.entries(value).filter(([, field]) => field !== undefined)
   fields.sort(([a], [b]) => (a < b ? -1 : 1))
-  return `{${fields.map(([key, field]) => `${JSON.stringify(key)}:${canonical(field)}`).join(',')}}`
+  return `{${fields.map(([key, field]) => `${writeJson(key)}:${canonical(field)}`).join(',')}}`
 }
 
 function tryJson(text: string): unknown {
