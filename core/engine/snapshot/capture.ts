@@ -7,7 +7,7 @@ import type { CommandOptions } from '../install/command.ts'
 import { readExtraPaths, valuesOf } from '../models/folders.ts'
 import { askPython, checkoutOf, nodesIn } from './environment.ts'
 import { Keeper, type KeepNews, type Kept } from './keep.ts'
-import { placesNamed } from './places.ts'
+import { isWithin, placesNamed } from './places.ts'
 import { findSecrets, SECRET_FILES } from './secrets.ts'
 import type { ObjectStore } from './store.ts'
 import { treeBytes } from './tree.ts'
@@ -102,7 +102,12 @@ export async function capture(
   const keeper = await Keeper.open(store, threads)
   const layers: Manifest['layers'] = []
   const secrets: SecretFound[] = []
-  const left: Captured['left'] = around.map((dir) => ({ path: dir, what: 'a package is edited in a folder around it' }))
+  const inside = [...roots.map(({ root }) => root), ...sources]
+  const elsewhere = python.elsewhere.filter(({ dir }) => !inside.some((root) => isWithin(dir, root)))
+  const left: Captured['left'] = [
+    ...elsewhere.map(({ name, dir }) => ({ path: name, what: `it is a package of another Python, in ${dir}` })),
+    ...around.map((dir) => ({ path: dir, what: 'a package is edited in a folder around it' })),
+  ]
   const models = [...facts.models]
   const take = async (name: LayerName, at: string, root: string, except: readonly RegExp[]) => {
     await mkdir(root, { recursive: true }) // a new ComfyUI has no custom nodes yet

@@ -17,14 +17,17 @@ const PythonFacts = z.object({
   programsDir: z.string().nullable(),
   prefix: z.string(),
   cuda: z.string().nullable(),
+  /** Packages it sees that lie in another Python's folder. */
+  elsewhere: z.array(z.object({ name: z.string(), dir: z.string() })),
   packages: z.array(z.object({ name: z.string(), version: z.string(), url: z.string().nullable() })),
 })
 export type PythonFacts = z.infer<typeof PythonFacts>
 
 /** Run by the environment's own Python: another one, or PYTHONPATH, would name packages it does not have. */
 const ASK = `
-import importlib.metadata as m, json, platform, sys, sysconfig
-found = {}
+import importlib.metadata as m, json, os, platform, sys, sysconfig
+found, elsewhere = {}, []
+own = os.path.realpath(sysconfig.get_path('purelib'))
 for d in m.distributions():
     name = d.metadata['Name']
     if not name or name.lower() in found: continue
@@ -37,6 +40,8 @@ for d in m.distributions():
         if url and said.get('subdirectory'): url += '#subdirectory=' + said['subdirectory']
     except (ValueError, KeyError): pass
     found[name.lower()] = {'name': name, 'version': d.version, 'url': url}
+    at = os.path.realpath(str(d.locate_file('')))
+    if at != own: elsewhere.append({'name': name, 'dir': at})
 cuda = None
 try:
     with open(sysconfig.get_path('purelib') + '/torch/version.py', encoding='utf-8') as f:
@@ -49,7 +54,7 @@ print(json.dumps({'version': platform.python_version(), 'implementation': sys.im
     'abi': sysconfig.get_config_var('SOABI') or sys.implementation.cache_tag, 'libc': libc or None,
     'packagesDir': sysconfig.get_path('purelib'), 'prefix': sys.prefix,
     'programsDir': sysconfig.get_path('scripts') if sys.prefix != sys.base_prefix else None, 'cuda': cuda,
-    'packages': sorted(found.values(), key=lambda p: p['name'].lower())}))
+    'elsewhere': elsewhere, 'packages': sorted(found.values(), key=lambda p: p['name'].lower())}))
 `
 
 /** @throws AppError 'snapshot.no-python' */

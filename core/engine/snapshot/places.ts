@@ -100,7 +100,7 @@ export async function replaceText(file: string, text: string) {
   await rename(part, file)
 }
 
-const isWithin = (dir: string, root: string) => dir === root || dir.startsWith(root + path.sep)
+export const isWithin = (dir: string, root: string) => dir === root || dir.startsWith(root + path.sep)
 /** As it is written in a line, in a string of Python or JSON, and in an address. */
 const spellings = (dir: string) => [dir, dir.replaceAll('\\', '\\\\'), pathToFileURL(dir).href]
 

@@ -137,6 +137,15 @@ test('flags that say where things are on one machine do not travel', () => {
   ])
 })
 
+test.skipIf(!python || windows)('a package that lies in another Python is told', { timeout: 60_000 }, async () => {
+  const here = smallComfy(tempDir())
+  const other = tempDir()
+  put(path.join(other, 'far-2.0.dist-info', 'METADATA'), 'Metadata-Version: 2.1\nName: far\nVersion: 2.0\n')
+  put(path.join(here.packagesDir, 'system.pth'), `import sys; sys.path.append(${JSON.stringify(other)})\n`)
+  const { left } = await capture(await ObjectStore.open(tempDir()), here, facts, optionsOf())
+  expect(left).toEqual([{ path: 'far', what: `it is a package of another Python, in ${other}` }])
+})
+
 test('a place is found in a line, in a string and in an address, and not where a name only begins like it', () => {
   const moves = [
     { was: '/home/me/ComfyUI', is: '/srv/a b' },
