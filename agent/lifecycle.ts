@@ -317,6 +317,7 @@ export class Lifecycle {
   }
 
   #isCandidate({ version, createdAt }: Release) {
+    if (this.#live?.served.includes(version)) return false
     return version > (this.#liveVersion() ?? 0) && createdAt > this.#options.now() - CANDIDATE_MS
   }
 
