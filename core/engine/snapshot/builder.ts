@@ -57,5 +57,6 @@ export async function findBuilder(wanted: BuilderWanted): Promise<{ builder: Bui
     signal,
   })
   const { torchIndexes, pythonBuilds } = recipe
-  return { builder: { uv, indexes, torchIndexes, pythonBuilds, findLinks: choices.findLinks }, env }
+  const findLinks = choices.findLinks ?? (wanted.env.UV_FIND_LINKS || wanted.env.PIP_FIND_LINKS || null)
+  return { builder: { uv, indexes, torchIndexes, pythonBuilds, findLinks }, env }
 }
