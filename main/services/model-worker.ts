@@ -8,7 +8,7 @@ import type { ModelFormat, ModelKind } from '../../core/contract/model.ts'
 import { tellKind, tensorTable } from '../../core/domain/model-kind.ts'
 import { openFile } from '../../core/engine/metadata/source.ts'
 import type { Fault } from '../../core/engine/models/header.ts'
-import { parametersOf, precisionOf, readHeader, trainedWords } from '../../core/engine/models/header.ts'
+import { parametersOf, precisionOf, READER, readHeader, trainedWords } from '../../core/engine/models/header.ts'
 import type { PickleVerdict } from '../../core/engine/models/pickle.ts'
 import { writeWhole } from './write-whole.ts'
 
@@ -26,7 +26,10 @@ export interface ModelFacts {
   readonly pickle: PickleVerdict['is'] | null
   /** A picture is in its header. */
   readonly hasThumbnail: boolean
+  /** Which `READER` told so: what an older one said of a file is asked anew. */
+  readonly reader?: number
 }
+
 export type ModelTask =
   | { readonly is: 'read'; readonly path: string }
   | { readonly is: 'hash'; readonly path: string }
@@ -96,6 +99,7 @@ function read(file: string): ModelFacts {
       triggerWords: trainedWords(metadata),
       faults,
       pickle: pickle?.is ?? null,
+      reader: READER,
       hasThumbnail: /^data:image\//.test(metadata['modelspec.thumbnail'] ?? ''),
     }
   } finally {

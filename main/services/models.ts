@@ -56,6 +56,7 @@ import {
   rootOfComfy,
   rootOfFolder,
 } from '../../core/engine/models/folders.ts'
+import { READER } from '../../core/engine/models/header.ts'
 import { type FileMark, type FoundModel, keyOf, markOf, sameMark, scanRoot } from '../../core/engine/models/scan.ts'
 import { freeBytes } from '../../core/engine/volume.ts'
 import type { Clock } from './clock.ts'
@@ -617,7 +618,7 @@ export class Models implements Service {
           : inodes
               .get(file.inode)
               ?.find((one) => sameMark(one, file) && one.device === file.device && file.inode !== '0')
-      if (!same) unread.push({ file, places })
+      if (!same || same.facts.reader !== READER) unread.push({ file, places })
       else {
         const asBefore = same.besideNames.join('\n') === file.beside.join('\n')
         const beside = asBefore ? same.beside : await readBeside(file.place.path, file.beside)

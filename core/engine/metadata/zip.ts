@@ -29,13 +29,18 @@ export const zipLimits = {
 export interface ZipEntry {
   /** With its folders, divided by `/`. */
   readonly name: string
+  /** As it is written, byte for byte: by what readers that know nothing of encodings find it. */
+  readonly rawName: string
   readonly sizeBytes: number
   /** @throws AppError 'import.damaged', 'import.too-large', 'import.locked', 'import.unsupported-file' */
   open(): ByteSource
 }
 
-/** The files in an archive. @throws AppError 'import.damaged', 'import.too-many-files' */
-export function readZip(name: string, source: ByteSource): ZipEntry[] {
+/**
+ * The files in an archive. `exact`: its directory lies just where it says, as some readers believe, whatever stands there.
+ * @throws AppError 'import.damaged', 'import.too-many-files'
+ */
+export function readZip(name: string, source: ByteSource, { exact = false } = {}): ZipEntry[] {
   const damaged = (reason: string) => new AppError('import.damaged', { name, reason })
   const tailAt = Math.max(0, source.sizeBytes - END_BYTES - LONGEST_COMMENT)
   const tail = source.read(tailAt, source.sizeBytes - tailAt)
@@ -51,7 +56,8 @@ export function readZip(name: string, source: ByteSource): ZipEntry[] {
   if (count > zipLimits.entries) throw new AppError('import.too-many-files', { name, limit: zipLimits.entries })
   // what was put before the archive, as in a self-extracting one, moves everything
   const shift = long ? 0 : tailAt + end - size - at
-  if (shift < 0 || size > zipLimits.directoryBytes) throw damaged('its directory is not where it should be')
+  if (shift < 0 || (exact && shift > 0) || size > zipLimits.directoryBytes)
+    throw damaged('its directory is not where it should be')
   const directory = source.read(at + shift, size)
   const budget = { left: zipLimits.totalBytes }
   const entries: ZipEntry[] = []
@@ -68,6 +74,7 @@ export function readZip(name: string, source: ByteSource): ZipEntry[] {
     const entryName = nameFrom(rawName, extra, (flags & UTF8) !== 0)
     entries.push({
       name: entryName,
+      rawName: Buffer.from(rawName).toString('latin1'),
       sizeBytes: sizes.whole,
       open: () => openEntry(source, entryName, { ...sizes, at: sizes.at + shift, flags, method }, budget),
     })

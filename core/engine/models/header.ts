@@ -25,15 +25,22 @@ export interface ModelHeader {
 const LARGEST_HEADER = 100_000_000 // what the reference parser of safetensors takes
 const LONGEST_VALUE = 4 * 1024 * 1024
 
+/** Higher whenever more is found in files than before. */
+export const READER = 2
+
 /** By what the file begins with; its name may say anything, and is asked only where the bytes do not tell. */
 export function readHeader(source: ByteSource, name: string): ModelHeader {
   const head = source.read(0, 16)
   if (source.sizeBytes === 0) return nothing('other', { code: 'model.empty', facts: {} })
-  if (begins(head, 'GGUF')) return readGguf(source)
-  if (begins(head, 'PK\x03\x04') || head[0] === 0x80 || isPickleFile(name)) {
-    if (head.length >= 9 && head[8] === 0x7b && !begins(head, 'PK')) return readSafetensors(source)
-    return readPickle(source, name)
+  // what its name says goes to PyTorch, whatever else it may be as well: one file can be both
+  if (isPickleFile(name)) {
+    const read = readPickle(source, name)
+    if (!read.pickle?.isNone) return read
   }
+  if (begins(head, 'GGUF')) return readGguf(source)
+  const isSafe = head.length >= 9 && head[8] === 0x7b && !begins(head, 'PK')
+  if (begins(head, 'PK\x03\x04') || head[0] === 0x80 || isPickleFile(name))
+    return isSafe ? readSafetensors(source) : readPickle(source, name)
   if (/\.(safetensors|sft)$/i.test(name) || (head.length >= 9 && head[8] === 0x7b)) {
     const text = textOf(source.read(0, 64))
     if (/^\s*(\{"|<!doctype|<html|version https:\/\/git-lfs)/i.test(text))

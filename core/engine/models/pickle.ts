@@ -17,6 +17,8 @@ export interface PickleVerdict {
   readonly strings: string[]
   /** Types of its numbers, as safetensors calls them. */
   readonly storages: string[]
+  /** No reader gets further than to an opcode that there is none of, with nothing loaded until then. */
+  readonly isNone: boolean
 }
 
 const MOST_STRINGS = 20_000
@@ -71,9 +73,11 @@ const storageTypes: Readonly<Record<string, string>> = {
 
 class Broken extends Error {
   readonly ended: boolean
-  constructor(reason: string, ended = false) {
+  readonly noOpcode: boolean
+  constructor(reason: string, { ended = false, noOpcode = false } = {}) {
     super(reason)
     this.ended = ended
+    this.noOpcode = noOpcode
   }
 }
 
@@ -83,11 +87,13 @@ export function scanPickle(source: ByteSource, name: string): PickleVerdict {
   const storages = new Set<string>()
   const unknown = new Set<string>()
   const unsafe = new Set<string>()
+  let loads = 0
   const seen: Seen = {
     text: (text) => {
       if (strings.size < MOST_STRINGS && text.length < 400) strings.add(text)
     },
     global(module, what) {
+      loads += 1
       const storage = module === 'torch' ? storageTypes[what] : undefined
       if (storage) storages.add(storage)
       const verdict = judge(module, what)
@@ -97,15 +103,17 @@ export function scanPickle(source: ByteSource, name: string): PickleVerdict {
   }
   let reason: string | null = null
   let truncated = false
+  let isNone = false
   try {
     const head = source.read(0, 512)
     if (begins(head, 'PK\x03\x04') || begins(head, 'PK\x05\x06')) scanArchive(source, name, seen)
     else if (begins(head, '7z\xbc\xaf')) throw new Broken('it is a 7-Zip archive')
-    else if (begins(head, 'ustar', 257)) throw new Broken('it is an archive of an older PyTorch')
+    else if (isTar(head)) throw new Broken('it is an archive of an older PyTorch')
     else scanStream(source, seen)
   } catch (cause) {
     reason = cause instanceof Error ? cause.message : String(cause)
     truncated = cause instanceof Broken ? cause.ended : /ends (before|inside)/.test(reason)
+    isNone = cause instanceof Broken && cause.noOpcode && loads === 0
   }
   const is = unsafe.size > 0 || reason !== null ? 'unsafe' : unknown.size > 0 ? 'unknown' : 'clean'
   const found = [...unsafe, ...unknown]
@@ -116,7 +124,29 @@ export function scanPickle(source: ByteSource, name: string): PickleVerdict {
     truncated,
     strings: [...strings],
     storages: [...storages],
+    isNone,
   }
+}
+
+/** As Python's tarfile knows one: by the sum of its head, also where no `ustar` stands in it. PyTorch looks for these first. */
+function isTar(head: Uint8Array): boolean {
+  if (head.length < 512) return false
+  if (begins(head, 'ustar', 257)) return true
+  const field = head.subarray(148, 156)
+  const digits = /^[ \0]*([0-7]+)[ \0]*/.exec(Buffer.from(field).toString('latin1'))?.[1]
+  const said =
+    field[0] === 0x80 || field[0] === 0xff
+      ? Number(viewOf(field).getBigUint64(0) & 0x7fffffffffffffn)
+      : digits === undefined
+        ? Number.NaN
+        : Number.parseInt(digits, 8)
+  let [unsigned, signed] = [0, 0]
+  for (const [at, byte] of head.entries()) {
+    const counts = at >= 148 && at < 156 ? 0x20 : byte
+    unsigned += counts
+    signed += counts > 127 ? counts - 256 : counts
+  }
+  return said === unsigned || said === signed
 }
 
 interface Seen {
@@ -124,18 +154,18 @@ interface Seen {
   global(module: string, name: string): void
 }
 
-/** Numbers lie in `data/`, one entry each; whatever else there is may be read as a pickle. */
+/** Numbers lie in `data/`, one entry each; whatever else there is may be read as a pickle. Names are PyTorch's: bytes. */
 function scanArchive(source: ByteSource, name: string, seen: Seen) {
   let any = false
-  for (const entry of readZip(name, source)) {
-    if (entry.name.endsWith('/') || /(^|\/)(data|tensors|constants)\/\d+$/.test(entry.name)) continue
+  for (const entry of readZip(name, source, { exact: true })) {
+    const at = entry.rawName
+    if (at.endsWith('/') || /(^|\/)(data|tensors|constants)\/\d+$/.test(at)) continue
+    // this alone makes PyTorch take it for a program
+    if (/(^|\/)(code\/.*\.py|constants\.pkl)$/i.test(at)) seen.global('torch.jit', 'ScriptModule')
     const inside = entry.open()
-    const isPickle = /\.pkl$/i.test(entry.name) || inside.read(0, 1)[0] === 0x80
-    if (!isPickle) {
-      if (/(^|\/)code\/.*\.py$/.test(entry.name)) seen.global('torch.jit', 'ScriptModule')
-      continue
-    }
-    any ||= /(^|\/)(data|archive)\.pkl$/.test(entry.name)
+    const isPickle = /\.pkl$/i.test(at) || inside.read(0, 1)[0] === 0x80
+    if (!isPickle) continue
+    any ||= /(^|\/)(data|archive)\.pkl$/.test(at)
     const end = scanOne(inside, 0, seen)
     if (end.at < inside.sizeBytes) throw new Broken(`${entry.name} goes on after its end`)
   }
@@ -170,11 +200,11 @@ function scanOne(source: ByteSource, from: number, seen: Seen): { at: number; lo
   let long: string | null = null
   const take = (length: number): Uint8Array => {
     if (!(length >= 0 && length <= LARGEST_PIECE)) throw new Broken('a part of it is too long')
-    if (at + length > source.sizeBytes) throw new Broken('it ends inside its pickle', true)
+    if (at + length > source.sizeBytes) throw new Broken('it ends inside its pickle', { ended: true })
     if (at < pieceAt || at + length > pieceAt + piece.length) {
       pieceAt = at
       piece = source.read(at, Math.max(length, PIECE))
-      if (piece.length < length) throw new Broken('it ends inside its pickle', true)
+      if (piece.length < length) throw new Broken('it ends inside its pickle', { ended: true })
     }
     at += length
     return piece.subarray(at - length - pieceAt, at - pieceAt)
@@ -184,7 +214,7 @@ function scanOne(source: ByteSource, from: number, seen: Seen): { at: number; lo
   const u32 = () => viewOf(take(4)).getUint32(0, true)
   const u64 = () => Number(viewOf(take(8)).getBigUint64(0, true))
   const skip = (length: number) => {
-    if (!(length >= 0) || at + length > source.sizeBytes) throw new Broken('it ends inside its pickle', true)
+    if (!(length >= 0) || at + length > source.sizeBytes) throw new Broken('it ends inside its pickle', { ended: true })
     at += length
   }
   const line = () => {
@@ -197,7 +227,7 @@ function scanOne(source: ByteSource, from: number, seen: Seen): { at: number; lo
   }
 
   const stack: Item[] = []
-  const memo = new Map<number | string, Item>()
+  const memo = new Map<number, Item>()
   const push = (item: Item = OTHER) => {
     stack.push(item)
     if (stack.length > 10_000_000) throw new Broken('it is nested without end')
@@ -221,7 +251,13 @@ function scanOne(source: ByteSource, from: number, seen: Seen): { at: number; lo
     seen.text(read)
     push(read)
   }
-  const recall = (key: number | string) => {
+  /** Python's int() takes more, and would find another place. */
+  const place = () => {
+    const said = line()
+    if (!/^\d{1,10}$/.test(said)) throw new Broken('it keeps things where nobody writes')
+    return Number(said)
+  }
+  const recall = (key: number) => {
     const item = memo.get(key)
     if (item === undefined) throw new Broken('it recalls what it never kept')
     push(item)
@@ -379,7 +415,7 @@ function scanOne(source: ByteSource, from: number, seen: Seen): { at: number; lo
         break
       // memo
       case 'p':
-        memo.set(Number(line()), top())
+        memo.set(place(), top())
         break
       case 'q':
         memo.set(u8(), top())
@@ -391,7 +427,7 @@ function scanOne(source: ByteSource, from: number, seen: Seen): { at: number; lo
         memo.set(memo.size, top())
         break
       case 'g':
-        recall(Number(line()))
+        recall(place())
         break
       case 'h':
         recall(u8())
@@ -452,7 +488,7 @@ function scanOne(source: ByteSource, from: number, seen: Seen): { at: number; lo
         u16()
         throw new Broken('it loads by a number that only the other side knows')
       default:
-        throw new Broken('it is no pickle, or a damaged one')
+        throw new Broken('it is no pickle, or a damaged one', { noOpcode: true })
     }
   }
   throw new Broken('it never ends')

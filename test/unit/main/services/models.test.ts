@@ -52,6 +52,22 @@ test('what a look found is there again after a restart, hashes and all, and noth
   expect(again.models.state()).toMatchObject({ models: 2, unhashed: 1, faults: [] })
 })
 
+test('what an older reader said of a file is asked anew; its hash is kept', async () => {
+  const dir = tempDir()
+  put(dir, { 'models/checkpoints/a.ckpt': aPickle('os', 'system') })
+  const first = await kit({ dir })
+  await first.models.scan()
+  await first.models.hash()
+  const { sha256 } = first.models.find('a.ckpt')!
+  expect(sha256).toMatch(/^[\da-f]{64}$/)
+  first.database.exec(`UPDATE model_files SET facts = json_set(json_remove(facts, '$.reader'), '$.pickle', 'clean')`)
+  await first.stop()
+  const { models } = await kit({ dir, data: first.data })
+  expect(models.find('a.ckpt')!.flags).toEqual([])
+  await models.scan()
+  expect(models.find('a.ckpt')).toMatchObject({ flags: ['unsafe'], sha256 })
+})
+
 test('search, filters, order and what nothing uses', async () => {
   const dir = tempDir()
   put(dir, {
