@@ -56,8 +56,8 @@ class FakeEndpoint {
           version,
           createdAt: 1,
           seconds: {},
-          models: asked.models.length,
           ...asked,
+          models: asked.models.length,
           state: this.becomes,
           asked,
         }
@@ -247,7 +247,7 @@ test('what the snapshot lacks is refused before anything travels, each by its na
     classes: ['KSampler', 'SaveImage', 'VAEDecode', 'CLIPTextEncode'],
   })
   const publish = open()
-  const { refusals } = await publish.plan({ endpoint: 'gpu', workflows: ask().workflows, consent: [] })
+  const { refusals } = await publish.plan({ endpoint: 'gpu', workflows: [...ask().workflows], consent: [] })
   expect(refusals.map(({ code, facts }) => [code, facts])).toEqual([
     ['publish.missing-class', { workflow: '海 报', classTypes: 'CheckpointLoaderSimple, EmptyLatentImage' }],
     ['publish.missing-model', { workflow: '海 报', models: 'sdxl.safetensors' }],
@@ -260,7 +260,7 @@ test('a plan says what is live and what changed since; with secrets nobody conse
   const { open, ask, endpoint, secrets, deps } = await publishKit(withModel)
   const publish = open()
   await publish.settled((await publish.begin(ask({ snapshot: EARLIER }))).id)
-  const asked = { endpoint: 'gpu', workflows: ask().workflows, consent: [] }
+  const asked = { endpoint: 'gpu', workflows: [...ask().workflows], consent: [] }
   expect(await publish.plan(asked)).toMatchObject({
     snapshot: { id: SNAPSHOT },
     live: { version: 1, snapshotId: EARLIER },
