@@ -328,15 +328,19 @@ async function anAgent(name: string, args: string[]) {
   const child: ChildProcess = spawn(
     process.execPath,
     ['agent/index.ts', '--port', '0', '--api-key-file', keyFile, '--cache', path.join(dir, `cache-${name}`), ...given],
-    { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] },
+    { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] },
   )
   process.on('exit', () => child.kill('SIGKILL'))
+  let said = ''
+  child.stderr!.on('data', (chunk) => {
+    said = (said + chunk).slice(-2_000)
+  })
   for await (const line of createInterface({ input: child.stdout! })) {
-    const said = parseJson(line) as JsonObject
-    if (said.event === 'error') throw new Error(line)
-    if (said.event !== 'listening') continue
+    const told = parseJson(line) as JsonObject
+    if (told.event === 'error') throw new Error(line)
+    if (told.event !== 'listening') continue
     child.stdout!.resume()
-    const url = String(said.url)
+    const url = String(told.url)
     await eventually(async () => (await ask(url, '/readyz')).status === 200)
     return {
       url,
@@ -347,5 +351,5 @@ async function anAgent(name: string, args: string[]) {
       },
     }
   }
-  throw new Error(`the agent ${name} did not start`)
+  throw new Error(`the agent ${name} did not start: ${said}`)
 }
