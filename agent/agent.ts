@@ -41,6 +41,8 @@ export interface AgentOptions {
   /** ComfyUIs of a release, or rehearsals. */
   readonly workers?: number | null
   readonly trusted?: string | null
+  /** That unpack. */
+  readonly threads?: number
   readonly mirrors?: Mirrors
   readonly env?: NodeJS.ProcessEnv
   readonly inFlight?: number
@@ -92,7 +94,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     snapshotId: snapshot,
     trusted,
     standing: await openStanding(options),
-    threads: Math.min(8, availableParallelism()),
+    threads: options.threads ?? Math.min(8, availableParallelism()),
     mirrors,
     env: options.env ?? {},
     now,

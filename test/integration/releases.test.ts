@@ -12,7 +12,7 @@ const picture = (seed: number) => ({
   2: { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: 'p' } },
 })
 
-describe.skipIf(!python)('a release', { timeout: 60_000 }, () => {
+describe.skipIf(!python)('a release', { timeout: 120_000 }, () => {
   test('is made ready while nothing changes, can be tried, serves once it is promoted; one that lacks something never does', async () => {
     const desk = aDesk()
     const box = await desk.agent()

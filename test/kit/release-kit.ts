@@ -40,7 +40,7 @@ export function aDesk({ stepMs = 0 } = {}) {
     async push({ nodeClasses = ['EmptyImage', 'SaveImage'], models = [] as ModelNeeded[] } = {}) {
       const store = await objects
       const now = () => ++made
-      const { manifest } = await capture(store, here, { ...facts, now, nodeClasses, models }, { threads: 2, command })
+      const { manifest } = await capture(store, here, { ...facts, now, nodeClasses, models }, { threads: 1, command })
       const depot = new FolderDepot(storeDir)
       const { sealed } = await carryOutPush(
         store,
@@ -66,9 +66,10 @@ export function aDesk({ stepMs = 0 } = {}) {
         worker: [],
         python: here.python,
         env: process.env,
+        threads: 1,
         leaseMs: 2_000,
         lookEveryMs: 100,
-        pace: { readyLookMs: 25, watchEveryMs: 100, firstPauseMs: 50, stopMs: 2_000 },
+        pace: { readyLookMs: 25, watchEveryMs: 100, firstPauseMs: 50, stopMs: 2_000, crashes: 2 },
         log: (event, more) => logged.push({ event, ...more }),
         ...options,
       })
