@@ -216,7 +216,7 @@ describe('what is told of tasks', () => {
     expect(text).toContain('nightshift_tasks_total{state="failed"} 1\n')
     expect(text).toContain('nightshift_task_seconds_bucket{le="+Inf"} 1\n')
     expect(text).toContain('nightshift_requests_total{status="500"} 1\n')
-    expect(text).toMatch(/nightshift_vram_bytes\{device="[^"]+"\} \d+\n/)
+    expect(text).toMatch(/nightshift_vram_bytes\{comfyui="0",device="[^"]+"\} \d+\n/)
     expect((await ask('/metrics', { key: '' })).status).toBe(401)
   })
 

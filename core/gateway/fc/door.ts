@@ -451,11 +451,11 @@ export class FcDoor {
 
   /** As Prometheus reads it. */
   async #metrics({ reply }: Asked) {
-    const { runner, ready, snapshot, address } = this.#options
+    const { runner, ready, snapshot } = this.#options
     const { succeeded, failed, cancelled, seconds, within } = runner.ended
     const { running, waiting } = runner.counts
     const phase = await ready()
-    const devices = phase ? [] : await devicesOf(address())
+    const devices = phase ? [] : (await Promise.all(runner.places.map(devicesOf))).flat()
     const text = metricsText({
       ready: [{ value: phase || this.#closing ? 0 : 1 }],
       tasks: [
@@ -471,8 +471,8 @@ export class FcDoor {
       task_seconds_count: [{ value: succeeded }],
       requests_total: [...this.#answered].map(([status, value]) => ({ value, status: String(status) })),
       start_phase_seconds: Object.entries(snapshot?.().seconds ?? {}).map(([name, value]) => ({ value, phase: name })),
-      vram_bytes: devices.map(({ name, vram_total: value }) => ({ value, device: name })),
-      vram_free_bytes: devices.map(({ name, vram_free: value }) => ({ value, device: name })),
+      vram_bytes: devices.map(({ comfyui, name, vram_total: value }) => ({ value, comfyui, device: name })),
+      vram_free_bytes: devices.map(({ comfyui, name, vram_free: value }) => ({ value, comfyui, device: name })),
       memory_bytes: [{ value: process.memoryUsage.rss() }],
     })
     reply.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(text)
@@ -1070,11 +1070,11 @@ async function inTime(body: Promise<Buffer>): Promise<Buffer> {
   return Promise.race([body, slow]).finally(() => clearTimeout(late))
 }
 
-async function devicesOf(address: ComfyAddress) {
+async function devicesOf(address: ComfyAddress, comfyui: number) {
   const client = new ComfyClient(address, { clientId: 'metrics', timeoutMs: 2_000 })
   const probed = await client.probe().catch(() => null)
   await client.close()
-  return probed?.stats.devices ?? []
+  return (probed?.stats.devices ?? []).map((device) => ({ ...device, comfyui })) // cards of one kind have one name
 }
 
 /** Of the last while, each let through once. */

@@ -64,6 +64,8 @@ interface Held {
   ended: 'cancel' | 'limit' | 'release' | null
   /** ComfyUI died of it or beside it: it waits for another. */
   again: boolean
+  /** Since when there was nothing here to run it on. */
+  strandedAt: number | null
   writing: Promise<void>
   writtenAt: number
   beganAt: number
@@ -134,6 +136,11 @@ export class ComfyRunner implements Runner {
 
   get counts() {
     return { running: this.#running.size, waiting: this.#held.size - this.#running.size }
+  }
+
+  /** What takes tasks that name no release. */
+  get places() {
+    return this.#options.places(null)
   }
 
   /** As they are now, of what is held here. */
@@ -305,6 +312,7 @@ export class ComfyRunner implements Runner {
       stopping: new AbortController(),
       ended: null,
       again: false,
+      strandedAt: null,
       writing: Promise.resolve(),
       writtenAt: 0,
       beganAt: 0,
@@ -573,6 +581,7 @@ export class ComfyRunner implements Runner {
       try {
         for (const held of [...this.#held.values()]) {
           if (await store.marked(held.task.id, 'cancel')) await this.#end(held)
+          else if (this.#isStranded(held)) await this.#release(held)
           else if (held.task.leaseUntil - now() < (this.#leaseMs * 2) / 3) await this.#write(held)
         }
         const left: Task[] = []
@@ -591,6 +600,14 @@ export class ComfyRunner implements Runner {
       }
       await pause(this.#leaseMs / 10, undefined, { signal: this.#stopped.signal }).catch(() => {})
     }
+  }
+
+  /** It has waited long for any ComfyUI here to be there: another agent may have one. */
+  #isStranded(held: Held): boolean {
+    const waits = !this.#running.has(held.task.id) && this.#options.places(held.task.release).length === 0
+    if (!waits) held.strandedAt = null
+    else held.strandedAt ??= performance.now()
+    return held.strandedAt !== null && performance.now() - held.strandedAt > 2 * this.#leaseMs
   }
 
   #seconds() {
