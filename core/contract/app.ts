@@ -139,14 +139,16 @@ export const EditorSubject = z.object({
 })
 export type EditorSubject = z.infer<typeof EditorSubject>
 
-/** renderer and command line ⇄ host */
+/** What opens an agent, or object storage: `ID:SECRET`, or `ID:SECRET:TOKEN`. */
+const PlaceKey = z.string().regex(/^[\x21-\x7e]{3,4096}$/)
 const SnapshotPlace = {
   to: z.string(),
-  key: EndpointKey.nullable().default(null),
+  key: PlaceKey.nullable().default(null),
   /** Models too, those that are not there. */
   models: z.boolean().default(true),
 }
 
+/** renderer and command line ⇄ host */
 export const app = {
   'app.info': query(
     nothing,
@@ -720,7 +722,7 @@ export const app = {
       to: z.string(),
       python: z.string().optional(),
       from: z.string().nullable().default(null),
-      key: EndpointKey.nullable().default(null),
+      key: PlaceKey.nullable().default(null),
     }),
     z.object({ dir: z.string(), python: z.string(), base: z.string() }),
     'local',

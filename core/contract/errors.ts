@@ -895,7 +895,8 @@ export const errors = {
   },
   'store.no-credentials': {
     message: 'There are no credentials for {where}.',
-    remedy: 'Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment.',
+    remedy:
+      'Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or give a file that holds ID:SECRET with --api-key-file.',
   },
   'store.unreachable': {
     message: '{where} does not answer: {reason}',
@@ -1006,7 +1007,8 @@ export const errors = {
   },
   'publish.different': {
     message: '{count} of {all} files made there differ more than they may from those made here.',
-    remedy: 'Mend what differs, or look at them on the Publish page and publish all the same (--accept-different).',
+    remedy:
+      'Restart ComfyUI here if its files changed since it started, or mend what differs; or look at them on the Publish page and publish all the same (--accept-different).',
   },
   'publish.no-version': {
     message: '{endpoint} has no earlier version {version} to go back to.',

@@ -2,6 +2,7 @@ import path from 'node:path'
 import { AppError, fill } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import type { SecretFound, SnapshotProgress, SnapshotView } from '../../core/contract/snapshot.ts'
+import { credentialsIn, isS3, writeCredentials } from '../../core/engine/store/open-store.ts'
 import { type Action, commandOf } from './actions.ts'
 import { type Context, onlyArgument, readInput, usageError, wholeNumber } from './context.ts'
 import { sayBytes, sayTime } from './terminal.ts'
@@ -200,9 +201,16 @@ function draw({ terminal }: Context, { what, part, bytes, totalBytes, bytesPerSe
 /** A folder from here, or an address as it is. */
 const placeOf = ({ cwd }: Context, place: string) => (/^\w[\w+.-]+:\/\//.test(place) ? place : path.resolve(cwd, place))
 
-/** The first key of the file; of an agent only, and never from the command line. */
+/**
+ * The first key of the file, for object storage `ID:SECRET`; never from the command line. What is in the environment here may
+ * not be in that of the owner of the data.
+ */
 async function keyFor(context: Context, file: string | undefined, place: string): Promise<string | null> {
-  if (!/^https?:/i.test(place)) return null
+  if (!/^(?:https?|s3):/i.test(place)) return null
+  if (file === undefined && isS3(place)) {
+    const credentials = credentialsIn(context.env)
+    return credentials && writeCredentials(credentials)
+  }
   if (file === undefined) return context.env.NIGHTSHIFT_API_KEY ?? null
   const text = (await readInput(context, file, 'app.too-large')).bytes.toString('utf8')
   const [line = ''] = text.split('\n').filter((each) => each.trim() !== '' && !each.startsWith('#'))

@@ -26,7 +26,7 @@ import { carryOutPush, type ModelHere, planPush, pull } from '../../core/engine/
 import { type RestoredEnvironment, restoreEnvironment } from '../../core/engine/snapshot/restore-environment.ts'
 import { ObjectStore } from '../../core/engine/snapshot/store.ts'
 import { collect, type Verified, verifyStore } from '../../core/engine/snapshot/upkeep.ts'
-import { credentialsIn, openStore } from '../../core/engine/store/open-store.ts'
+import { credentialsIn, openStore, readCredentials } from '../../core/engine/store/open-store.ts'
 import type { Clock } from './clock.ts'
 import type { Installations } from './installations.ts'
 import type { Secrets } from './secrets.ts'
@@ -261,7 +261,8 @@ export class Snapshots implements Service {
       if (key === null) throw new AppError('depot.no-key', { where: to })
       return act(new HttpDepot({ url: to, key, dispatcher }))
     }
-    const store = await openStore(to, { credentials: credentialsIn(env), dispatcher })
+    const credentials = key === null ? credentialsIn(env) : readCredentials(key, to)
+    const store = await openStore(to, { credentials, dispatcher })
     try {
       return await act(store.depot)
     } finally {

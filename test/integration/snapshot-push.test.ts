@@ -10,6 +10,7 @@ import { pull } from '../../core/engine/snapshot/push.ts'
 import { ObjectStore } from '../../core/engine/snapshot/store.ts'
 import { Snapshots } from '../../main/services/snapshots.ts'
 import { anAgent } from '../kit/agent-kit.ts'
+import { CREDENTIALS, fakeS3 } from '../kit/fake-s3.ts'
 import { put, python, smallComfy } from '../kit/small-comfy.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 
@@ -137,3 +138,30 @@ test.skipIf(!python)('a push to an agent is cancelled, and the next one goes on'
   await snapshots.push(id, place)
   expect((await snapshots.planPush(id, place)).objects.missing).toBe(0)
 })
+
+test.skipIf(!python)(
+  'an environment and its model go to object storage once, with credentials that stay here, and come back from it',
+  { timeout: 60_000 },
+  async () => {
+    const storage = await fakeS3()
+    const { snapshots, dataDir, packagesDir } = desk()
+    put(path.join(packagesDir, 'tiny-1.2.dist-info', 'direct_url.json'), '{"url": "https://example.org/tiny.git"}')
+    const { id } = (await snapshots.create({})).snapshot!
+    const place = { to: storage.address('studio'), key: `${CREDENTIALS.accessKeyId}:${CREDENTIALS.secretAccessKey}` }
+    await expect(snapshots.push(id, { ...place, key: 'AKIDTEST:wrong' })).rejects.toMatchObject({
+      code: 'store.refused',
+    })
+    const sent = await snapshots.push(id, place)
+    expect(sent).toMatchObject({
+      models: { missing: 1 },
+      where: expect.not.stringContaining(CREDENTIALS.secretAccessKey),
+    })
+    const again = await snapshots.planPush(id, place)
+    expect([again.objects.missing, again.bytes.missing, again.models.missing]).toEqual([0, 0, 0])
+    const elsewhere = desk()
+    const to = path.join(tempDir(), 'back')
+    await elsewhere.snapshots.restore(id, to, { python: python!, from: place.to, key: place.key })
+    expect(readdirSync(to).length).toBeGreaterThan(0)
+    expect(await dumpOf(path.join(dataDir, 'snapshots'))).not.toContain(CREDENTIALS.secretAccessKey)
+  },
+)

@@ -39,6 +39,15 @@ export async function openStore(address: string, options: StoreOptions = {}): Pr
 }
 export const isS3 = (address: string) => /^s3:\/\//i.test(address)
 
+/** `ID:SECRET`, or `ID:SECRET:TOKEN`. @throws AppError 'store.no-credentials' */
+export function readCredentials(text: string, where: string): Credentials {
+  const [accessKeyId, secretAccessKey, sessionToken] = text.split(':')
+  if (!accessKeyId || !secretAccessKey) throw new AppError('store.no-credentials', { where })
+  return { accessKeyId, secretAccessKey, ...(sessionToken && { sessionToken }) }
+}
+export const writeCredentials = ({ accessKeyId, secretAccessKey, sessionToken }: Credentials): string =>
+  [accessKeyId, secretAccessKey, sessionToken].filter((part) => part !== undefined).join(':')
+
 /** As programs that speak to S3 know them. */
 export function credentialsIn(env: Readonly<Record<string, string | undefined>>): Credentials | null {
   const {
