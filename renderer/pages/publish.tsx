@@ -544,6 +544,13 @@ function PublicationCard({ publication }: { publication: Publication }) {
       {state.is === 'asking' && (
         <div className="flex flex-wrap items-center gap-2 border-t border-line pt-3">
           <p className="mr-auto max-w-[60ch] text-soft">{t('publish.asking')}</p>
+          <Button
+            icon={RefreshCw}
+            busy={resume.isPending}
+            onClick={() => void answer.mutateAsync({ id, accept: false }).then(() => resume.mutate({ id }))}
+          >
+            {t('publish.proveAgain')}
+          </Button>
           <Button busy={answer.isPending} onClick={() => answer.mutate({ id, accept: false })}>
             {t('publish.decline')}
           </Button>

@@ -1,13 +1,14 @@
 import { expect, test } from 'vitest'
 import { comfyFolder } from '../kit/comfy-folder.ts'
 import { keepPublication, releasesAgent } from '../kit/publication-kit.ts'
+import { serve } from '../kit/serve.ts'
 import { startApp } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 import { barriers, go, openScreens } from './kit.ts'
 
 test('what differs is looked at and accepted, which is kept; a version before it comes back', async () => {
   const dataDir = tempDir()
-  const agent = await releasesAgent()
+  const agent = await serve(releasesAgent())
   const before = await startApp({ dataDir })
   await before.client.call('endpoint.add', { name: 'night-gpu', url: agent.url })
   await before.client.call('engine.adopt', { ...comfyFolder(), settings: { autoStart: false } })
@@ -54,7 +55,7 @@ test('without an endpoint, or without a ComfyUI, the page leads to where one is 
   await go(page, '/publish')
   await page.getByText('No endpoint to publish to').waitFor()
   await page.getByRole('link', { name: 'Add an endpoint' }).waitFor()
-  await client.call('endpoint.add', { name: 'night-gpu', url: (await releasesAgent()).url })
+  await client.call('endpoint.add', { name: 'night-gpu', url: (await serve(releasesAgent())).url })
   await page.getByText('No ComfyUI here to publish').waitFor()
   await page.getByRole('link', { name: 'Set up a ComfyUI' }).waitFor()
 

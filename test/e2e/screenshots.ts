@@ -28,6 +28,7 @@ import { eventually } from '../kit/eventually.ts'
 import { installedComfy } from '../kit/installed-comfy.ts'
 import { aCheckpoint, aLora, aPickle, put } from '../kit/model-files.ts'
 import { nodeCode, nodeRepository } from '../kit/nodes-kit.ts'
+import { keepPublication, releasesAgent } from '../kit/publication-kit.ts'
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -128,6 +129,8 @@ async function fillEndpoints(workflowId: string) {
   await eventually(async () => (await call('batch.get', { id: batchId })).endedAt !== null, 120_000)
   await goes.stop(0)
   await call('endpoint.look', { name: 'cluster' })
+  await call('endpoint.add', { name: 'atelier', url: await serve(releasesAgent()) })
+  await keepPublication(installed.dataDir, 'atelier')
 }
 
 /** Downloads in every state, from servers that take their time. */
@@ -377,6 +380,15 @@ async function shoot() {
       const rented = page.getByRole('listitem', { name: 'rented-h200' })
       await rented.getByRole('button', { name: /^(Versions|版本)$/ }).click()
       await rented.getByText('Face Mender 2.1').waitFor()
+      await settled(page)
+    },
+    publish: async (page) => {
+      await open(page, '/publish?endpoint=atelier')
+      await page.getByRole('img', { name: /^(Difference|差别)$/ }).waitFor()
+      await settled(page)
+    },
+    'publish-first': async (page) => {
+      await open(page, '/publish?endpoint=studio-agent')
       await settled(page)
     },
     'endpoint-programs': async (page) => {

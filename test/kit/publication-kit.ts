@@ -1,16 +1,16 @@
 import { mkdirSync } from 'node:fs'
+import type { RequestListener } from 'node:http'
 import path from 'node:path'
 import sharp from 'sharp'
 import { writeJson } from '../../core/contract/json.ts'
 import type { ReleaseView } from '../../core/contract/release.ts'
 import { compareFiles } from '../../core/engine/proof.ts'
 import { openDatabase } from '../../main/services/database/open.ts'
-import { serve } from './serve.ts'
 
 export const SNAPSHOTS = ['3f9c', 'a41e', '77d0'].map((start) => start.padEnd(64, '5')) as [string, string, string]
 
 /** An agent that knows three releases, and promotes what it is told to; the newest is ready. */
-export async function releasesAgent() {
+export function releasesAgent(): RequestListener {
   const states: ReleaseView['state'][] = [{ is: 'retired' }, { is: 'live' }, { is: 'ready' }]
   const notes = ['First of all', 'Face Mender 2.1', 'Softer light']
   const views = () =>
@@ -18,7 +18,7 @@ export async function releasesAgent() {
       ...{ version: at + 1, snapshotId: SNAPSHOTS[at], note: notes[at], createdAt: Date.UTC(2026, 10, 19 + at, 22, 5) },
       ...{ workflows: [{ id: 'poster', name: 'Poster' }], models: 2, state, seconds: {} },
     }))
-  return serve((request, response) => {
+  return (request, response) => {
     const [, version, act] = /^\/v1\/releases\/(\d+)(\/promote)?$/.exec(request.url ?? '') ?? []
     if (act)
       for (const [at, { is }] of states.entries())
@@ -31,7 +31,7 @@ export async function releasesAgent() {
     }
     const answer = version ? views()[Number(version) - 1] : answers[request.url ?? '']
     response.writeHead(answer ? 200 : 404, { 'content-type': 'application/json' }).end(writeJson(answer ?? {}))
-  })
+  }
 }
 
 /** Into the data folder of an app that does not run: version 3 on its way to an endpoint, its pictures other than here. */
