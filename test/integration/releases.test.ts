@@ -1,11 +1,17 @@
 import { readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { type ComfyAddress, readAddress } from '../../core/engine/comfy/address.ts'
+import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
+import { FolderBucket } from '../../core/engine/store/bucket.ts'
+import { ComfyRunner } from '../../core/gateway/fc/runner.ts'
+import { BucketTasks } from '../../core/gateway/fc/tasks.ts'
 import { aWorkflow } from '../kit/agent-kit.ts'
 import { eventually } from '../kit/eventually.ts'
 import { published } from '../kit/published-kit.ts'
 import { aDesk, aModel, spoilPacks } from '../kit/release-kit.ts'
 import { put, python } from '../kit/small-comfy.ts'
+import { tempDir } from '../kit/temp-dir.ts'
 
 const picture = (seed: number) => ({
   1: { class_type: 'EmptyImage', inputs: { width: 64, height: 64, batch_size: 1, color: seed } },
@@ -102,7 +108,10 @@ describe.skipIf(!python)('a release', { timeout: 120_000 }, () => {
     rmSync(file)
     const box = await desk.agent({ models: [dir], cache: path.join(desk.storeDir, 'cache') })
     const { prompt, ...offered } = published({ panel: null, parameters: [] })
-    const workflow = { ...offered, prompt: { ...prompt, 4: { class_type: 'SaveImage', inputs: { seed: 2n ** 64n - 1n } } } }
+    const workflow = {
+      ...offered,
+      prompt: { ...prompt, 4: { class_type: 'SaveImage', inputs: { seed: 2n ** 64n - 1n } } },
+    }
     const asked = { snapshotId: await desk.push({ models: [needed] }), models: [needed], workflows: [workflow] }
     const version = await box.publish(asked)
     const refused = await eventually(async () => {
@@ -154,4 +163,22 @@ test('only a key that may publish sees releases', async () => {
   const box = await desk.agent({ keys: ['sk_test run'], worker: 'rehearsal' })
   for (const way of ['/v1/releases', '/v1/releases/1', '/v1/log']) expect((await box.ask(way)).status).toBe(403)
   expect((await box.ask('/v1/releases', { body: {} })).status).toBe(403)
+})
+
+test('a task that waits where no ComfyUI comes up is done by another agent of the store', async () => {
+  const comfyui = new RehearsalServer({ dir: tempDir(), stepMs: 0 })
+  await comfyui.start()
+  const store = new BucketTasks(new FolderBucket(tempDir()))
+  const runner = (places: ComfyAddress[]) =>
+    new ComfyRunner({ places: () => places, store, now: Date.now, leaseMs: 150 })
+  const [stranded, other] = [runner([]), runner([readAddress(comfyui.url)])]
+  onTestFinished(async () => {
+    await Promise.all([stranded.stop(0), other.stop(0)])
+    await comfyui.stop()
+  })
+  await stranded.start()
+  await stranded.submit('t', picture(1))
+  await other.start()
+  const task = await stranded.result('t', AbortSignal.timeout(20_000))
+  expect(task).toMatchObject({ state: 'succeeded', attempt: 2 })
 })
