@@ -42,6 +42,7 @@ const Said = z.object({
   remedy: z.string(),
   facts: z.record(z.string(), z.json()),
 })
+const DoorSaid = z.object({ error: z.object({ message: z.string() }) })
 
 type Kind = 'packs' | 'models'
 type Asked = {
@@ -66,6 +67,7 @@ export class HttpDepot implements Depot {
   readonly where: string
   readonly #options: HttpDepotOptions
   #pieceBytes: number = PIECE.first
+  #answered = false
 
   /** @throws AppError 'app.bad-request' */
   constructor(options: HttpDepotOptions) {
@@ -273,8 +275,9 @@ export class HttpDepot implements Depot {
   get #retryMs() {
     return this.#options.retryMs ?? 500
   }
+  /** What never answered is not waited for long: its address may be wrong. */
   get #tries() {
-    return this.#options.tries ?? 8
+    return this.#answered ? (this.#options.tries ?? 8) : Math.min(this.#options.tries ?? 8, 3)
   }
 
   async #json(path: string, asked: Asked): Promise<unknown> {
@@ -333,11 +336,12 @@ export class HttpDepot implements Depot {
       throw unanswered(cause)
     })
     const { statusCode: status } = reply
+    this.#answered ||= status < 500
     if ((status >= 200 && status < 300) || also.includes(status)) return reply
     const text = (await reply.body.text().catch(() => '')).slice(0, 100_000)
     const said = wordsIn(text)
     if (said?.code === 'disk.full' || said?.code.startsWith('snapshot.')) throw new FailureError(said)
-    const reason = said?.message ?? (/^\s*[{<]/.test(text) ? '' : text.trim().slice(0, 200))
+    const reason = said?.message ?? doorWords(text) ?? (/^\s*[{<]/.test(text) ? '' : text.trim().slice(0, 200))
     if (status === 408 || status === 429 || status >= 500)
       throw new Unanswered(reason || `HTTP ${status}`, Number(reply.headers['retry-after']) * 1000 || 0)
     throw new AppError('depot.refused', { where: this.where, status, reason: reason || `HTTP ${status}` })
@@ -369,6 +373,15 @@ class Unanswered extends Error {
   }
 }
 const unanswered = (cause: unknown) => (cause instanceof Unanswered ? cause : new Unanswered(reasonOf(cause)))
+
+/** As the door says why it does not let somebody in. */
+function doorWords(text: string): string | null {
+  try {
+    return DoorSaid.parse(parseJson(text)).error.message
+  } catch {
+    return null
+  }
+}
 
 function wordsIn(text: string): Failure | null {
   try {

@@ -123,6 +123,20 @@ test('connections that break and an agent that is busy are waited out; what was 
   expect(sum.sent + sum.there).toBe(5 * MIB)
 })
 
+test('an agent that went away is waited for longer than an address where nobody ever answered', async () => {
+  const server = await serveDepot(new FolderDepot(tempDir()))
+  const depot = httpDepot(server.url, { tries: 5 })
+  await depot.packs()
+  server.fault = (request) => {
+    request.socket.destroy()
+    return true
+  }
+  await expect(depot.packs()).rejects.toMatchObject({ code: 'depot.unreachable' })
+  expect(server.answers).toHaveLength(1 + 5)
+  await expect(httpDepot(server.url, { tries: 5 }).packs()).rejects.toMatchObject({ code: 'depot.unreachable' })
+  expect(server.answers).toHaveLength(1 + 5 + 3)
+})
+
 test('an agent that stays away is given up with its address and without the key', async () => {
   const server = await serveDepot(new FolderDepot(tempDir()))
   server.fault = (request) => {
@@ -144,9 +158,12 @@ test('what is not an agent, and a key that may not publish, are told at once', a
   let asked = 0
   const closed = await serve((_, reply) => {
     asked++
-    reply.writeHead(403, { 'content-type': 'application/json' }).end('{"message":"this key may not publish"}')
+    reply.writeHead(403, { 'content-type': 'application/json' }).end('{"error":{"message":"this key may not publish"}}')
   })
-  await expect(httpDepot(closed.url).packs()).rejects.toMatchObject({ code: 'depot.refused', facts: { status: 403 } })
+  await expect(httpDepot(closed.url).packs()).rejects.toMatchObject({
+    code: 'depot.refused',
+    facts: { status: 403, reason: 'this key may not publish' },
+  })
   expect(asked).toBe(1)
   for (const url of ['ftp://x', 'http://user:key@host/', 'nonsense'])
     expect(() => httpDepot(url)).toThrow(/http\(s\):\/\/host/)
