@@ -45,11 +45,13 @@ interface Known {
   readonly addedAt: number
   usedAt: number | null
   live: ReleaseView | null
+  liveAskedAt: number
   readonly lines: EndpointLine[]
 }
 
 const NO_PACE: EndpointPace = { coldSeconds: null, coldRuns: 0, warmSeconds: null, warmRuns: 0 }
 const KEPT_LINES = 500
+const ASK_LIVE_EVERY_MS = 30_000
 
 /** Remote places with an agent: added, looked after, and each a worker of the fleet. */
 export class Endpoints implements Service {
@@ -193,6 +195,16 @@ export class Endpoints implements Service {
     return rows
   }
 
+  /** What is live there may be changed from elsewhere. A key that may only run is told nothing of it. */
+  async #askLive(name: string, known: Known) {
+    const now = this.#deps.clock.now()
+    if (now - known.liveAskedAt < ASK_LIVE_EVERY_MS) return
+    known.liveAskedAt = now
+    const before = known.live?.version
+    await this.releases(name).catch(() => {})
+    if (known.live?.version !== before) this.events.emit('changed', name)
+  }
+
   /** What happened, the oldest first; what the agent says of itself too, where it lets this key read it. */
   async log(name: string): Promise<EndpointLine[]> {
     const { worker, lines } = this.#must(name)
@@ -220,8 +232,12 @@ export class Endpoints implements Service {
       },
       ...this.#deps.pace,
     })
-    this.#known.set(name, { worker, addedAt: created_at, usedAt: used_at, live: null, lines })
-    worker.onHealth(() => this.events.emit('changed', name))
+    const known = { worker, addedAt: created_at, usedAt: used_at, live: null, liveAskedAt: 0, lines }
+    this.#known.set(name, known)
+    worker.onHealth(({ is }) => {
+      this.events.emit('changed', name)
+      if (is === 'ready') void this.#askLive(name, known)
+    })
     fleet.host(worker)
     return worker
   }
