@@ -1011,7 +1011,7 @@ export const errors = {
       'Restart ComfyUI here if its files changed since it started, or mend what differs; or look at them on the Publish page and publish all the same (--accept-different).',
   },
   'publish.no-version': {
-    message: '{endpoint} has no earlier version {version} to go back to.',
+    message: '{endpoint} has no such version to go back to.',
     remedy: 'Choose one from the list of its versions.',
   },
 } as const satisfies Record<string, { message: string; remedy: string }>

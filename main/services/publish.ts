@@ -346,7 +346,7 @@ export class Publish implements Service {
     const live = rows.find(({ state }) => state.is === 'live')
     const earlier = rows.filter((row) => row.state.is === 'retired' && (!live || row.version < live.version))
     const wanted = version === null ? earlier[0] : rows.find((row) => row.version === version)
-    if (!wanted) throw new AppError('publish.no-version', { endpoint, version: version ?? '' })
+    if (!wanted) throw new AppError('publish.no-version', { endpoint })
     if (wanted.state.is === 'live') return wanted
     this.#mustBeFree(endpoint)
     const now = await this.#promote(client, wanted.version, signal)

@@ -542,8 +542,8 @@ function PublicationCard({ publication }: { publication: Publication }) {
       {proof && <ProofView id={id} proof={proof} consent={consent} />}
       {state.is === 'done' && !proof && <p className="text-xs text-warn">{t('publish.unproven')}</p>}
       {state.is === 'asking' && (
-        <div className="flex flex-wrap items-center gap-2 border-t border-line pt-3">
-          <p className="mr-auto max-w-[60ch] text-soft">{t('publish.asking')}</p>
+        <div className="flex flex-wrap justify-end gap-2 border-t border-line pt-3">
+          <p className="w-full text-soft">{t('publish.asking')}</p>
           <Button
             icon={RefreshCw}
             busy={resume.isPending}
