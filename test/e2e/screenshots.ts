@@ -23,7 +23,7 @@ import { openDatabase } from '../../main/services/database/open.ts'
 import { Downloads } from '../../main/services/downloads.ts'
 import { KeptSettings } from '../../main/services/settings.ts'
 import { ensureBuilt } from '../kit/built.ts'
-import { comfyFolder } from '../kit/comfy-folder.ts'
+import { comfyFolderForNodes } from '../kit/comfy-folder.ts'
 import { eventually } from '../kit/eventually.ts'
 import { installedComfy } from '../kit/installed-comfy.ts'
 import { aCheckpoint, aLora, aPickle, put } from '../kit/model-files.ts'
@@ -227,7 +227,7 @@ async function fillNodes() {
     'model-list': at('models'),
   }
   writeFileSync(path.join(installed.dataDir, 'mirrors.json'), writeJson({ lists, sources: { 'node-registry': url } }))
-  const comfy = comfyFolder({ dir: path.join(dir, 'ComfyUI') })
+  const comfy = comfyFolderForNodes({ dir: path.join(dir, 'ComfyUI') })
   const folder = path.join(comfy.dir, 'custom_nodes')
   mkdirSync(folder)
   for (const { repo } of repos.slice(2, 5))

@@ -4,7 +4,7 @@ import { test as anyTest, expect } from 'vitest'
 import { type NodeChangeView, NodeConsent } from '../../core/contract/custom-node.ts'
 import { writeJson } from '../../core/contract/json.ts'
 import type { Client } from '../../main/api/client.ts'
-import { comfyFolder } from '../kit/comfy-folder.ts'
+import { comfyFolderForNodes } from '../kit/comfy-folder.ts'
 import { eventually } from '../kit/eventually.ts'
 import { hasGit } from '../kit/has-git.ts'
 import { nodeCode, nodeRepository, writeTree } from '../kit/nodes-kit.ts'
@@ -12,7 +12,7 @@ import { serve } from '../kit/serve.ts'
 import { startApp } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 
-const test = anyTest.skipIf(!hasGit)
+const test = anyTest.skipIf(!hasGit || process.platform === 'win32') // its Python is a script of the shell
 
 // answers in the shapes of ComfyUI-Manager's lists and of the Comfy registry's API as of August 2026
 const lists = (root: string): Record<string, unknown> => ({
@@ -68,7 +68,7 @@ async function kit({ run = false } = {}) {
   }
   writeFileSync(path.join(dataDir, 'mirrors.json'), writeJson(mirrors))
   const app = await startApp({ dataDir })
-  const comfy = comfyFolder({ dir: path.join(root, 'ComfyUI') })
+  const comfy = comfyFolderForNodes({ dir: path.join(root, 'ComfyUI') })
   await app.client.call('engine.adopt', { ...comfy, name: 'mine', settings: { autoStart: run } })
   const live = path.join(comfy.dir, 'custom_nodes')
   mkdirSync(live, { recursive: true })

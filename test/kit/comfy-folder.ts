@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { tempDir } from './temp-dir.ts'
@@ -39,4 +39,13 @@ export function comfyFolder({ stepMs = 0, dir = path.join(tempDir(), 'ComfyUI å¤
      })`,
   )
   return { dir, python: process.execPath }
+}
+
+/** The same, with a Python that can be asked whether it works. */
+export function comfyFolderForNodes(given: Parameters<typeof comfyFolder>[0] = {}) {
+  const { dir } = comfyFolder(given)
+  const python = path.join(tempDir(), 'python')
+  writeFileSync(python, `#!/bin/sh\n[ "$1" = -I ] && exit 0\nexec "${process.execPath}" "$@"\n`)
+  chmodSync(python, 0o755)
+  return { dir, python }
 }
