@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { existsSync } from 'node:fs'
-import { link, lstat, mkdir, realpath, rename, rm, stat, symlink } from 'node:fs/promises'
+import { lstat, mkdir, realpath, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Artifact } from '../../core/contract/artifact.ts'
@@ -12,7 +12,6 @@ import type { GetPlan } from '../../core/contract/hub.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
 import type {
   CheckedModel,
-  DuplicateGroup,
   Duplicates,
   ImportHow,
   MergeResult,
@@ -33,21 +32,10 @@ import type { ModelNeeded } from '../../core/contract/snapshot.ts'
 import { sayModelFault } from '../../core/domain/model-faults.ts'
 import { baseOfCivitai, belongsIn, folderOfKind, kindOfFolder } from '../../core/domain/model-kind.ts'
 import { matchFile, modelFilesIn } from '../../core/domain/workflow/models.ts'
-import { place, syncFolder } from '../../core/engine/download/disk.ts'
 import { findInstalls, type Look, thisMachine } from '../../core/engine/installs.ts'
 import { foldersOf } from '../../core/engine/model-paths.ts'
 import { type Beside, readBeside } from '../../core/engine/models/beside.ts'
-import {
-  copyBytes,
-  type GroupPlan,
-  type MergedFile,
-  merge,
-  mergesIn,
-  type Outcome,
-  planMerge,
-  recoverMerge,
-  undoMerge,
-} from '../../core/engine/models/duplicates.ts'
+import { bring } from '../../core/engine/models/bring.ts'
 import {
   canonicalFolder,
   type FolderFault,
@@ -58,11 +46,11 @@ import {
 } from '../../core/engine/models/folders.ts'
 import { READER } from '../../core/engine/models/header.ts'
 import { type FileMark, type FoundModel, keyOf, markOf, sameMark, scanRoot } from '../../core/engine/models/scan.ts'
-import { freeBytes } from '../../core/engine/volume.ts'
 import type { Clock } from './clock.ts'
 import type { Database } from './database/open.ts'
 import type { Library } from './library.ts'
 import type { LocalEngine } from './local-engine.ts'
+import { ModelMerges, type ModelNews } from './model-merges.ts'
 import { ModelThread } from './model-thread.ts'
 import { ModelWatch } from './model-watch.ts'
 import type { ModelFacts } from './model-worker.ts'
@@ -125,21 +113,6 @@ interface Entry {
   readonly reals: string[]
   readonly words: string
 }
-type MergeRow = {
-  seq: number
-  merge_id: string
-  at: number
-  path: string
-  keep: string
-  sha256: string
-  size_bytes: number
-  how: MergedFile['how']
-  inode: string
-  modified_ns: string
-  mode: number
-  freed_bytes: number
-  state: 'merging' | 'merged' | 'undoing' | 'undone' | 'left'
-}
 interface Job {
   progress: ModelProgress
   readonly stopping: AbortController
@@ -178,6 +151,7 @@ export class Models implements Service {
   readonly #look: Look
   readonly #thread = new ModelThread()
   readonly #watch: ModelWatch
+  readonly #merges: ModelMerges
   readonly #jobs = new Map<ModelProgress['what'], Job>()
   #roots: (Root & { id: string })[] = []
   #faults: { path: string; failure: Failure }[] = []
@@ -195,13 +169,20 @@ export class Models implements Service {
   #unasked = false
   /** A person stopped it. */
   #hashesAlone = true
-  #duplicates: Promise<GroupPlan[]> | null = null
   #toldAt = 0
 
   constructor(deps: Deps) {
     this.#deps = deps
     this.#look = deps.look ?? thisMachine(process.env)
-    const { clock, log } = deps
+    const { clock, log, database, newId } = deps
+    this.#merges = new ModelMerges({
+      ...{ database, clock, newId },
+      copies: () => this.#byHash,
+      models: () => this.#entries,
+      isBusy: () => this.#jobs.has('merge') || this.#jobs.has('undo'),
+      job: (what, files, bytes, work) => this.#job(what, files, bytes, work),
+      remark: (paths) => this.#remark(paths),
+    })
     this.#watch = new ModelWatch({ clock, ...(log && { log }), onChange: () => this.#scanLater() })
   }
 
@@ -211,7 +192,7 @@ export class Models implements Service {
     this.#running = true
     const { localEngine, library, idle } = this.#deps
     this.#readKept()
-    await this.#recoverMerges()
+    await this.#merges.recover()
     this.#rememberPast()
     await this.#findRoots()
     this.#rebuild()
@@ -584,7 +565,7 @@ export class Models implements Service {
     return faults
   }
 
-  async #scan(signal: AbortSignal, news: News) {
+  async #scan(signal: AbortSignal, news: ModelNews) {
     const { database, clock } = this.#deps
     const faults = await this.#findRoots()
     const found = new Map<string, { file: FoundModel; places: ModelPlace[] }>()
@@ -731,7 +712,11 @@ export class Models implements Service {
   /** `alike`: among which other names of the same file are looked for. */
   async #hashNow(
     one: Kept,
-    { signal, news, alike = this.#kept.values() }: { signal?: AbortSignal; news?: News; alike?: Iterable<Kept> } = {},
+    {
+      signal,
+      news,
+      alike = this.#kept.values(),
+    }: { signal?: AbortSignal; news?: ModelNews; alike?: Iterable<Kept> } = {},
   ): Promise<string> {
     const before = await markOf(one.real)
     let last = 0
@@ -757,7 +742,7 @@ export class Models implements Service {
     const { database } = this.#deps
     database.prepare('UPDATE model_files SET sha256 = ? WHERE real = ?').run(sha256, one.real)
     database.prepare('UPDATE model_notes SET sha256 = ? WHERE real = ?').run(sha256, one.real)
-    this.#duplicates = null
+    this.#merges.forget()
   }
 
   /**
@@ -815,140 +800,16 @@ export class Models implements Service {
 
   // ---- copies ----
 
-  async duplicates({ offset = 0, limit = 50 }: { offset?: number; limit?: number } = {}): Promise<Duplicates> {
-    const plans = await this.#plans()
-    const freed = new Map<string, { bytes: number; files: number }>()
-    for (const { volumes } of plans)
-      for (const { mount, files, freedBytes } of volumes) {
-        const before = freed.get(mount) ?? { bytes: 0, files: 0 }
-        const merging = files.filter(({ will }) => will === 'merge').length
-        if (merging > 0) freed.set(mount, { bytes: before.bytes + freedBytes, files: before.files + merging })
-      }
-    const sizes = Map.groupBy(this.#entries, ({ model }) => model.sizeBytes)
-    const unhashed = this.#entries.filter(
-      ({ model }) => model.sha256 === null && sizes.get(model.sizeBytes)!.length > 1,
-    ).length
-    const groups = plans
-      .map((plan) => this.#toGroup(plan))
-      .toSorted((a, b) => wins(b) - wins(a) || (a.name < b.name ? -1 : 1))
-    return {
-      groups: groups.slice(offset, offset + limit),
-      total: groups.length,
-      freed: [...freed].map(([mount, sums]) => ({ mount, ...sums })),
-      merges: this.#merges(),
-      unhashed,
-    }
+  duplicates(page: { offset?: number; limit?: number } = {}): Promise<Duplicates> {
+    return this.#merges.duplicates(page)
   }
-  #plans(): Promise<GroupPlan[]> {
-    this.#duplicates ??= planMerge(
-      [...this.#byHash]
-        .map(([sha256, entries]) => ({ sha256, paths: entries.flatMap(({ reals }) => reals) }))
-        .filter(({ paths }) => paths.length > 1),
-    )
-    this.#duplicates.catch(() => {
-      this.#duplicates = null
-    })
-    return this.#duplicates
-  }
-  #toGroup({ sha256, volumes }: GroupPlan): DuplicateGroup {
-    const { model } = this.#byHash.get(sha256)![0]!
-    return {
-      sha256,
-      sizeBytes: model.sizeBytes,
-      name: model.name,
-      kind: model.kind,
-      volumes: volumes.map(({ mount, how, files, freedBytes }) => ({
-        mount,
-        how,
-        freedBytes,
-        files: files.map(({ path: file, will, because }) => ({ path: file, will, because })),
-      })),
-    }
-  }
-  #merges(): Duplicates['merges'] {
-    return this.#deps.database
-      .prepare<[], { merge_id: string; at: number; files: number; freed: number; open: number }>(
-        `SELECT merge_id, min(at) AS at, count(*) AS files, sum(freed_bytes) AS freed, sum(state <> 'undone') AS open
-         FROM model_merges WHERE state <> 'left' GROUP BY merge_id ORDER BY at DESC LIMIT 50`,
-      )
-      .all()
-      .map(({ merge_id, at, files, freed, open }) => ({
-        id: merge_id,
-        at,
-        files,
-        freedBytes: freed,
-        undone: open === 0,
-      }))
-  }
-
   /** Lets copies share their bytes: those of the hashes asked for, or all. */
-  async merge(hashes: readonly string[] | null): Promise<MergeResult> {
-    if (this.#jobs.has('merge') || this.#jobs.has('undo')) throw new AppError('model.busy')
-    this.#duplicates = null
-    const plans = (await this.#plans()).filter(({ sha256 }) => hashes === null || hashes.includes(sha256))
-    const files = mergesIn(plans)
-    const id = this.#deps.newId()
-    const bytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
-    return this.#change('merge', id, files, bytes, (carrying) => merge(files, carrying))
+  merge(hashes: readonly string[] | null): Promise<MergeResult> {
+    return this.#merges.merge(hashes)
   }
-
   /** Gives what was merged bytes of its own again. @throws AppError 'model.no-room' */
-  async undo(id: string): Promise<MergeResult> {
-    if (this.#jobs.has('merge') || this.#jobs.has('undo')) throw new AppError('model.busy')
-    const rows = this.#deps.database
-      .prepare<[string], MergeRow>(`SELECT * FROM model_merges WHERE merge_id = ? AND state = 'merged' ORDER BY seq`)
-      .all(id)
-    const files = rows.map(toMerged)
-    const bytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
-    for (const [dir, some] of Map.groupBy(files, (file) => path.dirname(file.path))) {
-      const need = some.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
-      const free = (await freeBytes(dir)) ?? Number.POSITIVE_INFINITY
-      if (free < need) throw new AppError('model.no-room', { dir, needMiB: toMiB(need), freeMiB: toMiB(free) })
-    }
-    return this.#change('undo', id, files, bytes, (carrying) => undoMerge(files, carrying))
-  }
-
-  async #change(
-    what: 'merge' | 'undo',
-    id: string,
-    files: readonly MergedFile[],
-    bytes: number,
-    carryOut: (carrying: Parameters<typeof merge>[1]) => Promise<void>,
-  ): Promise<MergeResult> {
-    const { database, clock } = this.#deps
-    const outcomes: { path: string; outcome: Outcome; freedBytes: number }[] = []
-    if (files.length === 0) return { id, files: outcomes, freedBytes: 0 }
-    const insert = database.prepare(
-      `INSERT INTO model_merges
-         (merge_id, at, path, keep, sha256, size_bytes, how, inode, modified_ns, mode, freed_bytes, state)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'merging')`,
-    )
-    const set = database.prepare('UPDATE model_merges SET state = ? WHERE merge_id = ? AND path = ?')
-    await this.#job(what, files.length, bytes, async (signal, news) => {
-      await carryOut({
-        signal,
-        onBytes: (more) => news.bytes(more),
-        planned: (file) => {
-          const { keep, sha256, sizeBytes, how, inode, modifiedNs, mode, freedBytes } = file
-          if (what === 'merge')
-            insert.run(id, clock.now(), file.path, keep, sha256, sizeBytes, how, inode, modifiedNs, mode, freedBytes)
-          else set.run('undoing', id, file.path)
-        },
-        settled: (file, outcome) => {
-          const isDone = outcome === 'merged' || outcome === 'undone'
-          // what was deleted is undone by nobody; what is on a disk that is away, once it is back
-          const isOver = what === 'merge' || (outcome === 'gone' && existsSync(path.dirname(file.path)))
-          set.run(isDone ? outcome : isOver ? 'left' : 'merged', id, file.path)
-          outcomes.push({ path: file.path, outcome, freedBytes: outcome === 'merged' ? file.freedBytes : 0 })
-          news.at(path.basename(file.path))
-          news.done(0)
-        },
-      })
-    }).finally(async () => {
-      await this.#recoverMerges() // one that was stopped halfway
-      await this.#remark(outcomes.map((one) => one.path))
-    })
-    return { id, files: outcomes, freedBytes: outcomes.reduce((sum, { freedBytes }) => sum + freedBytes, 0) }
+  undo(id: string): Promise<MergeResult> {
+    return this.#merges.undo(id)
   }
 
   /** What was changed by us has another inode, and the same bytes as before. */
@@ -963,19 +824,6 @@ export class Models implements Service {
       this.#write(changed, now)
     }
     this.#rebuild()
-  }
-
-  async #recoverMerges() {
-    const { database } = this.#deps
-    const open = database
-      .prepare<[], MergeRow>(`SELECT * FROM model_merges WHERE state IN ('merging', 'undoing')`)
-      .all()
-    const set = database.prepare('UPDATE model_merges SET state = ? WHERE seq = ?')
-    for (const row of open) {
-      const outcome = await recoverMerge(toMerged(row), row.state as 'merging' | 'undoing').catch(() => null)
-      if (outcome === null) continue // its disk does not let us look
-      set.run(outcome === 'merged' || outcome === 'undone' ? outcome : 'left', row.seq)
-    }
   }
 
   // ---- files taken in and moved ----
@@ -1237,7 +1085,7 @@ export class Models implements Service {
         some.push(entry)
         this.#byBase.set(base, some)
       }
-    this.#duplicates = null
+    this.#merges.forget()
     this.events.emit('changed')
   }
 
@@ -1309,7 +1157,7 @@ export class Models implements Service {
     what: ModelProgress['what'],
     files: number,
     bytes: number,
-    work: (signal: AbortSignal, news: News) => Promise<void>,
+    work: (signal: AbortSignal, news: ModelNews) => Promise<void>,
   ): Promise<void> {
     const stopping = new AbortController()
     const progress: ModelProgress = {
@@ -1328,7 +1176,7 @@ export class Models implements Service {
       }
       this.#tell()
     }
-    const news: News = {
+    const news: ModelNews = {
       of: (count, size) => change({ files: count, bytes: size }),
       at: (file) => change({ file }),
       bytes: (more) => change({ doneBytes: job.progress.doneBytes + more }),
@@ -1356,19 +1204,11 @@ export interface HashWish {
   readonly ids?: readonly string[]
   readonly likely?: boolean
 }
-interface News {
-  of(files: number, bytes: number): void
-  at(file: string): void
-  bytes(more: number): void
-  done(sizeBytes: number): void
-}
 const DAMAGED = ['model.damaged', 'model.truncated', 'model.too-long', 'model.empty', 'model.not-a-model']
 const hashOf = (text: string) => createHash('sha256').update(text).digest('hex')
-const toMiB = (bytes: number) => Math.ceil(bytes / 2 ** 20)
 /** Previews load theirs by themselves; no workflow ever names one. */
 const isUnused = ({ usedBy, kind }: Model) => usedBy.workflows === 0 && usedBy.artifacts === 0 && kind !== 'vae-approx'
 const isUnsafe = (flags: readonly ModelFlag[]) => flags.includes('unsafe') || flags.includes('unknown-code')
-const wins = ({ volumes }: DuplicateGroup) => volumes.reduce((sum, { freedBytes }) => sum + freedBytes, 0)
 
 const byName = (a: Entry, b: Entry) =>
   a.model.name.localeCompare(b.model.name, 'en', { numeric: true, sensitivity: 'base' })
@@ -1388,48 +1228,6 @@ function misplaced({ places }: Model, kind: ModelKind | null): string | null {
 /** In a folder the person added: beside those it has. */
 const siblingFor = ({ folders, dir }: Root, folder: string) =>
   folders.find((each) => each.folder === folder)?.dir ?? path.join(dir, folder)
-
-const toMerged = (row: MergeRow): MergedFile => ({
-  path: row.path,
-  keep: row.keep,
-  sha256: row.sha256,
-  sizeBytes: row.size_bytes,
-  how: row.how,
-  inode: row.inode,
-  modifiedNs: row.modified_ns,
-  mode: row.mode,
-  freedBytes: row.freed_bytes,
-})
-
-/** Gives the hash where it had to be read anyway. What is moved goes once its copy is whole. */
-async function bring(file: string, to: string, how: ImportHow): Promise<string | null> {
-  const other = (cause: unknown) =>
-    ['EXDEV', 'EPERM', 'ENOTSUP', 'EMLINK'].includes((cause as NodeJS.ErrnoException).code ?? '')
-  if (how !== 'copy') {
-    try {
-      await link(file, to)
-      if (how === 'move') await rm(file)
-      await syncFolder(to)
-      return null
-    } catch (cause) {
-      if (!other(cause)) throw cause
-      if (how === 'link') {
-        await symlink(path.resolve(file), to)
-        return null
-      }
-    }
-  }
-  const part = `${to}.nightshift-part`
-  await rm(part, { force: true })
-  const free = (await freeBytes(path.dirname(to))) ?? Number.POSITIVE_INFINITY
-  const { size } = await stat(file)
-  if (free < size)
-    throw new AppError('model.no-room', { dir: path.dirname(to), needMiB: toMiB(size), freeMiB: toMiB(free) })
-  const sha256 = await copyBytes(file, part)
-  await place(part, to)
-  if (how === 'move') await rm(file)
-  return sha256
-}
 
 async function atOnce<T>(items: readonly T[], limit: number, act: (item: T) => Promise<void>): Promise<void> {
   const waiting = items.values()
