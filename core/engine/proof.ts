@@ -115,7 +115,7 @@ const distance = (a: Uint8Array, b: Uint8Array, at: number) =>
   Math.max(Math.abs(a[at]! - b[at]!), Math.abs(a[at + 1]! - b[at + 1]!), Math.abs(a[at + 2]! - b[at + 2]!))
 
 /** The mean over all windows and the three channels. */
-export function ssimOf(a: Raw, b: Raw): number {
+function ssimOf(a: Raw, b: Raw): number {
   const { width, height } = a
   const size = Math.min(WINDOW, width, height)
   const kernel = gaussian(size)

@@ -729,7 +729,7 @@ function inputFile(value: string): FileReference {
 const needsConsent = ({ demands, verdict }: Proof) =>
   verdict === 'different' || (demands === 'identical' && verdict !== 'identical')
 
-export function differing({ pictures, demands }: Proof): AppError {
+function differing({ pictures, demands }: Proof): AppError {
   const bad = pictures.filter(({ verdict }) => needsConsent({ demands, verdict } as Proof))
   return new AppError('publish.different', { count: bad.length, all: pictures.length })
 }
