@@ -4,54 +4,17 @@ import path from 'node:path'
 import { expect, onTestFinished } from 'vitest'
 import { type AgentOptions, startAgent } from '../../agent/agent.ts'
 import type { ReleaseAsked, ReleaseView } from '../../core/contract/release.ts'
-import type { ModelNeeded } from '../../core/contract/snapshot.ts'
-import { capture } from '../../core/engine/snapshot/capture.ts'
-import { FolderDepot } from '../../core/engine/snapshot/depot.ts'
-import { seal } from '../../core/engine/snapshot/manifest.ts'
-import { carryOutPush, planPush } from '../../core/engine/snapshot/push.ts'
-import { ObjectStore } from '../../core/engine/snapshot/store.ts'
 import { asking, KEY } from './agent-kit.ts'
+import { deskAt } from './desk.ts'
 import { eventually } from './eventually.ts'
-import { facts, put, smallComfy } from './small-comfy.ts'
 import { tempDir } from './temp-dir.ts'
 
-const rehearsal = path.resolve(import.meta.dirname, '../../core/engine/rehearsal/main.ts')
-/** Starts as ComfyUI does, with its flags, and then is a rehearsal. */
-const PROGRAM = `import os, sys, tiny
-def given(flag): return sys.argv[sys.argv.index(flag) + 1]
-base = given("--base-directory")
-if os.path.exists(os.path.join(base, "custom_nodes", "dies")): sys.exit("ImportError: a node that takes ComfyUI down")
-node = ${JSON.stringify(process.execPath)}
-os.execv(node, [node, ${JSON.stringify(rehearsal)}, "--dir", given("--output-directory"), "--port", given("--port"), "--step-ms", STEP])
-`
-
-/** A desk with a ComfyUI, whose snapshots are pushed to the store of agents. */
+/** A desk, and agents on its store. */
 export function aDesk({ stepMs = 0 } = {}) {
-  const here = smallComfy(tempDir())
-  const storeDir = tempDir()
-  const command = { env: process.env, log: path.join(tempDir(), 'commands.log') }
-  put(path.join(here.dir, 'main.py'), PROGRAM.replace('STEP', `"${stepMs}"`))
-  const objects = ObjectStore.open(tempDir())
-  let made = 0
+  const desk = deskAt(tempDir(), tempDir(), { stepMs })
+  const { here, storeDir } = desk
   return {
-    here,
-    storeDir,
-    /** Gives its id. */
-    async push({ nodeClasses = ['EmptyImage', 'SaveImage'], models = [] as ModelNeeded[] } = {}) {
-      const store = await objects
-      const now = () => ++made
-      const { manifest } = await capture(store, here, { ...facts, now, nodeClasses, models }, { threads: 1, command })
-      const depot = new FolderDepot(storeDir)
-      const { sealed } = await carryOutPush(
-        store,
-        await planPush(store, seal(manifest, null), depot, { models: [] }),
-        depot,
-      )
-      return sealed.id
-    },
-    async packs() {
-      return [...(await new FolderDepot(storeDir).packs()).keys()]
-    },
+    ...desk,
     async agent(options: Partial<AgentOptions> = {}) {
       const cache = tempDir()
       const logged: { event: string; [fact: string]: unknown }[] = []
