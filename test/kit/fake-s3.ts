@@ -1,7 +1,7 @@
 import { createHash, createHmac, randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { onTestFinished } from 'vitest'
+import { expect, onTestFinished, vi } from 'vitest'
 import { openStore, type Store, type StoreOptions } from '../../core/engine/store/open-store.ts'
 
 // Written after the published S3 API (version 2006-03-01) and Signature Version 4, as of November 2026.
@@ -37,7 +37,6 @@ export class FakeS3 {
   conditions: 'if-none-match' | 'forbid-overwrite' | 'ignored' | 'refused' = 'if-none-match'
   /** Names on a page of a list. */
   pageSize = 1_000
-  bytesReceived = 0
   /** Waited for before each answer. */
   gate: () => Promise<void> | void = () => {}
   readonly #opened: Store[] = []
@@ -51,6 +50,14 @@ export class FakeS3 {
     for (const store of this.#opened) await store.close()
     this.#server.closeAllConnections()
     await new Promise((resolve) => this.#server.close(resolve))
+  }
+  /** Once nobody is connected any more: nothing comes after it. */
+  async left() {
+    const connected = () =>
+      new Promise<number>((resolve, reject) => {
+        this.#server.getConnections((cause, count) => (cause ? reject(cause) : resolve(count)))
+      })
+    await vi.waitFor(async () => expect(await connected()).toBe(0), { timeout: 20_000, interval: 10 })
   }
   get endpoint() {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
@@ -71,10 +78,7 @@ export class FakeS3 {
   async #answer(asked: IncomingMessage, reply: ServerResponse) {
     const chunks: Buffer[] = []
     try {
-      for await (const chunk of asked) {
-        chunks.push(chunk)
-        this.bytesReceived += chunk.length
-      }
+      for await (const chunk of asked) chunks.push(chunk)
     } catch {
       return
     }

@@ -13,6 +13,8 @@ export interface StoreOptions {
   readonly credentials?: Credentials | null
   /** How the internet is reached. */
   readonly dispatcher?: Dispatcher
+  /** For tests: of large files in object storage; four of them still go as one. */
+  readonly partBytes?: number
 }
 /** What agents share: packs, snapshots and models in its depot, all else as objects by name. */
 export interface Store {

@@ -70,16 +70,17 @@ function readS3Address(address: string): S3Place {
 }
 
 /** @throws AppError 'store.bad-address' | 'store.no-credentials' */
-export function openS3(address: string, { credentials, dispatcher }: StoreOptions): Store {
+export function openS3(address: string, options: StoreOptions): Store {
+  const { credentials } = options
   const place = readS3Address(address)
   const { bucket: name, prefix, endpoint } = place
   const where = `s3://${name}/${prefix}${endpoint === null ? '' : `?endpoint=${new URL(endpoint).origin}`}`
   if (!credentials) throw new AppError('store.no-credentials', { where })
-  const bucket = new S3Bucket(place, credentials, where, dispatcher)
+  const bucket = new S3Bucket(place, credentials, where, options)
   return { where, bucket, depot: new S3Depot(bucket), close: () => bucket.close() }
 }
 
-const SINGLE_LIMIT_BYTES = 64 * 2 ** 20
+const SINGLE_PARTS = 4 // what is no longer goes as one
 const PART_BYTES = 16 * 2 ** 20
 const MOST_PARTS = 9_000 // of the 10 000 there may be
 const LINES = 4
@@ -94,9 +95,11 @@ export class S3Bucket implements Bucket {
   readonly #bucket: string
   readonly #prefix: string
   readonly #agent: Dispatcher | null
+  readonly #partBytes: number
   #creates: Promise<Creates> | undefined
 
-  constructor(place: S3Place, credentials: Credentials, where: string, dispatcher?: Dispatcher) {
+  constructor(place: S3Place, credentials: Credentials, where: string, { dispatcher, partBytes }: StoreOptions = {}) {
+    this.#partBytes = partBytes ?? PART_BYTES
     this.where = where
     this.#bucket = place.bucket
     this.#prefix = place.prefix
@@ -148,7 +151,7 @@ export class S3Bucket implements Bucket {
   }
 
   async put(name: string, bytes: Bytes, signal?: AbortSignal): Promise<{ sizeBytes: number }> {
-    const parts = piecesOf(bytes)
+    const parts = piecesOf(bytes, this.#partBytes)
     const first = await parts.next()
     const second = first.done ? first : await parts.next()
     if (second.done) {
@@ -212,7 +215,7 @@ export class S3Bucket implements Bucket {
     const { signal } = transfer
     const [{ size }, there] = await Promise.all([stat(file), this.stat(name, signal)])
     if (there?.sizeBytes === size) return transfer.onThere?.(size)
-    if (size > SINGLE_LIMIT_BYTES) return this.#putLarge(name, file, size, sha256, transfer)
+    if (size > SINGLE_PARTS * this.#partBytes) return this.#putLarge(name, file, size, sha256, transfer)
     const handle = await open(file)
     const bytes = await handle.readFile({ signal }).finally(() => handle.close())
     if (createHash('sha256').update(bytes).digest('hex') !== sha256) throw changed(sha256)
@@ -221,7 +224,7 @@ export class S3Bucket implements Bucket {
 
   async #putLarge(name: string, file: string, size: number, sha256: string, transfer: Transfer) {
     const { signal } = transfer
-    const partBytes = Math.max(PART_BYTES, Math.ceil(size / MOST_PARTS / 2 ** 20) * 2 ** 20)
+    const partBytes = Math.max(this.#partBytes, Math.ceil(size / MOST_PARTS / 2 ** 20) * 2 ** 20)
     const begun = await this.#begun(name, signal)
     const named = { ...this.#named(name), UploadId: begun?.uploadId ?? (await this.#begin(name, signal)) }
     const hash = createHash('sha256')
@@ -306,7 +309,7 @@ export class S3Bucket implements Bucket {
       const ask = () => {
         if (asked >= there.sizeBytes) return
         const from = asked
-        asked += Math.min(PART_BYTES, there.sizeBytes - from)
+        asked += Math.min(this.#partBytes, there.sizeBytes - from)
         const piece = this.#whole(name, from, asked - from, ended)
         piece.catch(() => {}) // told when its turn comes
         ahead.push(piece)
@@ -554,7 +557,7 @@ const changed = (sha256: string) =>
   new AppError('snapshot.damaged', { reason: `${sha256.slice(0, 12)} is no longer what it was` })
 
 /** Of one size, but for the last. */
-async function* piecesOf(bytes: Bytes): AsyncGenerator<Buffer, undefined> {
+async function* piecesOf(bytes: Bytes, partBytes: number): AsyncGenerator<Buffer, undefined> {
   if (typeof bytes === 'string' || bytes instanceof Uint8Array) {
     yield Buffer.from(bytes as string)
     return
@@ -564,11 +567,11 @@ async function* piecesOf(bytes: Bytes): AsyncGenerator<Buffer, undefined> {
   for await (const chunk of bytes) {
     parts.push(chunk)
     size += chunk.length
-    while (size >= PART_BYTES) {
+    while (size >= partBytes) {
       const all = Buffer.concat(parts)
-      yield all.subarray(0, PART_BYTES)
-      parts = [all.subarray(PART_BYTES)]
-      size -= PART_BYTES
+      yield all.subarray(0, partBytes)
+      parts = [all.subarray(partBytes)]
+      size -= partBytes
     }
   }
   if (size > 0) yield Buffer.concat(parts)
