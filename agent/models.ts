@@ -27,16 +27,6 @@ interface Options {
 const Hashes = z.record(z.string(), z.object({ mark: z.string(), sha256: z.string() }))
 type Hashes = z.infer<typeof Hashes>
 
-/** Models that are neither here nor in the store. */
-export async function missingModels(needed: readonly ModelNeeded[], places: ModelPlaces, signal: AbortSignal) {
-  const here = await Here.open(places)
-  const there = await places.depot.models(signal)
-  const missing: ModelNeeded[] = []
-  for (const model of needed)
-    if (there.get(model.sha256) !== model.size && (await here.find(model, signal)) === null) missing.push(model)
-  return missing
-}
-
 /**
  * Gives an environment its models: each is linked under its name to the file of its content, which all environments share.
  * @throws AppError 'release.no-models' that names each that is nowhere
