@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
@@ -203,17 +203,14 @@ test('two endpoints, each for a checkpoint, get their own jobs of one batch', as
 test('what an endpoint does before it is ready is told, and how long that took is learned', async () => {
   let phase: string | null = 'restore'
   const stats = { system: { comfyui_version: '0.33.0' }, devices: [] }
-  const server = createServer(({ url }, reply) => {
-    const ready = url === '/readyz'
+  const url = await serve((request, reply) => {
+    const ready = request.url === '/readyz'
     reply.writeHead(ready && phase !== null ? 503 : 200)
     reply.end(JSON.stringify(ready ? { ok: phase === null, ...(phase !== null && { phase }) } : stats))
   })
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
-  onTestFinished(() => void server.close())
-  const { port } = server.address() as AddressInfo
   const learned: (number | null)[] = []
   const { worker } = made({
-    address: { url: `http://127.0.0.1:${port}/`, key: KEY },
+    address: { url, key: KEY },
     healthEveryMs: 20,
     onLearned: ({ coldSeconds }) => learned.push(coldSeconds),
   })
@@ -226,3 +223,27 @@ test('what an endpoint does before it is ready is told, and how long that took i
   expect(learned).toEqual([expect.any(Number)])
   expect(learned[0]).toBeGreaterThan(0)
 })
+
+test('a task that is ended while its agent has no room is never given to it', async () => {
+  let asked = 0
+  const busy = { code: 'agent.busy', message: 'x', error: {}, facts: { count: 1000 } }
+  const url = await serve(({ method }, reply) => {
+    if (method === 'POST') asked += 1
+    reply.writeHead(method === 'POST' ? 429 : 404, { 'retry-after': '1' })
+    reply.end(JSON.stringify(method === 'POST' ? busy : { ...busy, code: 'agent.no-task' }))
+  })
+  const { worker } = made({ address: { url, key: KEY } })
+  const attempt = anAttempt(aPicture())
+  const steps = all(worker.run(attempt, soon()))
+  await eventually(() => asked === 1)
+  await worker.cancel(attempt.promptId).catch(() => {})
+  expect(await steps).toEqual([{ is: 'interrupted' }])
+  expect(asked).toBe(2) // the task, and its end
+})
+
+async function serve(answer: RequestListener) {
+  const server = createServer(answer)
+  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
+  onTestFinished(() => void server.close())
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+}

@@ -79,6 +79,9 @@ export class EndpointWorker implements Worker {
   #restUntil = 0
   #rested: Failure | null = null
   #definitions: { asked: Promise<ObjectInfo>; at: number } | undefined
+  /** Under way here, and those of them that are to end. */
+  readonly #giving = new Set<string>()
+  readonly #cancelled = new Set<string>()
   readonly #there = new Set<string>()
   readonly #hashes = new Map<string, string>()
 
@@ -200,14 +203,19 @@ export class EndpointWorker implements Worker {
     yield* this.#counted(promptId, async function* (this: EndpointWorker): AsyncGenerator<JobStep> {
       const asked = performance.now()
       try {
-        await this.#whenItMay(() => this.client.run(promptId, prompt, { pngInfo, release, signal }), signal)
+        const given = await this.#whenItMay(
+          promptId,
+          () => this.client.run(promptId, prompt, { pngInfo, release, signal }),
+          signal,
+        )
+        if (!given) return yield { is: 'interrupted' }
       } catch (cause) {
         signal.throwIfAborted()
         if (!(cause instanceof FailureError)) throw this.#lostTouch(cause)
-        // the task itself is refused: nobody else would take it either
-        yield { is: 'failed', failure: cause.failure, retryable: false }
+        yield { is: 'failed', failure: cause.failure, retryable: RETRYABLE.has(cause.failure.code) }
         return
       }
+      if (this.#cancelled.has(promptId)) await this.cancel(promptId, signal) // asked while the agent did not know it yet
       yield { is: 'submitted' }
       yield* this.#listen(promptId, Object.keys(prompt).length, alone ? asked : null, signal)
     })
@@ -227,6 +235,7 @@ export class EndpointWorker implements Worker {
   }
 
   async cancel(promptId: string, signal?: AbortSignal): Promise<void> {
+    if (this.#giving.has(promptId)) this.#cancelled.add(promptId)
     try {
       await this.client.cancel(promptId, signal)
       for (;;) {
@@ -326,12 +335,13 @@ export class EndpointWorker implements Worker {
     return this.#status(id, 0, signal)
   }
 
-  /** Where it has no room, or not yet, it is asked again when it says, for a while. */
-  async #whenItMay(give: () => Promise<void>, signal: AbortSignal) {
+  /** Where it has no room, or not yet, it is asked again when it says, for a while. False: it was to end before. */
+  async #whenItMay(promptId: string, give: () => Promise<void>, signal: AbortSignal): Promise<boolean> {
     const until = performance.now() + BUSY_PATIENCE_MS
-    for (;;) {
+    while (!this.#cancelled.has(promptId)) {
       try {
-        return await give()
+        await give()
+        return true
       } catch (cause) {
         signal.throwIfAborted()
         if (!LATER.has(codeOf(cause))) throw cause
@@ -340,6 +350,7 @@ export class EndpointWorker implements Worker {
         await pause(Math.min(60, seconds > 0 ? seconds : 2) * 1000, undefined, { signal })
       }
     }
+    return false
   }
 
   async #atLeast(since: number, signal?: AbortSignal) {
@@ -356,6 +367,7 @@ export class EndpointWorker implements Worker {
 
   async *#counted(promptId: string, steps: (this: EndpointWorker) => AsyncGenerator<JobStep>): AsyncGenerator<JobStep> {
     this.#inFlight++
+    this.#giving.add(promptId)
     try {
       for await (const step of steps.call(this)) {
         if (step.is === 'failed') this.#tell(`${promptId} failed: ${step.failure.message}`)
@@ -369,6 +381,8 @@ export class EndpointWorker implements Worker {
       throw cause
     } finally {
       this.#inFlight--
+      this.#giving.delete(promptId)
+      this.#cancelled.delete(promptId)
     }
   }
 
