@@ -1,8 +1,9 @@
-import { statSync } from 'node:fs'
+import { existsSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
 import { eventually } from '../kit/eventually.ts'
+import { hubFarm, mirrorsOf } from '../kit/hub-farm.ts'
 import { aCheckpoint, aLora, aPickle, put } from '../kit/model-files.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 import { barriers, go, openScreens } from './kit.ts'
@@ -20,7 +21,9 @@ test('models are found, looked at, moved to where they belong, trusted, merged a
     'checkpoints/strayed.safetensors': aLora(2),
     'embeddings/odd.pt': aPickle('os', 'system'),
   })
-  const { page, client } = await openScreens()
+  const dataDir = tempDir()
+  writeFileSync(path.join(dataDir, 'mirrors.json'), mirrorsOf(await hubFarm({})))
+  const { page, client } = await openScreens({}, { dataDir })
   await client.call('model.addFolder', { dir })
   await go(page, '/models')
   await page.getByRole('button', { name: /^strayed\.safetensors/ }).click()
@@ -33,6 +36,7 @@ test('models are found, looked at, moved to where they belong, trusted, merged a
   await eventually(
     async () => (await client.call('model.find', { asked: 'strayed.safetensors' })).model?.folder === 'checkpoints',
   )
+  await details.getByRole('button', { name: 'Move to loras' }).waitFor() // the page has followed it back
 
   await page.getByRole('searchbox', { name: 'Find a model' }).fill('ink wash')
   await page.getByRole('button', { name: /^strayed/ }).waitFor({ state: 'detached' })
@@ -64,4 +68,17 @@ test('models are found, looked at, moved to where they belong, trusted, merged a
 
   await page.getByRole('button', { name: 'Unused' }).click()
   await page.getByText(/models that no workflow and no picture names/).waitFor()
+  const dream = path.join(dir, 'checkpoints/dream.safetensors')
+  await page.getByRole('searchbox', { name: 'Find a model' }).fill('')
+  await page.getByRole('button', { name: /^dream\.safetensors/ }).click()
+  await page.getByRole('complementary').getByRole('button', { name: 'Put in the trash' }).click()
+  await page.getByText(/^dream\.safetensors is in the trash/).waitFor()
+  expect(existsSync(dream)).toBe(false)
+  await page.getByRole('button', { name: 'Trash (1)' }).click()
+  const trash = page.getByRole('dialog', { name: 'Trash', exact: true })
+  await trash.getByText('dream.safetensors').waitFor()
+  expect(await barriers(page)).toEqual([])
+  await trash.getByRole('button', { name: 'Put back' }).click()
+  await trash.getByText('The trash is empty').waitFor()
+  expect(existsSync(dream)).toBe(true)
 })

@@ -3,9 +3,9 @@ import { existsSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { Prompt } from '../../core/contract/comfyui.ts'
-import { isJsonObject, type JsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
+import { isJsonObject, type JsonObject, parseJson } from '../../core/contract/json.ts'
 import { comfyFolder } from '../kit/comfy-folder.ts'
-import { type Farm, hubFarm } from '../kit/hub-farm.ts'
+import { hubFarm, mirrorsOf } from '../kit/hub-farm.ts'
 import { aLora, aPickle, put } from '../kit/model-files.ts'
 import { aPicture, promptFile, startApp } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
@@ -20,22 +20,9 @@ const cli = (data: string, ...args: string[]) =>
   })
 const of = (events: readonly JsonObject[], name: string) => events.filter(({ event }) => event === name)
 
-/** A data folder whose hubs and lists are of here, so that no network is needed. */
-async function dataWith(farm: Farm) {
-  const data = tempDir()
-  const hubs = await hubFarm(farm)
-  const kindOf = (hub: 'huggingface' | 'modelscope' | 'civitai') => {
-    const official = hubs.base(hub)
-    return { official, standsIn: [new URL(official).host], checks: [] }
-  }
-  const kinds = { huggingface: kindOf('huggingface'), modelscope: kindOf('modelscope'), civitai: kindOf('civitai') }
-  const lists = { 'model-list': { url: `${hubs.base('civitai')}/list.json`, licence: 'none' } }
-  writeFileSync(path.join(data, 'mirrors.json'), writeJson({ kinds, lists }))
-  return data
-}
-
 test('models: folders are scanned, a file taken in, copies told, merged and undone, damage found, and one put aside', async () => {
-  const data = await dataWith({})
+  const data = tempDir()
+  writeFileSync(path.join(data, 'mirrors.json'), mirrorsOf(await hubFarm({})))
   const dir = path.join(tempDir(), 'store')
   put(dir, {
     'loras/a.safetensors': aLora(1),

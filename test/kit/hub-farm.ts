@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Agent } from 'undici'
+import { writeJson } from '../../core/contract/json.ts'
 import type { AnswerCache, HubNetwork } from '../../core/engine/hubs/ask.ts'
 import type { HubHost } from '../../core/engine/hubs/link.ts'
 import { serve } from './serve.ts'
@@ -100,6 +101,14 @@ export async function hubFarm(farm: Farm, given: { mirror?: Farm; token?: string
     cdn: cdn.url,
     base: (hub: HubHost['hub']) => hosts.find((each) => each.hub === hub && each.official)!.base,
   }
+}
+
+/** A mirrors.json by which these hubs are the only ones, and no list is had: a test with it needs no network. */
+export function mirrorsOf({ base }: { base: (hub: HubHost['hub']) => string }): string {
+  const kindOf = (hub: HubHost['hub']) => ({ official: base(hub), standsIn: [new URL(base(hub)).host], checks: [] })
+  const kinds = { huggingface: kindOf('huggingface'), modelscope: kindOf('modelscope'), civitai: kindOf('civitai') }
+  const lists = { 'model-list': { url: `${base('civitai')}/list.json`, licence: 'none' } }
+  return writeJson({ kinds, lists })
 }
 
 const send = (reply: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}) => {
