@@ -44,7 +44,7 @@ export function comfyFolder({ stepMs = 0, dir = path.join(tempDir(), 'ComfyUI å¤
 /** The same, with a Python that can be asked whether it works. */
 export function comfyFolderForNodes(given: Parameters<typeof comfyFolder>[0] = {}) {
   const { dir } = comfyFolder(given)
-  const python = path.join(tempDir(), 'python')
+  const python = path.join(path.dirname(dir), 'python')
   writeFileSync(python, `#!/bin/sh\n[ "$1" = -I ] && exit 0\nexec "${process.execPath}" "$@"\n`)
   chmodSync(python, 0o755)
   return { dir, python }
