@@ -2,7 +2,7 @@ import { link, mkdir, readdir, readFile, rename, rm, stat, symlink } from 'node:
 import path from 'node:path'
 import { z } from 'zod'
 import { AppError } from '../core/contract/errors.ts'
-import { parseJson, writeJson } from '../core/contract/json.ts'
+import { tryJson, writeJson } from '../core/contract/json.ts'
 import type { ModelNeeded } from '../core/contract/snapshot.ts'
 import { hashFile } from '../core/engine/hash-file.ts'
 import { writeWhole } from '../core/engine/install/generations.ts'
@@ -140,13 +140,5 @@ class Here {
   }
   #fetched(sha256: string) {
     return path.join(this.#places.cacheDir, sha256.slice(0, 2), sha256)
-  }
-}
-
-function tryJson(text: string) {
-  try {
-    return parseJson(text)
-  } catch {
-    return null
   }
 }

@@ -19,6 +19,15 @@ export function parseJson(text: string): Json {
   return (LONG_DIGITS.test(clean) ? parse(clean, keepLongIntegers) : parse(clean)) as Json
 }
 
+/** undefined: it is no JSON. */
+export function tryJson(text: string, read = parseJson): Json | undefined {
+  try {
+    return read(text)
+  } catch {
+    return undefined
+  }
+}
+
 /** Strings are skipped whole, by hand: a pattern for them overflows on texts of some megabytes. */
 function withoutPythonNumbers(text: string): string {
   let clean = ''

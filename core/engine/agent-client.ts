@@ -5,7 +5,7 @@ import { z } from 'zod'
 import { NodeReport, TaskState } from '../contract/agent.ts'
 import type { FileReference, HistoryEntry, NodeId, Prompt } from '../contract/comfyui.ts'
 import { AppError, errors, type Facts, type Failure, FailureError, fill } from '../contract/errors.ts'
-import { isJsonObject, type Json, type JsonObject, parseJson, writeJson } from '../contract/json.ts'
+import { isJsonObject, type Json, type JsonObject, tryJson, writeJson } from '../contract/json.ts'
 import { type ReleaseAsked, ReleaseList, ReleaseView } from '../contract/release.ts'
 import type { Device } from '../contract/worker.ts'
 import { reasonOf } from './comfy/client.ts'
@@ -256,11 +256,7 @@ export class AgentClient {
     } catch (cause) {
       throw this.#unreachable(reasonOf(cause), cause)
     }
-    try {
-      return parseJson(text)
-    } catch {
-      return undefined
-    }
+    return tryJson(text)
   }
 
   /** Throws what an answer that is none says. */

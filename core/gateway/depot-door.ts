@@ -6,7 +6,7 @@ import path from 'node:path'
 import { Agent, type Dispatcher } from 'undici'
 import { z } from 'zod'
 import { AppError, toFailure } from '../contract/errors.ts'
-import { type Json, type JsonObject, parseJson } from '../contract/json.ts'
+import { type Json, type JsonObject, tryJson } from '../contract/json.ts'
 import type { Mirror } from '../contract/mirror.ts'
 import { reasonOf } from '../engine/comfy/client.ts'
 import { download } from '../engine/download/download.ts'
@@ -354,11 +354,3 @@ const sizeOf = (file: string) =>
     ({ size }) => size,
     () => 0,
   )
-
-function tryJson(text: string): unknown {
-  try {
-    return parseJson(text)
-  } catch {
-    return undefined
-  }
-}

@@ -12,7 +12,7 @@ import {
   type SystemStats,
 } from '../../contract/comfyui.ts'
 import { AppError } from '../../contract/errors.ts'
-import { isJsonObject, type Json, parseJson, parseJsonWithFloats, writeJson } from '../../contract/json.ts'
+import { isJsonObject, type Json, parseJson, parseJsonWithFloats, tryJson, writeJson } from '../../contract/json.ts'
 import { bytesWithin } from '../download/follow.ts'
 import type { ComfyAddress } from './address.ts'
 import { wholeNumber } from './messages.ts'
@@ -78,7 +78,7 @@ export class ComfyClient {
     const { status, body } = await this.#readText(reply, ERROR_LIMIT_BYTES)
     this.#refuseIfUnauthorised(status)
     if (status >= 500) throw this.#unreachable(`HTTP ${status}`)
-    const stats = status === 200 ? tryParse(body) : undefined
+    const stats = status === 200 ? tryJson(body) : undefined
     if (!isJsonObject(stats) || !isJsonObject(stats.system) || !Array.isArray(stats.devices))
       throw new AppError('worker.not-comfyui', { url: this.address.url })
     const { url } = this.address
@@ -96,7 +96,7 @@ export class ComfyClient {
     const reply = await this.#send('GET', 'models', { signal })
     const { status, body } = await this.#readText(reply, ERROR_LIMIT_BYTES)
     this.#refuseIfUnauthorised(status)
-    const list = status === 200 ? tryParse(body) : undefined
+    const list = status === 200 ? tryJson(body) : undefined
     return Array.isArray(list) ? list.filter((name) => typeof name === 'string') : []
   }
 
@@ -107,7 +107,7 @@ export class ComfyClient {
       const reply = await this.#send('GET', path, { signal })
       const { status, body } = await this.#readText(reply, REPLY_LIMIT_BYTES)
       this.#refuseIfUnauthorised(status)
-      const list = status === 200 ? tryParse(body) : undefined
+      const list = status === 200 ? tryJson(body) : undefined
       if (!Array.isArray(list)) continue
       return list.flatMap((file) => {
         if (typeof file === 'string') return [{ name: file, sizeBytes: null }]
@@ -158,7 +158,7 @@ export class ComfyClient {
       },
     })
     const { status, body: text } = await this.#postJson('prompt', body, signal, 120_000)
-    const reply = tryParse(text)
+    const reply = tryJson(text)
     if (isJsonObject(reply) && (status === 200 || isJsonObject(reply.error) || typeof reply.error === 'string')) {
       if (typeof reply.error !== 'string') return reply as unknown as PromptReply
       return { error: { type: 'refused', message: reply.error, details: '', extra_info: {} } }
@@ -288,7 +288,7 @@ export class ComfyClient {
     const { status, body } = await this.#readText(reply, REPLY_LIMIT_BYTES)
     this.#refuseIfUnauthorised(status)
     if (status !== 200) throw this.#unreachable(`${path}: HTTP ${status}`)
-    const json = tryParse(body, read)
+    const json = tryJson(body, read)
     if (json === undefined) throw new AppError('worker.not-comfyui', { url: this.address.url })
     return json
   }
@@ -375,14 +375,6 @@ function inputReference(name: string): FileReference {
 
 function viewPath({ filename, subfolder, type }: FileReference): string {
   return `view?${new URLSearchParams({ filename, subfolder, type })}`
-}
-
-function tryParse(text: string, read = parseJson): Json | undefined {
-  try {
-    return read(text)
-  } catch {
-    return undefined
-  }
 }
 
 /** The words of a failed connection that help: `connect ECONNREFUSED 127.0.0.1:8188`. */

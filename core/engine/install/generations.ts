@@ -11,7 +11,7 @@ import {
   InstallView,
   SpeedUp,
 } from '../../contract/engine.ts'
-import { parseJson, writeJson } from '../../contract/json.ts'
+import { parseJson, tryJson, writeJson } from '../../contract/json.ts'
 import { flagsOf } from '../../domain/speed-ups.ts'
 
 /** How far a generation's making has come: written after each step, so that the next start goes on from there. */
@@ -174,11 +174,3 @@ const AT_ONCE = 256
 /** Windows keeps files of a process that just ended for a moment. */
 export const removeDir = (dir: string) =>
   rm(dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 }).catch(() => {})
-
-function tryJson(text: string): unknown {
-  try {
-    return parseJson(text)
-  } catch {
-    return undefined
-  }
-}

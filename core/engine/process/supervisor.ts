@@ -7,7 +7,7 @@ import { request } from 'undici'
 import { z } from 'zod'
 import type { EngineState, StartupFacts } from '../../contract/engine.ts'
 import { AppError, type Failure, FailureError, toFailure } from '../../contract/errors.ts'
-import { isJsonObject, type Json, parseJson } from '../../contract/json.ts'
+import { isJsonObject, type Json, parseJson, tryJson } from '../../contract/json.ts'
 import { diagnose } from './diagnose.ts'
 import type { LineLog } from './line-log.ts'
 import { freePort, isFree, listenersOn } from './ports.ts'
@@ -443,14 +443,6 @@ export async function sweepOrphans(stateDir: string, system = systemOf(), askMs 
     }),
   )
   return counts.reduce((sum, count) => sum + count, 0)
-}
-
-function tryJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }
 
 const exists = (file: string) =>

@@ -9,7 +9,7 @@ import { Readable } from 'node:stream'
 import sharp from 'sharp'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { HistoryEntry, NodeDefinition, NodeId, ObjectInfo, Prompt } from '../../contract/comfyui.ts'
-import { isJsonObject, type Json, parseJson, writeJson } from '../../contract/json.ts'
+import { isJsonObject, type Json, parseJson, tryJson, writeJson } from '../../contract/json.ts'
 import { mediaOf } from '../../domain/media.ts'
 import { validatePrompt } from '../../domain/workflow/validate.ts'
 import { bundledDefinitions } from '../definitions.ts'
@@ -182,7 +182,7 @@ export class RehearsalServer {
     ws.on('message', (data, isBinary) => {
       if (!first || isBinary) return
       first = false
-      const message = tryParse(String(data))
+      const message = tryJson(String(data))
       if (isJsonObject(message) && message.type === 'feature_flags')
         ws.send(writeJson({ type: 'feature_flags', data: features }))
     })
@@ -469,7 +469,7 @@ export class RehearsalServer {
         return send(response, 200, '')
       }
       case 'POST interrupt': {
-        const body = asObject(tryParse(await textOf(request)) ?? {})
+        const body = asObject(tryJson(await textOf(request)) ?? {})
         if (body.prompt_id === undefined || body.prompt_id === this.#running?.id) this.#interrupt()
         return send(response, 200, '')
       }
@@ -801,13 +801,6 @@ async function bytesOf(request: IncomingMessage): Promise<Buffer> {
 }
 const textOf = async (request: IncomingMessage) => String(await bytesOf(request))
 const bodyOf = textOf
-const tryParse = (text: string) => {
-  try {
-    return parseJson(text)
-  } catch {
-    return undefined
-  }
-}
 function asObject(value: Json | undefined): Record<string, Json> {
   if (!isJsonObject(value)) throw new Error('not an object')
   return value

@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { type Dispatcher, request } from 'undici'
 import { z } from 'zod'
 import { AppError, type Failure, FailureError } from '../../contract/errors.ts'
-import { parseJson, writeJson } from '../../contract/json.ts'
+import { parseJson, tryJson, writeJson } from '../../contract/json.ts'
 import type { PublishedSnapshot } from '../../contract/snapshot.ts'
 import { reasonOf } from '../comfy/client.ts'
 import { type Depot, type ModelSource, readPublished, type Transfer } from './depot.ts'
@@ -375,18 +375,5 @@ class Unanswered extends Error {
 const unanswered = (cause: unknown) => (cause instanceof Unanswered ? cause : new Unanswered(reasonOf(cause)))
 
 /** As the door says why it does not let somebody in. */
-function doorWords(text: string): string | null {
-  try {
-    return DoorSaid.parse(parseJson(text)).error.message
-  } catch {
-    return null
-  }
-}
-
-function wordsIn(text: string): Failure | null {
-  try {
-    return Said.parse(parseJson(text)) as Failure
-  } catch {
-    return null
-  }
-}
+const doorWords = (text: string): string | null => DoorSaid.safeParse(tryJson(text)).data?.error.message ?? null
+const wordsIn = (text: string): Failure | null => (Said.safeParse(tryJson(text)).data as Failure | undefined) ?? null

@@ -2,7 +2,7 @@ import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify } 
 import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { AppError } from '../../contract/errors.ts'
-import { parseJson } from '../../contract/json.ts'
+import { tryJson } from '../../contract/json.ts'
 import { Manifest, SealedManifest } from '../../contract/snapshot.ts'
 import { sha256 } from './pack.ts'
 import { canonical } from './tree.ts'
@@ -75,12 +75,4 @@ export async function readManifests(dir: string): Promise<SealedManifest[]> {
     }),
   )
   return all.flat().toSorted((a, b) => (a.manifest.createdAt < b.manifest.createdAt ? 1 : -1))
-}
-
-function tryJson(text: string): unknown {
-  try {
-    return parseJson(text)
-  } catch {
-    return undefined
-  }
 }

@@ -1,7 +1,7 @@
 import { readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { isJsonObject, parseJson } from '../../contract/json.ts'
+import { isJsonObject, tryJson } from '../../contract/json.ts'
 import type { Place } from '../../contract/snapshot.ts'
 
 /** Files among packages that name places of the machine they were installed on. */
@@ -103,11 +103,3 @@ export async function replaceText(file: string, text: string) {
 export const isWithin = (dir: string, root: string) => dir === root || dir.startsWith(root + path.sep)
 /** As it is written in a line, in a string of Python or JSON, and in an address. */
 const spellings = (dir: string) => [dir, dir.replaceAll('\\', '\\\\'), pathToFileURL(dir).href]
-
-function tryJson(text: string): unknown {
-  try {
-    return parseJson(text)
-  } catch {
-    return undefined
-  }
-}

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { AppError } from '../../contract/errors.ts'
-import { type Json, parseJson, writeJson } from '../../contract/json.ts'
+import { type Json, tryJson, writeJson } from '../../contract/json.ts'
 
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 const Size = z.int().min(0)
@@ -98,12 +98,4 @@ export function canonical(value: unknown): string {
   const fields = Object.entries(value).filter(([, field]) => field !== undefined)
   fields.sort(([a], [b]) => (a < b ? -1 : 1))
   return `{${fields.map(([key, field]) => `${writeJson(key)}:${canonical(field)}`).join(',')}}`
-}
-
-function tryJson(text: string): unknown {
-  try {
-    return parseJson(text)
-  } catch {
-    return undefined
-  }
 }

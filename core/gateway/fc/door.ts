@@ -15,7 +15,7 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import { isOver, type Task, TaskState } from '../../contract/agent.ts'
 import type { Values } from '../../contract/batch.ts'
 import { AppError, type Failure, toFailure } from '../../contract/errors.ts'
-import { isJsonObject, type Json, type JsonObject, parseJson, writeJson } from '../../contract/json.ts'
+import { isJsonObject, type Json, type JsonObject, tryJson, writeJson } from '../../contract/json.ts'
 import type { KeyScope } from '../../contract/key.ts'
 import type { PublishedWorkflow } from '../../contract/release.ts'
 import { fillPublished, formOf } from '../../domain/workflow/published.ts'
@@ -876,7 +876,7 @@ export class FcDoor {
     socket.on('message', (data, isBinary) => {
       const text = isBinary ? '' : String(data)
       if (begun) {
-        const said = tryParse(text)
+        const said = tryJson(text)
         if (!isJsonObject(said) || said.type === 'close') socket.close(1000)
         return
       }
@@ -1036,15 +1036,8 @@ function letIn(reply: ServerResponse, origin: string) {
   reply.setHeader('access-control-max-age', '600')
 }
 
-const tryParse = (text: string): Json | undefined => {
-  try {
-    return parseJson(text)
-  } catch {
-    return undefined
-  }
-}
 function parsed(text: string): Json {
-  const said = tryParse(text)
+  const said = tryJson(text)
   if (said === undefined) throw new AppError('app.bad-request', { reason: 'the body is no JSON' })
   return said
 }
