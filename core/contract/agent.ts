@@ -74,9 +74,11 @@ export const Task = z.object({
   release: z.int().nullable().default(null),
   /** Id of the key it came with. */
   owner: z.string().optional(),
-  /** How often it was begun; whoever has claimed this number works on it. */
+  /** Whoever has claimed this number works on it. */
   attempt: z.int(),
-  /** Epoch ms; past, and not over: nobody works on it any more. */
+  /** How often a ComfyUI began it. */
+  begun: z.int().optional(),
+  /** Epoch ms by the clock of whoever works on it, who moves it on and on; 0, and not over: nobody does. */
   leaseUntil: z.int(),
   queuePosition: z.int().nullable(),
   /** What -1 became, by node. */

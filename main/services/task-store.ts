@@ -24,15 +24,15 @@ export class SqliteTasks implements TaskStore {
     return body === undefined ? null : Task.parse(parseJson(body))
   }
 
-  async put(task: Task) {
+  async put(task: Task): Promise<boolean> {
     const { id, state, attempt, createdAt } = task
-    this.#database
-      .prepare(`
+    const put = this.#database.prepare(`
         INSERT INTO tasks (id, state, attempt, created_at, changed_at, body)
         SELECT :id, :state, :attempt, :createdAt, :now, :body
         WHERE NOT EXISTS (SELECT 1 FROM task_marks WHERE task_id = :id AND mark = :later)
         ON CONFLICT (id) DO UPDATE SET state = :state, attempt = :attempt, changed_at = :now, body = :body`)
-      .run({ id, state, attempt, createdAt, now: this.#now, body: writeJson(task), later: `attempt-${attempt + 1}` })
+    const later = `attempt-${attempt + 1}`
+    return put.run({ id, state, attempt, createdAt, now: this.#now, body: writeJson(task), later }).changes === 1
   }
 
   async mark(id: string, mark: string): Promise<boolean> {

@@ -73,6 +73,7 @@ interface Held {
 }
 
 const MOST_ATTEMPTS = 3
+const MOST_AT_ONCE = 16
 /** A workflow that ComfyUI dies of again is not tried once more. */
 const MOST_DEATHS = 2
 const WRITE_EVERY_MS = 250 // what a caller sees of progress is at most this old
@@ -107,7 +108,8 @@ export class ComfyRunner implements Runner {
   /** What runs may end within `graceMs`; what waits is left to another agent, or to the next start. */
   async stop(graceMs = 30_000) {
     this.#stopping = true
-    for (const held of this.#held.values()) if (!this.#running.has(held.task.id)) await this.#release(held)
+    const waiting = [...this.#held.values()].filter(({ task }) => !this.#running.has(task.id))
+    await eachOf(waiting, (held) => this.#release(held)) // what cannot be written now is taken up when its lease ends
     await Promise.race([
       Promise.allSettled(this.#runs()),
       pause(graceMs, undefined, { ref: false, signal: this.#stopped.signal }).catch(() => {}),
@@ -258,7 +260,7 @@ export class ComfyRunner implements Runner {
     const known = await this.status(id)
     if (known) {
       same(known)
-      return isOver(known.state) || known.leaseUntil > now() ? known : ((await this.#adopt(known)) ?? known)
+      return isOver(known.state) || known.leaseUntil > 0 ? known : ((await this.#adopt(known)) ?? known)
     }
     if (this.#stopping) throw new AppError('agent.stopping')
     const { release } = asked
@@ -269,7 +271,11 @@ export class ComfyRunner implements Runner {
     const waitingBytes = [...this.#held.values()].reduce((sum, { bytes }) => sum + bytes, 0)
     if (this.counts.waiting >= mostWaiting || waitingBytes + bytes > MOST_WAITING_BYTES)
       throw new AppError('agent.busy', { count: this.counts.waiting })
-    if (!(await store.mark(id, 'attempt-1'))) return this.#elsewhere(id, same)
+    let attempt = 1
+    for (; !(await store.mark(id, `attempt-${attempt}`)); attempt++) {
+      const taken = await this.#elsewhere(id)
+      if (taken) return same(taken)
+    }
     const chosen = chooseSeeds(prompt)
     const sent = { prompt: chosen.prompt, pngInfo }
     await store.keep(id, WORKFLOW, one(Buffer.from(writeJson(writeSent(sent)))))
@@ -280,7 +286,7 @@ export class ComfyRunner implements Runner {
       state: 'queued',
       createdAt: now(),
       updatedAt: now(),
-      attempt: 1,
+      attempt,
       leaseUntil: now() + this.#leaseMs,
       queuePosition: this.counts.waiting,
       seeds: chosen.seeds,
@@ -289,18 +295,17 @@ export class ComfyRunner implements Runner {
       nodes: new RunProgress(prompt).nodes,
       files: [],
     }
-    await store.put(task)
-    this.#hold(task, sent, bytes)
+    if (await store.put(task)) this.#hold(task, sent, bytes)
     return task
   }
 
-  /** Another agent is just taking it in. */
-  async #elsewhere(id: string, same: (task: Task) => Task): Promise<Task> {
-    for (const until = performance.now() + 5_000; performance.now() < until; await pause(50)) {
+  /** Another agent is just taking it in; null: it failed, or is gone, between its mark and its task. */
+  async #elsewhere(id: string): Promise<Task | null> {
+    for (const until = performance.now() + this.#leaseMs; performance.now() < until; await pause(LOOK_EVERY_MS)) {
       const task = await this.#options.store.get(id)
-      if (task) return same(task)
+      if (task) return task
     }
-    throw new AppError('agent.busy', { count: this.counts.waiting }) // it died between its mark and its task
+    return null
   }
 
   #hold(task: Task, { prompt, pngInfo }: Sent, bytes: number) {
@@ -314,7 +319,7 @@ export class ComfyRunner implements Runner {
       again: false,
       strandedAt: null,
       writing: Promise.resolve(),
-      writtenAt: 0,
+      writtenAt: performance.now(),
       beganAt: 0,
       late: undefined,
     }
@@ -330,7 +335,7 @@ export class ComfyRunner implements Runner {
     if (!(await store.mark(left.id, `attempt-${attempt}`))) return null
     const task = { ...left, attempt, leaseUntil: now() + this.#leaseMs, updatedAt: now() }
     const kept = await store.read(left.id, WORKFLOW)
-    if (!kept || attempt > MOST_ATTEMPTS) {
+    if (!kept || (left.begun ?? 0) >= MOST_ATTEMPTS) {
       const lost = { ...task, state: 'failed' as const, failure: toFailure(new AppError('prompt.forgotten')) }
       await store.put(lost)
       return lost
@@ -408,7 +413,8 @@ export class ComfyRunner implements Runner {
             ? followPrompt(client, promptId, signal, PACE)
             : [seen]
       for await (const step of steps) {
-        if (step.is === 'started') tell({ state: 'running', queuePosition: null })
+        if (step.is === 'started')
+          tell({ state: 'running', queuePosition: null, begun: (held.task.begun ?? 0) + 1 }) // written before anything can end us
         else if (isEnding(step)) await this.#ending(held, client, progress, step)
       }
     } catch (cause) {
@@ -445,7 +451,7 @@ export class ComfyRunner implements Runner {
 
   /** It is certain that it runs no more: its ComfyUI has forgotten it, or has ended. */
   #mayAgain({ task }: Held, place: ComfyAddress, cause: unknown) {
-    if (task.attempt >= MOST_DEATHS || !(cause instanceof AppError)) return false
+    if ((task.begun ?? 0) >= MOST_DEATHS || !(cause instanceof AppError)) return false
     if (cause.code === 'prompt.forgotten') return true
     return /^(worker|output)\./.test(cause.code) && !this.#options.places(task.release).includes(place)
   }
@@ -535,7 +541,20 @@ export class ComfyRunner implements Runner {
   async #release(held: Held) {
     this.#held.delete(held.task.id)
     held.task = { ...held.task, leaseUntil: 0, state: 'queued' }
-    await this.#write(held)
+    try {
+      await this.#write(held)
+    } finally {
+      this.events.emit(told(held.task.id), held.task)
+    }
+  }
+
+  /** Another agent has it by now: what becomes of it is in the store. */
+  #letGo(held: Held) {
+    if (held.ended === 'release') return
+    held.ended = 'release'
+    held.stopping.abort()
+    if (!this.#running.has(held.task.id)) this.#held.delete(held.task.id)
+    this.#options.log?.('task.overtaken', { id: held.task.id })
     this.events.emit(told(held.task.id), held.task)
   }
 
@@ -567,7 +586,7 @@ export class ComfyRunner implements Runner {
     held.writtenAt = performance.now()
     const write = async () => {
       if (held.ended !== 'release') held.task = { ...held.task, leaseUntil: this.#options.now() + this.#leaseMs }
-      await this.#options.store.put(held.task)
+      if (!(await this.#options.store.put(held.task))) this.#letGo(held)
     }
     held.writing = held.writing.then(write, write)
     return held.writing
@@ -576,31 +595,48 @@ export class ComfyRunner implements Runner {
   /** Says of what is held that it is; hears what others want of it; takes what others left; forgets what is old. */
   async #keepWatch() {
     const { store, now, keepMs = 7 * 86_400_000, log } = this.#options
+    const failed = (cause: unknown) => log?.('tasks.unreadable', { reason: (cause as Error).message })
     let expiredAt = Number.NEGATIVE_INFINITY
     while (!this.#stopped.signal.aborted) {
       try {
-        for (const held of [...this.#held.values()]) {
-          if (await store.marked(held.task.id, 'cancel')) await this.#end(held)
-          else if (this.#isStranded(held)) await this.#release(held)
-          else if (held.task.leaseUntil - now() < (this.#leaseMs * 2) / 3) await this.#write(held)
-        }
+        await eachOf([...this.#held.values()], (held) => this.#lookAfter(held), failed)
+        const open = new Set(await store.open())
+        for (const id of this.#seen.keys()) if (!open.has(id)) this.#seen.delete(id)
         const left: Task[] = []
-        for (const id of await store.open()) {
-          if (this.#held.has(id) || this.#taking.has(id) || this.#stopping) continue
+        const look = async (id: string) => {
+          if (this.#held.has(id) || this.#taking.has(id) || this.#stopping) return
           const task = await store.get(id)
-          if (task && !isOver(task.state) && task.leaseUntil < now()) left.push(task)
+          if (task && !isOver(task.state) && this.#isLeft(task)) left.push(task)
         }
+        await eachOf([...open], look, failed)
         for (const task of left.toSorted((a, b) => a.createdAt - b.createdAt)) await this.#adopt(task)
         if (performance.now() - expiredAt > EXPIRE_EVERY_MS) {
           expiredAt = performance.now()
           await store.expire(now() - keepMs)
         }
       } catch (cause) {
-        log?.('tasks.unreadable', { reason: (cause as Error).message })
+        failed(cause)
       }
       await pause(this.#leaseMs / 10, undefined, { signal: this.#stopped.signal }).catch(() => {})
     }
   }
+
+  async #lookAfter(held: Held) {
+    if (await this.#options.store.marked(held.task.id, 'cancel')) await this.#end(held)
+    else if (this.#isStranded(held)) await this.#release(held)
+    else if (performance.now() - held.writtenAt > this.#leaseMs / 3) await this.#write(held)
+  }
+
+  /** Whoever works on it says so again and again. How long it said nothing is measured here: clocks of others may be wrong. */
+  #isLeft({ id, attempt, leaseUntil }: Task): boolean {
+    if (leaseUntil === 0) return true
+    const as = `${attempt} ${leaseUntil}`
+    const seen = this.#seen.get(id)
+    if (seen?.as === as) return performance.now() - seen.at > this.#leaseMs
+    this.#seen.set(id, { as, at: performance.now() })
+    return false
+  }
+  readonly #seen = new Map<string, { readonly as: string; readonly at: number }>()
 
   /** It has waited long for any ComfyUI here to be there: another agent may have one. */
   #isStranded(held: Held): boolean {
@@ -670,6 +706,19 @@ function fileIn(item: Json): FileReference | null {
   const { filename, subfolder, type } = item
   const kind = type === 'temp' || type === 'input' ? type : 'output'
   return { filename, subfolder: typeof subfolder === 'string' ? subfolder : '', type: kind }
+}
+
+/** Some at a time: storage far away answers slowly, and what is held here has to be looked after within its lease. */
+async function eachOf<T>(
+  all: readonly T[],
+  act: (one: T) => Promise<void>,
+  failed: (cause: unknown) => void = () => {},
+) {
+  const next = all.values()
+  const work = async () => {
+    for (const one of next) await act(one).catch(failed)
+  }
+  await Promise.all(Array.from({ length: MOST_AT_ONCE }, work))
 }
 
 async function* one(bytes: Uint8Array) {

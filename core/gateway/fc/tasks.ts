@@ -10,8 +10,8 @@ import { type Bucket, type LinkTo, textOf } from '../../engine/store/bucket.ts'
  */
 export interface TaskStore {
   get(id: string): Promise<Task | null>
-  /** Only by whoever has claimed its attempt; nothing happens once a later one is claimed. */
-  put(task: Task): Promise<void>
+  /** Only by whoever has claimed its attempt. False: a later one is claimed by now, and nothing was changed. */
+  put(task: Task): Promise<boolean>
   /** Sets a mark that was not there: true for one caller only, wherever it runs. */
   mark(id: string, mark: string): Promise<boolean>
   marked(id: string, mark: string): Promise<boolean>
@@ -50,10 +50,13 @@ export class BucketTasks implements TaskStore {
     return this.#read(at(id, TASK))
   }
 
-  async put(task: Task) {
+  async put(task: Task): Promise<boolean> {
     const { id, attempt, createdAt, state } = task
     const hash = hashOf(id)
-    if (await this.marked(id, `attempt-${attempt + 1}`)) return void this.#opened.delete(hash)
+    if (await this.marked(id, `attempt-${attempt + 1}`)) {
+      this.#opened.delete(hash)
+      return false
+    }
     const open = `open/${hash}`
     if (!isOver(state) && !this.#opened.has(hash)) {
       const age = String(LAST_MS - createdAt).padStart(AGE_DIGITS, '0')
@@ -61,9 +64,11 @@ export class BucketTasks implements TaskStore {
       this.#opened.add(hash)
     }
     await this.#bucket.put(at(id, TASK), writeJson(task))
-    if (!isOver(state)) return
-    await this.#bucket.remove(open)
-    this.#opened.delete(hash)
+    if (isOver(state)) {
+      await this.#bucket.remove(open)
+      this.#opened.delete(hash)
+    }
+    return true
   }
 
   mark(id: string, mark: string): Promise<boolean> {
@@ -99,7 +104,7 @@ export class BucketTasks implements TaskStore {
     }
     for await (const { name } of this.#bucket.list('recent/')) {
       const hash = name.slice(-HASH_DIGITS)
-      asked.push(this.#read(`${folderOf(hash)}${TASK}`))
+      asked.push(this.#read(`${folderOf(hash)}${TASK}`).catch(() => null)) // one of another version hides none beside it
       if (asked.length === MOST_AT_ONCE) await answered()
       if (tasks.length >= limit) return tasks
     }

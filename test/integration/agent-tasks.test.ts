@@ -1,0 +1,128 @@
+import { createHash } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { type ComfyAddress, readAddress } from '../../core/engine/comfy/address.ts'
+import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
+import { FolderBucket } from '../../core/engine/store/bucket.ts'
+import { ComfyRunner, type RunnerOptions } from '../../core/gateway/fc/runner.ts'
+import { BucketTasks } from '../../core/gateway/fc/tasks.ts'
+import { aWorkflow } from '../kit/agent-kit.ts'
+import { eventually } from '../kit/eventually.ts'
+import { tempDir } from '../kit/temp-dir.ts'
+
+const LEASE_MS = 150
+
+async function aComfy() {
+  const comfyui = new RehearsalServer({ dir: tempDir(), stepMs: 0, assumeModels: true, sketchUnknown: true })
+  await comfyui.start()
+  onTestFinished(async () => {
+    comfyui.release()
+    await comfyui.stop()
+  })
+  return { comfyui, places: [readAddress(comfyui.url)] }
+}
+function aStore() {
+  const dir = tempDir()
+  return { dir, store: new BucketTasks(new FolderBucket(dir)) }
+}
+function aRunner(store: BucketTasks, places: readonly ComfyAddress[], options: Partial<RunnerOptions> = {}) {
+  const runner = new ComfyRunner({ places: () => places, store, now: Date.now, leaseMs: LEASE_MS, ...options })
+  onTestFinished(() => runner.stop(0))
+  return runner
+}
+const soon = () => AbortSignal.timeout(15_000)
+
+test('a task that could not be kept as it came is taken in when it is sent again', async () => {
+  const { places } = await aComfy()
+  const { store } = aStore()
+  const keep = store.keep.bind(store)
+  store.keep = async () => {
+    store.keep = keep
+    throw new Error('the storage is away')
+  }
+  const runner = aRunner(store, places)
+  await expect(runner.submit('t', aWorkflow(1))).rejects.toThrow('away')
+  await runner.submit('t', aWorkflow(1))
+  expect(await runner.result('t', soon())).toMatchObject({ state: 'succeeded' })
+})
+
+test('a task that only ever waited is not given up, however many agents hand it on', async () => {
+  const { places } = await aComfy()
+  const { store } = aStore()
+  const first = aRunner(store, places, { inFlight: 0 })
+  await first.submit('t', aWorkflow(1))
+  await first.stop(0)
+  for (let agents = 0; agents < 4; agents++) {
+    const next = aRunner(store, places, { inFlight: 0 })
+    await next.start()
+    await eventually(() => next.counts.waiting === 1)
+    await next.stop(0)
+  }
+  const last = aRunner(store, places)
+  await last.start()
+  expect(await last.result('t', soon())).toMatchObject({ state: 'succeeded', failure: null })
+})
+
+test('agents whose clocks differ leave each other’s tasks alone, and take over those of one that is gone', async () => {
+  const [here, there] = [await aComfy(), await aComfy()]
+  const { store } = aStore()
+  here.comfyui.onNext('hold')
+  const patient = { leaseMs: 1_000 }
+  const places = (release: number | null) => (release === null ? here.places : []) // 'gone' is not for it
+  const behind = aRunner(store, [], { ...patient, places, now: () => Date.now() - 3_600_000 })
+  await behind.start()
+  await behind.submit('t', aWorkflow(1))
+  await here.comfyui.held()
+  const { attempt, ...task } = (await behind.status('t'))!
+  await store.mark('gone', 'attempt-1') // by one whose clock is ahead
+  await store.keep('gone', 'workflow', bytes(JSON.stringify(aWorkflow(2))))
+  await store.put({ ...task, id: 'gone', release: 7, attempt, leaseUntil: Date.now() + 3_600_000 })
+  const other = aRunner(store, there.places, patient)
+  await other.start()
+  expect(await other.result('gone', soon())).toMatchObject({ state: 'succeeded', attempt: 2 })
+  here.comfyui.release()
+  expect(await other.result('t', soon())).toMatchObject({ state: 'succeeded', attempt: 1 })
+  expect([here.comfyui.submissions, there.comfyui.submissions]).toEqual([1, 1])
+})
+
+test('one task that cannot be read keeps nobody from those beside it', async () => {
+  const { places } = await aComfy()
+  const { dir, store } = aStore()
+  const first = aRunner(store, [])
+  for (const id of ['a', 'b', 'c', 'd']) await first.submit(id, aWorkflow(1, { prefix: id }))
+  await first.stop(0)
+  const damaged = createHash('sha256').update('b').digest('hex')
+  writeFileSync(path.join(dir, damaged.slice(0, 2), damaged.slice(2), 'task.json'), '{"state":"of another version"}')
+  const next = aRunner(store, places)
+  await next.start()
+  for (const id of ['a', 'c', 'd']) expect(await next.result(id, soon())).toMatchObject({ state: 'succeeded' })
+  expect((await store.recent(10)).map(({ id }) => id).toSorted()).toEqual(['a', 'c', 'd'])
+})
+
+test('who was overtaken lets go, and tells what the other made of it', async () => {
+  const { store } = aStore()
+  const { places } = await aComfy()
+  const slow = aRunner(store, places, { inFlight: 0 })
+  await slow.start()
+  const task = await slow.submit('t', aWorkflow(1))
+  await store.mark('t', 'attempt-2')
+  await store.put({ ...task, attempt: 2, state: 'succeeded' })
+  expect(await slow.result('t', soon())).toMatchObject({ state: 'succeeded', attempt: 2 })
+  expect(slow.counts).toEqual({ running: 0, waiting: 0 })
+})
+
+test('it stops although nothing can be written any more', async () => {
+  const { store } = aStore()
+  const runner = aRunner(store, [])
+  await runner.submit('a', aWorkflow(1))
+  await runner.submit('b', aWorkflow(2))
+  store.put = async () => {
+    throw new Error('the storage is away')
+  }
+  await runner.stop(0)
+})
+
+async function* bytes(text: string) {
+  yield Buffer.from(text)
+}
