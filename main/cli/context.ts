@@ -151,6 +151,13 @@ export async function readInput({ cwd }: Context, file: string, tooLarge: 'impor
   }
 }
 
+/** The first key of a list as an agent reads it: what it opens stands behind it, and lines of `#` are none; else empty. */
+export async function readKeyFile(context: Context, file: string): Promise<string> {
+  const text = (await readInput(context, file, 'app.too-large')).bytes.toString('utf8')
+  const line = text.split('\n').find((each) => /^\s*[^\s#]/.test(each)) ?? ''
+  return line.trim().split(/\s/)[0]!
+}
+
 /**
  * A workflow file of any size and kind. Of a video or model above 64 MiB, the texts in it, as JSON. `source` is what to
  * import: a pipe's bytes can be read only once.

@@ -6,6 +6,7 @@ import type { Publication, PublishPlan } from '../../core/contract/publish.ts'
 import type { Client } from '../api/client.ts'
 import { type Context, EXIT, onlyArgument, readWorkflowInput, wholeNumber } from './context.ts'
 import { hearInterruption } from './interruption.ts'
+import { sayPush } from './snapshot.ts'
 import { sayBytes, sayTime } from './terminal.ts'
 
 /** Of `endpoint deploy` and `endpoint rollback`. */
@@ -86,21 +87,13 @@ async function importOne(context: Context, client: Client, file: string): Promis
   return results.flatMap((result) => (result.ok ? [result.workflow.id] : []))
 }
 
-function tellPlan({ terminal }: Context, plan: PublishPlan) {
+function tellPlan(context: Context, plan: PublishPlan) {
+  const { terminal } = context
   const { endpoint: said, snapshot: kept } = terminal.speech.words
   terminal.event('plan', plan as unknown as Record<string, Json>)
   for (const secret of plan.secrets) terminal.note(kept.secret, { ...secret })
   if (terminal.json || !plan.push) return
-  const { objects, bytes, models } = plan.push
-  terminal.say(kept.would, {
-    ...{ missing: objects.missing, all: objects.all },
-    ...{ bytes: sayBytes(bytes.missing), of: sayBytes(bytes.all) },
-  })
-  if (models.count > 0)
-    terminal.say(kept.wouldModels, {
-      ...{ missing: models.missing, all: models.count, fetched: models.fetched },
-      ...{ bytes: sayBytes(models.missingBytes), of: sayBytes(models.bytes) },
-    })
+  sayPush(context, plan.push, kept.would, kept.wouldModels)
   for (const { what, name, before, after } of plan.changes ?? [])
     terminal.say(said.change, { what, name, before: before ?? '–', after: after ?? '–' })
 }

@@ -1,10 +1,8 @@
-import { readFile } from 'node:fs/promises'
-import path from 'node:path'
 import type { Endpoint, EndpointState } from '../../core/contract/endpoint.ts'
 import { AppError, fill } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import { type Action, commandOf, type ValuesOf } from './actions.ts'
-import { type Command, type Context, onlyArgument, usageError, wholeNumber } from './context.ts'
+import { type Command, type Context, onlyArgument, readKeyFile, usageError, wholeNumber } from './context.ts'
 import { DEPLOY_OPTIONS, deploy, rollBack } from './deploy.ts'
 import { settledWorkers } from './reach.ts'
 import { run } from './run.ts'
@@ -94,16 +92,8 @@ function settingsOf(context: Context, { 'in-flight': inFlight, checkpoint }: Opt
 }
 
 /** A secret: from a file or the environment, since other programs see a command line. */
-async function readKey({ cwd, env }: Context, { 'api-key-file': name }: Options): Promise<string | null> {
-  if (name === undefined) return env.NIGHTSHIFT_API_KEY || null
-  const file = path.resolve(cwd, name)
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new AppError('input.missing', { name: file }, { cause })
-  })
-  // the agent's own key file may say behind each key what it opens
-  const [key = ''] = (text.split(/\r?\n/).find((line) => line.trim() !== '') ?? '').trim().split(/\s/)
-  return key
-}
+const readKey = async (context: Context, { 'api-key-file': file }: Options): Promise<string | null> =>
+  file === undefined ? context.env.NIGHTSHIFT_API_KEY || null : readKeyFile(context, file)
 
 function tell(context: Context, endpoint: Endpoint, whole = false) {
   const { terminal } = context

@@ -1,10 +1,10 @@
 import path from 'node:path'
 import { AppError, fill } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
-import type { SecretFound, SnapshotProgress, SnapshotView } from '../../core/contract/snapshot.ts'
+import type { PushPlan, SecretFound, SnapshotProgress, SnapshotView } from '../../core/contract/snapshot.ts'
 import { credentialsIn, isS3, writeCredentials } from '../../core/engine/store/open-store.ts'
 import { type Action, commandOf } from './actions.ts'
-import { type Context, onlyArgument, readInput, usageError, wholeNumber } from './context.ts'
+import { type Context, onlyArgument, readKeyFile, usageError, wholeNumber } from './context.ts'
 import { sayBytes, sayTime } from './terminal.ts'
 
 const OPTIONS = {
@@ -90,22 +90,8 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
       : await client.call('snapshot.push', { ...asked, bytesPerSecond })
     terminal.endProgress()
     terminal.event(dry ? 'plan' : 'pushed', plan as unknown as Record<string, Json>)
-    const { objects, bytes, models } = plan
-    if (terminal.json) return true
-    terminal.say(dry ? said.would : said.sent, {
-      missing: objects.missing,
-      all: objects.all,
-      bytes: sayBytes(bytes.missing),
-      of: sayBytes(bytes.all),
-    })
-    if (models.count > 0 && !without)
-      terminal.say(dry ? said.wouldModels : said.sentModels, {
-        missing: models.missing,
-        all: models.count,
-        bytes: sayBytes(models.missingBytes),
-        of: sayBytes(models.bytes),
-        fetched: models.fetched,
-      })
+    if (dry) sayPush(context, plan, said.would, said.wouldModels)
+    else sayPush(context, plan, said.sent, said.sentModels)
     return true
   },
   async restore(context, client, args, { to, from, python, 'api-key-file': keyFile }) {
@@ -198,6 +184,26 @@ function draw({ terminal }: Context, { what, part, bytes, totalBytes, bytesPerSe
   )
 }
 
+/** What of a snapshot travels, or did. */
+export function sayPush(
+  { terminal }: Context,
+  { objects, bytes, models }: PushPlan,
+  words: string,
+  modelWords: string,
+) {
+  if (terminal.json) return
+  const { missing, all } = objects
+  terminal.say(words, { missing, all, bytes: sayBytes(bytes.missing), of: sayBytes(bytes.all) })
+  if (models.count === 0) return
+  terminal.say(modelWords, {
+    missing: models.missing,
+    all: models.count,
+    bytes: sayBytes(models.missingBytes),
+    of: sayBytes(models.bytes),
+    fetched: models.fetched,
+  })
+}
+
 /** A folder from here, or an address as it is. */
 const placeOf = ({ cwd }: Context, place: string) => (/^\w[\w+.-]+:\/\//.test(place) ? place : path.resolve(cwd, place))
 
@@ -211,10 +217,7 @@ async function keyFor(context: Context, file: string | undefined, place: string)
     const credentials = credentialsIn(context.env)
     return credentials && writeCredentials(credentials)
   }
-  if (file === undefined) return context.env.NIGHTSHIFT_API_KEY ?? null
-  const text = (await readInput(context, file, 'app.too-large')).bytes.toString('utf8')
-  const [line = ''] = text.split('\n').filter((each) => each.trim() !== '' && !each.startsWith('#'))
-  return line.trim().split(/\s/)[0] || null
+  return (file === undefined ? context.env.NIGHTSHIFT_API_KEY : await readKeyFile(context, file)) || null
 }
 
 function needed({ terminal }: Context, option: string, value: string | undefined): string {
