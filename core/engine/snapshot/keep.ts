@@ -72,10 +72,10 @@ export class Keeper {
     const walked = await this.#pool.run('walk', { root, except })
     const found = walked.filter((each) => each.is !== 'file' || !without(each))
     const files = found.filter((each) => each.is === 'file')
-    const contents = new Map<string, Content>()
+    const contents = new Map<string, Taken>()
     const news = { files: 0, bytes: 0, totalFiles: files.length, totalBytes: sum(files.map(({ size }) => size)) }
     const have = (file: FileFound, content: Content) => {
-      contents.set(file.path, content)
+      contents.set(file.path, { file, content })
       news.files++
       news.bytes += file.size
     }
@@ -117,7 +117,7 @@ export class Keeper {
       tree,
       files: contents.size,
       bytes: news.bytes,
-      paths: files.filter(({ path }) => contents.has(path)).map(({ path, size }) => ({ path, size })),
+      paths: [...contents.values()].map(({ file: { path, size } }) => ({ path, size })),
       without: walked.flatMap((each) => (each.is === 'file' && without(each) ? [each] : [])),
       left: found.flatMap((each) => (each.is === 'other' ? [{ path: each.path, what: each.what }] : [])),
     }
@@ -160,7 +160,7 @@ export class Keeper {
   }
 
   /** Folders from the deepest up, each named by what is in it. */
-  #makeTrees(found: readonly Found[], contents: ReadonlyMap<string, Content>): { tree: string } {
+  #makeTrees(found: readonly Found[], contents: ReadonlyMap<string, Taken>): { tree: string } {
     const folders = new Map<string, Tree>([['', []]])
     for (const each of found) if (each.is === 'folder') folders.set(each.path, [])
     const put = (at: string, entry: Entry) => folders.get(parentOf(at))!.push(entry)
@@ -168,10 +168,11 @@ export class Keeper {
       const name = each.path.slice(parentOf(each.path).length).replace(/^\//, '')
       if (each.is === 'link') put(each.path, { is: 'link', name, to: each.to })
       if (each.is !== 'file') continue
-      const content = contents.get(each.path)
-      if (!content) continue // it went away meanwhile
-      const { size, mtime } = each
-      const about = { name, size, mtime, ...(each.executable && { executable: true as const }) }
+      const taken = contents.get(each.path)
+      if (!taken) continue // it went away meanwhile
+      const { content } = taken
+      const { size, mtime, executable } = taken.file
+      const about = { name, size, mtime, ...(executable && { executable: true as const }) }
       put(
         each.path,
         'sha256' in content ? { is: 'file', ...about, ...content } : { is: 'pieces', ...about, ...content },
@@ -188,6 +189,8 @@ export class Keeper {
 
 type Seen = Map<string, { stamp: string; content: Content }>
 type FileFound = Extract<Found, { is: 'file' }>
+/** `file` as it was when its content was read, which may be later than when it was found. */
+type Taken = { readonly file: FileFound; readonly content: Content }
 
 const within = (root: string, { path: at, size, stamp }: FileFound): FileToKeep => ({
   path: path.join(root, at),

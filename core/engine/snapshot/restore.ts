@@ -7,10 +7,8 @@ import { packFile } from './pack.ts'
 import { Pool } from './pool.ts'
 import type { To, Unpack } from './snapshot-thread.ts'
 import type { ObjectStore } from './store.ts'
-import { checkTree, type Entry, parseTree, readTree, type Tree } from './tree.ts'
+import { checkTree, type Entry, MOST_DEPTH, parseTree, readTree, type Tree } from './tree.ts'
 
-/** Deeper than any environment; a tree that holds itself ends here. */
-const MOST_DEPTH = 100
 /** Folders count too: a list of ten that are all itself one deeper would fill the memory. */
 const MOST_NAMES = 2_000_000
 /** Read and written by one thread before the next turn. */

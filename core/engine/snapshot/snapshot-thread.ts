@@ -3,6 +3,7 @@ import {
   closeSync,
   constants,
   copyFileSync,
+  type Dirent,
   fstatSync,
   futimesSync,
   linkSync,
@@ -22,7 +23,7 @@ import path from 'node:path'
 import { parentPort, threadId } from 'node:worker_threads'
 import { CHUNK, CHUNKED_FROM, nextCut } from './chunk.ts'
 import { type PackIndex, PackWriter, type Place, readFrame, readIndex, sha256, takeObject } from './pack.ts'
-import { staysInside } from './tree.ts'
+import { MOST_DEPTH, staysInside } from './tree.ts'
 
 /** A name as it lies on the disk. `stamp`: as long as it is the same, so is the content. */
 export type Found =
@@ -211,10 +212,11 @@ interface Within {
   readonly real: readonly string[]
 }
 function walk(root: string, within: Within, except: readonly RegExp[], found: Found[] = []): Found[] {
-  for (const entry of readdirSync(path.join(root, within.path), { withFileTypes: true })) {
+  for (const entry of namesIn(path.join(root, within.path))) {
     const at = within.path === '' ? entry.name : `${within.path}/${entry.name}`
     if (except.some((pattern) => pattern.test(entry.isDirectory() ? `${at}/` : at))) continue
-    if (entry.name.includes('\ufffd')) found.push({ is: 'other', path: at, what: 'its name is not UTF-8' })
+    const odd = oddName(at, entry.name)
+    if (odd) found.push({ is: 'other', path: at, what: odd })
     else if (entry.isDirectory()) {
       found.push({ is: 'folder', path: at })
       walk(root, { ...within, path: at }, except, found)
@@ -222,8 +224,10 @@ function walk(root: string, within: Within, except: readonly RegExp[], found: Fo
       const to = readlinkSync(path.join(root, at))
       if (staysInside(to, at.split('/').length - 1)) found.push({ is: 'link', path: at, to })
       else follow(at)
-    } else if (entry.isFile()) found.push(fileAt(at, lstatSync(path.join(root, at))))
-    else found.push({ is: 'other', path: at, what: 'it is a device, a pipe or a socket' })
+    } else if (entry.isFile()) {
+      const stat = lstatSync(path.join(root, at), { throwIfNoEntry: false })
+      if (stat) found.push(fileAt(at, stat))
+    } else found.push({ is: 'other', path: at, what: 'it is a device, a pipe or a socket' })
   }
   return found
 
@@ -245,6 +249,22 @@ function walk(root: string, within: Within, except: readonly RegExp[], found: Fo
   }
 }
 
+function namesIn(dir: string): Dirent[] {
+  try {
+    return readdirSync(dir, { withFileTypes: true })
+  } catch (cause) {
+    if (isGone(cause)) return []
+    throw cause
+  }
+}
+
+/** Why no restore would take this name; null: it would. */
+function oddName(at: string, name: string): string | null {
+  if (name.includes('\ufffd')) return 'its name is not UTF-8'
+  if (name.includes('\\')) return 'its name has a backslash, which elsewhere is no name'
+  return at.split('/').length > MOST_DEPTH ? 'it lies too deep' : null
+}
+
 function fileAt(at: string, stat: Stats): Found {
   const { size, mode, mtimeMs } = stat
   const executable = (mode & 0o100) !== 0
@@ -259,9 +279,21 @@ const idle: Buffer[] = []
 const borrow = (bytes: number) =>
   bytes > BUFFER_BYTES ? Buffer.allocUnsafeSlow(bytes) : (idle.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES))
 
+/** null: it went away since it was found. */
+function opened(file: string): number | null {
+  try {
+    return openSync(file, 'r')
+  } catch (cause) {
+    if (isGone(cause)) return null
+    throw cause
+  }
+}
+const isGone = (cause: unknown) => ['ENOENT', 'ENOTDIR'].includes((cause as NodeJS.ErrnoException).code ?? '')
+
 /** Whether it is what it was when it was found. */
 function readWhole(file: FileToKeep, buffer: Buffer, at: number): boolean {
-  const handle = openSync(file.path, 'r')
+  const handle = opened(file.path)
+  if (handle === null) return false
   try {
     return fill(handle, buffer, at, file.size) === file.size && stampOf(fstatSync(handle)) === file.stamp
   } finally {
@@ -271,7 +303,8 @@ function readWhole(file: FileToKeep, buffer: Buffer, at: number): boolean {
 
 /** The pieces of a large file. null: it changed meanwhile. */
 async function keepPieces(file: FileToKeep, packs: string): Promise<Content | null> {
-  const handle = openSync(file.path, 'r')
+  const handle = opened(file.path)
+  if (handle === null) return null
   const buffer = borrow(BUFFER_BYTES)
   try {
     const pieces: { sha256: string; size: number }[] = []

@@ -32,6 +32,9 @@ export type Entry = z.infer<typeof Entry>
 export const Tree = z.array(Entry)
 export type Tree = z.infer<typeof Tree>
 
+/** Folders in each other: deeper than any environment; a tree that holds itself ends here. */
+export const MOST_DEPTH = 100
+
 /** Reserved by Windows, whatever follows the first dot. */
 const DEVICE = /^(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(?:\.|$)/i
 const REFUSED_BY_WINDOWS = /[<>:"|?*\p{Cc}]|[ .]$/u
