@@ -15,7 +15,6 @@ import { sayBytes } from './terminal.ts'
 
 const OPTIONS = {
   id: { type: 'string' },
-  kind: { type: 'string' },
   name: { type: 'string' },
   prefix: { type: 'boolean' },
   direct: { type: 'boolean' },
