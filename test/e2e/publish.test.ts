@@ -19,6 +19,7 @@ test('what differs is looked at and accepted, which is kept; a version before it
 
   const publication = page.getByRole('region', { name: 'Version 3' })
   await publication.getByText('The endpoint makes something else than this machine.').waitFor()
+  await publication.getByText('different', { exact: true }).first().waitFor()
   const drawn = publication.getByRole('img', { name: 'Difference' })
   await expect.poll(() => drawn.evaluate((img: HTMLImageElement) => img.naturalWidth)).toBe(640)
   await publication.getByText(/SSIM 0\.\d{4} · \d+% of the pixels differ · by \d+ of 255 at most/).waitFor()

@@ -34,6 +34,13 @@ const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: { readme: { type: 'string' }, only: { type: 'string' } },
 })
+const README = new Set(
+  [
+    ...['start-1440-dark', 'batch-1440-light', 'workflow-1440-dark', 'form-1440-light', 'queue-1440-dark'],
+    ...['gallery-1440-light', 'models-get-1440-light', 'custom-nodes-find-1440-light'],
+    ...['publish-1440-dark', 'endpoints-1440-light'],
+  ].map((screen) => `${screen}-en.png`),
+)
 const outDir = path.resolve(positionals[0] ?? 'screenshots')
 const rendererDir = path.resolve(import.meta.dirname, '../../out/renderer')
 mkdirSync(outDir, { recursive: true })
@@ -492,11 +499,10 @@ async function shoot() {
           if (values.only && !new RegExp(values.only).test(file)) continue
           await show(page)
           await page.screenshot({ path: path.join(outDir, file) })
-          const readme = values.readme && size.width === 1440 && language === 'en'
-          if (readme && ['start', 'batch', 'queue', 'gallery', 'models-get', 'custom-nodes-find'].includes(name))
-            await sharp(await page.screenshot())
+          if (values.readme && README.has(file))
+            await sharp(path.join(outDir, file))
               .png({ palette: true, quality: 95, compressionLevel: 9, effort: 10 })
-              .toFile(path.join(values.readme!, `${name}-${theme}.png`))
+              .toFile(path.join(values.readme, `${name}-${theme}.png`))
         }
         await context.close()
       }

@@ -41,7 +41,7 @@ export async function keepPublication(dataDir: string, endpoint: string) {
   mkdirSync(dir, { recursive: true })
   const files = { desk: 'desk.png', endpoint: 'endpoint.png', difference: 'difference.png' }
   const at = (name: string) => path.join(dir, name)
-  await Promise.all([scene(0, at(files.desk)), scene(34, at(files.endpoint))])
+  await Promise.all([scene(0, at(files.desk)), scene(110, at(files.endpoint))])
   const compared = await compareFiles(at(files.desk), at(files.endpoint), { difference: at(files.difference) })
   const picture = { ...compared, workflow: 'Poster', node: '9', mediaType: 'image/png', shows: Object.keys(files) }
   const facts = {
