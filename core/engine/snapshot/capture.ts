@@ -90,12 +90,12 @@ export async function capture(
   const comfyui = await checkoutOf(here.dir, command)
   const nodes = await nodesIn(nodesDir, command)
   const roots: { name: LayerName; root: string; except: readonly RegExp[] }[] = [
-    { name: 'comfyui', root: here.dir, except: [...CACHES, SECRET_FILES, NOT_COMFYUI, PATHS_FILE] },
-    { name: 'nodes', root: nodesDir, except: [...CACHES, SECRET_FILES, ...NOT_NODES] },
+    { name: 'comfyui', root: here.dir, except: [...CACHES, NOT_COMFYUI, PATHS_FILE] },
+    { name: 'nodes', root: nodesDir, except: [...CACHES, ...NOT_NODES] },
     // byte-code comes along: without it every start of an instance compiles for many seconds
     { name: 'packages', root: python.packagesDir, except: [] },
     ...(python.programsDir ? [{ name: 'programs', root: python.programsDir, except: [OF_EVERY_VENV] } as const] : []),
-    { name: 'settings', root: path.join(here.base, 'user'), except: [SETTINGS, SECRET_FILES] },
+    { name: 'settings', root: path.join(here.base, 'user'), except: [SETTINGS] },
   ]
   const known = [...roots.map(({ name, root }) => ({ at: name, was: root })), { at: 'venv', was: python.prefix }]
   const { named, sources, around } = await placesNamed(python.packagesDir, known)
@@ -111,15 +111,18 @@ export async function capture(
   const models = [...facts.models]
   const take = async (name: LayerName, at: string, root: string, except: readonly RegExp[]) => {
     await mkdir(root, { recursive: true }) // a new ComfyUI has no custom nodes yet
-    const isModel = (file: { path: string; size: number }) =>
-      !INSTALLED.has(name) && file.size >= MODEL_FROM_BYTES && MODEL.test(file.path)
+    const isModel = (file: { path: string; size: number }) => file.size >= MODEL_FROM_BYTES && MODEL.test(file.path)
     const kept = await keeper.keep(root, {
       except,
-      without: isModel,
+      without: (file) => !INSTALLED.has(name) && (SECRET_FILES.test(file.path) || isModel(file)),
       signal,
       onNews: (news) => onNews?.({ ...news, layer: name }),
     })
     for (const file of kept.without) {
+      if (SECRET_FILES.test(file.path)) {
+        left.push({ path: `${at}/${file.path}`, what: 'files of this name hold secrets' })
+        continue
+      }
       const sha256 = await hashFile(path.join(root, file.path), signal)
       models.push({ folder: folderFor(at), name: file.path, size: file.size, sha256 })
     }
@@ -138,7 +141,7 @@ export async function capture(
     if (sources.length > 0) {
       const all: Kept[] = []
       for (const [n, root] of sources.entries())
-        all.push(await take('sources', `sources/${n}`, root, [...CACHES, SECRET_FILES, ...NOT_NODES]))
+        all.push(await take('sources', `sources/${n}`, root, [...CACHES, ...NOT_NODES]))
       const entries = all.map(({ tree }, n) => ({ is: 'folder', name: String(n), tree }) as const)
       const sum = (key: 'files' | 'bytes') => all.reduce((total, kept) => total + kept[key], 0)
       layers.push({

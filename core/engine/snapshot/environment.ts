@@ -125,4 +125,4 @@ export async function nodesIn(dir: string, command: CommandOptions): Promise<Nod
 
 const named = (text: string) => text.split('\0').filter((name) => name !== '')
 /** `https://user:token@host/…` without who asked for it. */
-const withoutCredentials = (url: string) => url.replace(/^(\w+:\/\/)[^/@]*@/, '$1')
+const withoutCredentials = (url: string) => url.replace(/^([\w+.-]+:\/\/)[^/@]*@/, '$1')

@@ -21,7 +21,18 @@ test.each([
   ['OPENAI = sk-proj-' + 'aB3dE5gH7jK9mN1pQ3sT', 'API key'],
   ['AKIA' + 'ABCDEFGHIJ123456', 'AWS key'],
   ['https://someone:hunter2hunter@example.org/x.git', 'token in an address'],
+  ['https://aB3dE5gH7jK9mN1pQ3sT@git.example.org/x.git', 'token in an address'],
+  ['redis://cache:hunter2hunter@10.0.0.1:6379', 'token in an address'],
   ['{"api_key": "0f8b2c6d4e1a9b7c5d3f"}', 'secret by its name'],
+  ['{"Some.Node.openaiApiKey": "0f8b2c6d4e1a9b7c5d3f"}', 'secret by its name'],
+  ['{"civitaiKey": "0f8b2c6d4e1a9b7c5d3f0f8b2c6d4e1a"}', 'secret by its name'],
+  ['CIVITAI_TOKEN = "0f8b2c6d4e1a9b7c5d3f"', 'secret by its name'],
+  ['civitai_api_key: 0f8b2c6d4e1a9b7c5d3f', 'secret by its name'],
+  ['aws_secret_access_key = aB3dE5gH7jK9mN1pQ3sT/vW7xY9z+1cD', 'secret by its name'],
+  ['password = "Xk3jd93jdk39dk39dk"', 'secret by its name'],
+  ['SLACK = "' + 'xoxb-123456789012-abcdefGHIJKL"', 'Slack token'],
+  ['glpat-' + 'aB3dE5gH7jK9mN1pQ3sT', 'GitLab token'],
+  ['Authorization: Bearer 0f8b2c6d4e1a9b7c5d3f0f8b', 'bearer token'],
   ['-----BEGIN OPENSSH PRIVATE KEY-----', 'private key'],
 ])('%s is found, and only its beginning is shown', (text, kind) => {
   const [found] = secretsIn(`first line\n${text}\n`)
@@ -34,6 +45,12 @@ test.each([
   'password: "xxxxxxxxxxxxxxxxxxxx"',
   'sk-learn',
   'self.password = get_password()',
+  'sep_token = "<|endoftext|>"',
+  'state_key = "decoder.layers.2.layers.1.weight"',
+  'token = tokenizer_of_the_first_model',
+  'Authorization: Bearer {token_of_something_else}',
+  'https://username:password@host.example/path',
+  'git clone git@github.com:someone/thing.git',
 ])('%s is no secret', (text) => {
   expect(secretsIn(text)).toEqual([])
 })
@@ -79,8 +96,9 @@ test.skipIf(!python)(
     const here = comfy()
     const store = await ObjectStore.open(tempDir())
     const options = { threads: 2, command: command(tempDir()) }
-    const { manifest, secrets } = await capture(store, here, facts, options)
+    const { manifest, secrets, left } = await capture(store, here, facts, options)
     expect(secrets).toEqual([])
+    expect(left).toEqual([{ path: 'nodes/风格/.env', what: 'files of this name hold secrets' }])
     expect(manifest).toMatchObject({
       comfyui: { version: '0.33.0' },
       packages: [{ name: 'tiny', version: '1.2', url: null }],
