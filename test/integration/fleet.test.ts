@@ -6,7 +6,9 @@ import { WorkerView } from '../../core/contract/worker.ts'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { systemClock } from '../../main/services/clock.ts'
 import { type Database, openDatabase } from '../../main/services/database/open.ts'
+import { EndpointWorker } from '../../main/services/workers/endpoint.ts'
 import { Fleet } from '../../main/services/workers/fleet.ts'
+import { anAgent, KEY } from '../kit/agent-kit.ts'
 import { eventually } from '../kit/eventually.ts'
 import { serve } from '../kit/serve.ts'
 import { tempDir } from '../kit/temp-dir.ts'
@@ -206,6 +208,25 @@ test('definitions come from the worker asked, else from a real one that answers,
   await fleet.add({ url: comfyui.url, name: 'gpu' })
   expect(await fleet.definitionsFor()).toMatchObject({ from: 'gpu', version: '0.33.0' })
   await expect(fleet.definitionsFor('nobody')).rejects.toMatchObject({ code: 'batch.unknown-worker' })
+})
+
+test('a ComfyUI of one’s own says what nodes there are before an endpoint does, though it came later', async () => {
+  const fleet = await aFleet(aFolder())
+  const { agent } = await anAgent()
+  const endpoint = new EndpointWorker({
+    id: 'there',
+    address: { url: `${agent.url}/`, key: KEY },
+    settings: { enabled: true, capacity: 4, checkpoints: [] },
+    pace: { coldSeconds: null, coldRuns: 0, warmSeconds: null, warmRuns: 0 },
+    newId: randomUUID,
+    now: Date.now,
+  })
+  endpoint.start()
+  fleet.host(endpoint)
+  await eventually(() => fleet.get('there')?.health.is === 'ready')
+  expect(await fleet.definitionsFor()).toMatchObject({ from: 'there' })
+  await fleet.add({ url: (await aComfyui()).url, name: 'gpu' })
+  expect(await fleet.definitionsFor()).toMatchObject({ from: 'gpu' })
 })
 
 test('while nobody answers, what a server said last serves, with its date; also after a restart; a removed one is forgotten', async () => {

@@ -244,8 +244,9 @@ export class Fleet implements Service {
   }
 
   /**
-   * What nodes look like on one worker; without one, on the first real worker that answers. What a worker said before it
-   * went away serves while nobody answers, and where there is nothing of that, what came with Nightshift.
+   * What nodes look like on one worker; without one, on the first real worker that answers, endpoints last: they run what
+   * was published from here. What a worker said before it went away serves while nobody answers, and where there is
+   * nothing of that, what came with Nightshift.
    * @throws AppError 'batch.unknown-worker' | 'worker.unreachable'
    */
   async definitionsFor(workerId?: string): Promise<Definitions> {
@@ -265,7 +266,9 @@ export class Fleet implements Service {
         return before
       }
     }
-    for (const worker of this.#workers.values()) {
+    const isThere = ({ kind }: Member) => Number(kind === 'endpoint')
+    const nearest = [...this.#workers.values()].toSorted((a, b) => isThere(a) - isThere(b))
+    for (const worker of nearest) {
       if (worker.id === REHEARSAL || worker.health.is !== 'ready') continue
       try {
         return await this.#definitionsOf(worker)
@@ -273,7 +276,7 @@ export class Fleet implements Service {
         if (!(cause instanceof AppError)) throw cause // it stopped answering just now: the next one may know
       }
     }
-    for (const worker of this.#workers.values()) {
+    for (const worker of nearest) {
       const kept = worker.enabled && worker.id !== REHEARSAL ? this.#keptFor(worker) : null
       if (kept) return kept
     }
