@@ -86,6 +86,76 @@ test('agents whose clocks differ leave each other’s tasks alone, and take over
   expect([here.comfyui.submissions, there.comfyui.submissions]).toEqual([1, 1])
 })
 
+test.each([
+  ['before it handed the task on', 0],
+  ['while it had the task', 1],
+])(
+  'a task whose next agent claimed it and was gone at once is done all the same, claimed %s',
+  async (_, leaseUntil) => {
+    const { places } = await aComfy()
+    const { store } = aStore()
+    const first = aRunner(store, [])
+    const task = await first.submit('t', aWorkflow(1))
+    await store.put({ ...task, leaseUntil })
+    await store.mark('t', 'attempt-2')
+    const next = aRunner(store, places)
+    await next.start()
+    expect(await next.result('t', soon())).toMatchObject({ state: 'succeeded', attempt: 3 })
+  },
+)
+
+test('what waited where an agent stopped is done by another at once', async () => {
+  const { places } = await aComfy()
+  const { store } = aStore()
+  const first = aRunner(store, [])
+  await first.submit('t', aWorkflow(1))
+  await first.stop(0)
+  const next = aRunner(store, places, { leaseMs: 60_000 })
+  await next.start()
+  expect(await next.result('t', soon())).toMatchObject({ state: 'succeeded', attempt: 2 })
+})
+
+test('who claims a task and is overtaken before it can say so does not run it', async () => {
+  const { comfyui, places } = await aComfy()
+  const { store } = aStore()
+  const first = aRunner(store, [])
+  await first.submit('t', aWorkflow(1))
+  await first.stop(0)
+  const read = store.read.bind(store)
+  store.read = async (id, name) => {
+    store.read = read
+    await store.mark('t', 'attempt-3')
+    await store.put({ ...(await store.get('t'))!, attempt: 3, state: 'succeeded' })
+    return read(id, name)
+  }
+  const overtaken = aRunner(store, places, { leaseMs: 30_000 })
+  await overtaken.start()
+  expect(await overtaken.result('t', soon())).toMatchObject({ attempt: 3 })
+  await overtaken.stop()
+  expect(comfyui.submissions).toBe(0)
+})
+
+test('a prompt that runs on while agents come and go is not given up', async () => {
+  const { comfyui, places } = await aComfy()
+  const { store } = aStore()
+  comfyui.onNext('hold')
+  const first = aRunner(store, places)
+  await first.submit('t', aWorkflow(1))
+  await comfyui.held()
+  await first.stop(0)
+  for (let agents = 0; agents < 4; agents++) {
+    const next = aRunner(store, places)
+    await next.start()
+    await eventually(async () => next.counts.running === 1 && (await store.get('t'))?.state === 'running')
+    await next.stop(0)
+  }
+  const last = aRunner(store, places)
+  await last.start()
+  comfyui.release()
+  expect(await last.result('t', soon())).toMatchObject({ state: 'succeeded', begun: 1 })
+  expect(comfyui.submissions).toBe(1)
+})
+
 test('one task that cannot be read keeps nobody from those beside it', async () => {
   const { places } = await aComfy()
   const { dir, store } = aStore()

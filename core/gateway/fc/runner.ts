@@ -331,8 +331,12 @@ export class ComfyRunner implements Runner {
   async #adopt(left: Task): Promise<Task | null> {
     const { store, now, log } = this.#options
     if (this.#stopping || this.#held.has(left.id) || this.#options.places(left.release).length === 0) return null
-    const attempt = left.attempt + 1
-    if (!(await store.mark(left.id, `attempt-${attempt}`))) return null
+    const seen = this.#see(left)
+    const attempt = seen.next
+    if (!(await store.mark(left.id, `attempt-${attempt}`))) {
+      Object.assign(seen, { next: attempt + 1, at: performance.now() }) // unless whoever has it says so within a lease
+      return null
+    }
     const task = { ...left, attempt, leaseUntil: now() + this.#leaseMs, updatedAt: now() }
     const kept = await store.read(left.id, WORKFLOW)
     if (!kept || (left.begun ?? 0) >= MOST_ATTEMPTS) {
@@ -343,7 +347,7 @@ export class ComfyRunner implements Runner {
     const parts = (await kept.toArray()) as Buffer[]
     const text = Buffer.concat(parts).toString('utf8')
     log?.('task.adopted', { id: task.id, attempt })
-    await store.put(task)
+    if (!(await store.put(task))) return null
     this.#hold(task, readSent(parseJson(text)), text.length)
     return task
   }
@@ -413,9 +417,10 @@ export class ComfyRunner implements Runner {
             ? followPrompt(client, promptId, signal, PACE)
             : [seen]
       for await (const step of steps) {
-        if (step.is === 'started')
-          tell({ state: 'running', queuePosition: null, begun: (held.task.begun ?? 0) + 1 }) // written before anything can end us
-        else if (isEnding(step)) await this.#ending(held, client, progress, step)
+        if (step.is === 'started') {
+          const { begun = 0 } = held.task
+          tell({ state: 'running', queuePosition: null, begun: seen.is === 'running' ? begun : begun + 1 })
+        } else if (isEnding(step)) await this.#ending(held, client, progress, step)
       }
     } catch (cause) {
       if (held.ended === 'release') return await this.#release(held)
@@ -540,6 +545,7 @@ export class ComfyRunner implements Runner {
   /** Whoever comes next may have it. */
   async #release(held: Held) {
     this.#held.delete(held.task.id)
+    held.ended = 'release' // no lease is taken any more
     held.task = { ...held.task, leaseUntil: 0, state: 'queued' }
     try {
       await this.#write(held)
@@ -628,15 +634,20 @@ export class ComfyRunner implements Runner {
   }
 
   /** Whoever works on it says so again and again. How long it said nothing is measured here: clocks of others may be wrong. */
-  #isLeft({ id, attempt, leaseUntil }: Task): boolean {
-    if (leaseUntil === 0) return true
-    const as = `${attempt} ${leaseUntil}`
-    const seen = this.#seen.get(id)
-    if (seen?.as === as) return performance.now() - seen.at > this.#leaseMs
-    this.#seen.set(id, { as, at: performance.now() })
-    return false
+  #isLeft(task: Task): boolean {
+    const { at, next } = this.#see(task)
+    return (task.leaseUntil === 0 && next === task.attempt + 1) || performance.now() - at > this.#leaseMs
   }
-  readonly #seen = new Map<string, { readonly as: string; readonly at: number }>()
+  /** Since when it is as it is, and which attempt is the next that nobody is known to have claimed. */
+  #see({ id, attempt, leaseUntil }: Task) {
+    const as = `${attempt} ${leaseUntil}`
+    const before = this.#seen.get(id)
+    if (before?.as === as) return before
+    const seen = { as, at: performance.now(), next: attempt + 1 }
+    this.#seen.set(id, seen)
+    return seen
+  }
+  readonly #seen = new Map<string, { readonly as: string; at: number; next: number }>()
 
   /** It has waited long for any ComfyUI here to be there: another agent may have one. */
   #isStranded(held: Held): boolean {
