@@ -104,8 +104,8 @@ function WorkerCard({ worker }: { worker: WorkerView }) {
             <Health health={health} />
           </div>
           <p className="truncate text-xs text-faint">
-            {rehearsal ? t('workers.rehearsalNote') : kind === 'local' ? t('workers.localNote') : whereOf(url ?? '', t)}
-            {hasHeader && ` · ${t('workers.withHeader')}`}
+            {kind === 'remote' ? whereOf(url ?? '', t) : t(`workers.${kind}Note`)}
+            {kind === 'remote' && hasHeader && ` · ${t('workers.withHeader')}`}
           </p>
           {kind === 'remote' && <p className="text-xs text-faint">{t('workers.notOurs')}</p>}
         </div>
@@ -115,12 +115,9 @@ function WorkerCard({ worker }: { worker: WorkerView }) {
             enabled
               ? { label: t('workers.disable'), icon: PowerOff, onSelect: () => enable.mutate({ id, enabled: false }) }
               : { label: t('workers.enable'), icon: Power, onSelect: () => enable.mutate({ id, enabled: true }) },
-            ...(rehearsal || kind === 'local'
-              ? []
-              : [
-                  null,
-                  { label: t('common.remove'), icon: Trash2, danger: true, onSelect: () => remove.mutate({ id }) },
-                ]),
+            ...(kind === 'remote'
+              ? [null, { label: t('common.remove'), icon: Trash2, danger: true, onSelect: () => remove.mutate({ id }) }]
+              : []),
           ]}
         />
       </div>
@@ -137,7 +134,7 @@ function WorkerCard({ worker }: { worker: WorkerView }) {
           {health.devices.map(({ name, type, vramTotalBytes, vramFreeBytes }, place) => (
             <li key={`${name} ${String(place)}`} className="num flex items-center gap-3 text-xs">
               <span className="min-w-0 flex-1 truncate" title={name}>
-                {name} <span className="text-faint">({type})</span>
+                {name} {type !== name && <span className="text-faint">({type})</span>}
               </span>
               {vramTotalBytes > 0 && (
                 <>
