@@ -8,6 +8,7 @@ import {
   Endpoint,
   EndpointAddress,
   EndpointAsked,
+  EndpointForm,
   EndpointFound,
   EndpointKey,
   EndpointLine,
@@ -319,6 +320,8 @@ export const app = {
   'endpoint.look': command(z.object({ name: EndpointName }), Endpoint),
   /** The newest first. */
   'endpoint.releases': query(z.object({ name: EndpointName }), z.object({ rows: z.array(ReleaseView) })),
+  /** Of what is live there. */
+  'endpoint.forms': query(z.object({ name: EndpointName }), z.object({ rows: z.array(EndpointForm) })),
   /** The oldest first. */
   'endpoint.log': query(z.object({ name: EndpointName }), z.object({ rows: z.array(EndpointLine) })),
 

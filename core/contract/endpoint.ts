@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { Failure } from './errors.ts'
-import { ReleaseView } from './release.ts'
+import { PublishedWorkflow, ReleaseView } from './release.ts'
 import { Device } from './worker.ts'
 
 /** Its worker's name too: what batches call it. */
@@ -80,6 +80,15 @@ export const EndpointFound = z.object({
   mayPublish: z.boolean(),
 })
 export type EndpointFound = z.infer<typeof EndpointFound>
+
+/** What is live there, filled in by people who were given a key. */
+export const EndpointForm = z.object({
+  id: PublishedWorkflow.shape.id,
+  name: z.string(),
+  /** Opens for a person with a key of the agent. */
+  url: z.string(),
+})
+export type EndpointForm = z.infer<typeof EndpointForm>
 
 /** A line of what happened to or at an endpoint. */
 export const EndpointLine = z.object({ at: z.int(), from: z.enum(['here', 'agent']), text: z.string() })

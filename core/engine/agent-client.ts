@@ -4,6 +4,7 @@ import { Agent, type Dispatcher, request } from 'undici'
 import { z } from 'zod'
 import { NodeReport, TaskState } from '../contract/agent.ts'
 import type { FileReference, HistoryEntry, NodeId, Prompt } from '../contract/comfyui.ts'
+import { EndpointForm } from '../contract/endpoint.ts'
 import { AppError, errors, type Facts, type Failure, FailureError, fill } from '../contract/errors.ts'
 import { isJsonObject, type Json, type JsonObject, tryJson, writeJson } from '../contract/json.ts'
 import { type ReleaseAsked, ReleaseList, ReleaseView } from '../contract/release.ts'
@@ -187,6 +188,12 @@ export class AgentClient {
     })
   }
 
+  /** What is live there, each with the page on which people with a key fill in its form. */
+  async forms(signal?: AbortSignal): Promise<EndpointForm[]> {
+    const { workflows } = this.#said(Workflows, await this.#ask('api/workflows', { signal }))
+    return workflows.map(({ id, name }) => ({ id, name, url: new URL(`form/${id}`, this.address.url).href }))
+  }
+
   // ---- releases ----
 
   /** The newest first. */
@@ -272,6 +279,7 @@ export class AgentClient {
     }
     const failure = failureOf(said as JsonObject)
     if (failure.code === 'agent.no-key') throw new AppError('endpoint.key-refused', { url })
+    if (failure.facts.scope === 'publish') throw new AppError('endpoint.may-not-publish', { url })
     if (failure.code === 'worker.unreachable') throw this.#unreachable(failure.message)
     const retryAfter = Number(reply.headers['retry-after'])
     const facts = Number.isFinite(retryAfter) ? { ...failure.facts, retryAfterSeconds: retryAfter } : failure.facts
@@ -350,6 +358,7 @@ const OwnEntry = z.object({
     .object({ type: z.string(), message: z.string(), remedy: z.string(), facts: z.custom<Facts>().optional() })
     .optional(),
 })
+const Workflows = z.object({ workflows: z.array(EndpointForm.omit({ url: true })) })
 const LogLines = z.object({ rows: z.array(z.object({ at: z.number(), text: z.string() })) })
 
 /** What an agent says went wrong, in words of ours where the facts are there to make them. */

@@ -390,6 +390,7 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'endpoint.remove': async ({ name }) => changed(await endpoints.remove(name)),
     'endpoint.look': ({ name }) => endpoints.look(name),
     'endpoint.releases': async ({ name }) => ({ rows: await endpoints.releases(name) }),
+    'endpoint.forms': async ({ name }) => ({ rows: await endpoints.forms(name) }),
     'endpoint.log': async ({ name }) => ({ rows: await endpoints.log(name) }),
 
     'worker.list': () => ({ rows: fleet.view().map((view) => ({ ...view, quiet: services.quiet.of(view.id) })) }),

@@ -1,4 +1,4 @@
-import type { Endpoint, EndpointState } from '../../core/contract/endpoint.ts'
+import type { Endpoint, EndpointForm, EndpointState } from '../../core/contract/endpoint.ts'
 import { AppError, fill } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
 import { type Action, commandOf, type ValuesOf } from './actions.ts'
@@ -50,7 +50,10 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
       await client.call('endpoint.releases', { name }).catch(() => null)
       const { rows: now } = await client.call('endpoint.list', {})
       const endpoint = now.find((each) => each.name === name)
-      if (endpoint) tell(context, endpoint, true)
+      if (!endpoint) continue
+      tell(context, endpoint, true)
+      const forms = await client.call('endpoint.forms', { name }).catch(() => null) // where nobody answers
+      for (const form of forms?.rows ?? []) tellForm(context, name, form)
     }
     return shown.every(({ state }) => state.is === 'ready' || state.is === 'disabled')
   },
@@ -109,6 +112,11 @@ function tell(context: Context, endpoint: Endpoint, whole = false) {
   terminal.say(said.pace, { cold: seconds(pace.coldSeconds), warm: seconds(pace.warmSeconds), runs: pace.warmRuns })
   if (live) terminal.say(said.live, { version: live.version, snapshot: live.snapshotId.slice(0, 12), note: live.note })
   if (checkpoints.length > 0) terminal.say(said.checkpoints, { names: checkpoints.join(', ') })
+}
+
+function tellForm({ terminal }: Context, endpoint: string, form: EndpointForm) {
+  terminal.event('form', { endpoint, ...form })
+  if (!terminal.json) terminal.say(terminal.speech.words.endpoint.form, { ...form })
 }
 
 const sayTenth = (value: number) => (Math.round(value * 10) / 10).toString()

@@ -4,6 +4,7 @@ import type {
   Endpoint,
   EndpointAddress,
   EndpointAsked,
+  EndpointForm,
   EndpointFound,
   EndpointLine,
   EndpointPace,
@@ -111,7 +112,10 @@ export class Endpoints implements Service {
       })
       const mayPublish = await client.releases().then(
         () => true,
-        () => false,
+        (cause: unknown) => {
+          if (codeOf(cause) === 'worker.unreachable') throw cause
+          return false
+        },
       )
       return { url: client.address.url, phase, ...stats, latencyMs, mayPublish }
     } finally {
@@ -203,6 +207,10 @@ export class Endpoints implements Service {
     const before = known.live?.version
     await this.releases(name).catch(() => {})
     if (known.live?.version !== before) this.events.emit('changed', name)
+  }
+
+  forms(name: string): Promise<EndpointForm[]> {
+    return this.client(name).forms()
   }
 
   /** What happened, the oldest first; what the agent says of itself too, where it lets this key read it. */

@@ -45,7 +45,7 @@ const staleAfter: { [E in EventName<App>]: Name[] } = {
   ],
   'model.progress': [],
   'snapshot.changed': ['snapshot.list'],
-  'endpoint.changed': ['endpoint.list', 'endpoint.releases', 'publish.versions', 'worker.list'],
+  'endpoint.changed': ['endpoint.list', 'endpoint.forms', 'endpoint.releases', 'publish.versions', 'worker.list'],
   'publish.changed': ['publish.list', 'publish.get', 'publish.versions'],
   'download.changed': ['download.list'],
   'download.done': ['download.list', 'catalogue.find', 'catalogue.plan'],

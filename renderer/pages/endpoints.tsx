@@ -7,6 +7,7 @@ import {
   Ellipsis,
   History,
   KeyRound,
+  LayoutList,
   type LucideIcon,
   Plus,
   Power,
@@ -25,6 +26,7 @@ import { sayFailure, useWords } from '../i18n.ts'
 import { AddEndpoint, sayPhase } from '../parts/add-endpoint.tsx'
 import { useAsking } from '../parts/asking.tsx'
 import { Button, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
+import { EndpointForms } from '../parts/endpoint-forms.tsx'
 import { EndpointSnippets } from '../parts/endpoint-snippets.tsx'
 import { Field, Stepper } from '../parts/forms.tsx'
 import { Menu, Modal, say, sayFault } from '../parts/overlays.tsx'
@@ -64,7 +66,7 @@ export function EndpointsPage() {
   )
 }
 
-const START = 'nightshift agent --host 0.0.0.0 --port 9000 --store ./agent'
+const START = 'npm run -s cli -- agent --host 0.0.0.0 --port 9000 --store ./agent'
 
 function None({ onAdd }: { onAdd: () => void }) {
   const { t } = useWords()
@@ -94,7 +96,10 @@ function None({ onAdd }: { onAdd: () => void }) {
   )
 }
 
-const PARTS = { releases: History, log: ScrollText, snippets: Code } satisfies Record<string, LucideIcon>
+const PARTS = { forms: LayoutList, releases: History, log: ScrollText, snippets: Code } satisfies Record<
+  string,
+  LucideIcon
+>
 type Part = keyof typeof PARTS
 
 function EndpointCard({ endpoint }: { endpoint: Endpoint }) {
@@ -213,6 +218,7 @@ function EndpointCard({ endpoint }: { endpoint: Endpoint }) {
       </div>
       {open && (
         <section className="mt-2.5" aria-label={t(`endpoints.parts.${open}`)}>
+          {open === 'forms' && <EndpointForms name={name} url={url} />}
           {open === 'releases' && <Releases name={name} />}
           {open === 'log' && <Log name={name} />}
           {open === 'snippets' && <EndpointSnippets endpoint={endpoint} />}
@@ -404,7 +410,7 @@ function ChangeSettings({ endpoint, onClose }: { endpoint: Endpoint; onClose: ()
         }}
       >
         <div>
-          <p className="mb-1 font-medium">{t('endpoints.atOnce')}</p>
+          <p className="label mb-1">{t('endpoints.atOnce')}</p>
           <div className="flex items-center gap-3">
             <Stepper label={t('endpoints.atOnce')} value={capacity} most={MOST_IN_FLIGHT} onChange={setCapacity} />
             <span className="text-xs text-faint">{t('endpoints.atOnceNote')}</span>

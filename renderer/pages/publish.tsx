@@ -19,6 +19,7 @@ import { call, refresh, useAsk, useDo } from '../client/client.ts'
 import { useWords } from '../i18n.ts'
 import { useAsking } from '../parts/asking.tsx'
 import { Button, Empty, ErrorNotice, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
+import { EndpointForms } from '../parts/endpoint-forms.tsx'
 import { Field, SearchField, Segmented, Select } from '../parts/forms.tsx'
 import { say, sayFault } from '../parts/overlays.tsx'
 import { ProofView, VerdictBadge } from '../parts/proof-view.tsx'
@@ -88,7 +89,12 @@ export function PublishPage() {
               </Empty>
             </div>
           ) : (
-            <ToEndpoint key={chosen.name} endpoint={chosen.name} engines={engines.data.rows.map(({ name }) => name)} />
+            <ToEndpoint
+              key={chosen.name}
+              endpoint={chosen.name}
+              url={chosen.url}
+              engines={engines.data.rows.map(({ name }) => name)}
+            />
           )}
         </div>
       </div>
@@ -96,7 +102,7 @@ export function PublishPage() {
   )
 }
 
-function ToEndpoint({ endpoint, engines }: { endpoint: string; engines: string[] }) {
+function ToEndpoint({ endpoint, url, engines }: { endpoint: string; url: string; engines: string[] }) {
   const publications = useAsk('publish.list', { endpoint })
   if (publications.error) return <ErrorNotice cause={publications.error} onRetry={() => void publications.refetch()} />
   if (!publications.data) return <Skeleton rows={2} height={150} />
@@ -104,7 +110,7 @@ function ToEndpoint({ endpoint, engines }: { endpoint: string; engines: string[]
   const isOpen = last !== undefined && (last.state.is === 'running' || last.state.is === 'asking')
   return (
     <>
-      {last && <PublicationCard publication={last} />}
+      {last && <PublicationCard publication={last} url={url} />}
       {!isOpen && <Compose endpoint={endpoint} engines={engines} isFirst={last === undefined} />}
       <Versions endpoint={endpoint} busy={isOpen} />
     </>
@@ -458,9 +464,9 @@ const tones = {
   stopped: 'tone-warn',
 }
 
-function PublicationCard({ publication }: { publication: Publication }) {
+function PublicationCard({ publication, url }: { publication: Publication; url: string }) {
   const { t, format } = useWords()
-  const { id, state, version, proof, consent, seconds, workflows, note, createdAt, sent } = publication
+  const { id, endpoint, state, version, proof, consent, seconds, workflows, note, createdAt, sent } = publication
   const [question, ask] = useAsking()
   const again = () => refresh('publish.list', 'publish.versions', 'endpoint.list')
   const stop = useDo('publish.stop', { onError: sayFault, onSettled: again })
@@ -538,6 +544,12 @@ function PublicationCard({ publication }: { publication: Publication }) {
             of: format.bytes(sent.bytes.all + sent.models.bytes),
           })}
         </p>
+      )}
+      {state.is === 'done' && workflows.length > 0 && (
+        <section className="border-t border-line pt-3" aria-label={t('endpoints.parts.forms')}>
+          <h3 className="font-medium">{t('endpoints.parts.forms')}</h3>
+          <EndpointForms name={endpoint} url={url} />
+        </section>
       )}
       {proof && <ProofView id={id} proof={proof} consent={consent} />}
       {state.is === 'done' && !proof && <p className="text-xs text-warn">{t('publish.unproven')}</p>}

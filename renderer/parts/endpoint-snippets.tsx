@@ -1,6 +1,7 @@
 import { Copy } from 'lucide-react'
 import { useState } from 'react'
 import type { Endpoint } from '../../core/contract/endpoint.ts'
+import { useAsk } from '../client/client.ts'
 import { useWords } from '../i18n.ts'
 import { Button } from './basics.tsx'
 import { Segmented, Select } from './forms.tsx'
@@ -15,7 +16,8 @@ export function EndpointSnippets({ endpoint }: { endpoint: Endpoint }) {
   const { t } = useWords()
   const [language, setLanguage] = useState<Language>('curl')
   const [workflow, setWorkflow] = useState('')
-  const published = endpoint.live?.workflows ?? []
+  const forms = useAsk('endpoint.forms', { name: endpoint.name }, { retry: false })
+  const published = forms.data?.rows ?? []
   const chosen = published.some(({ id }) => id === workflow) ? workflow : (published[0]?.id ?? '')
   const code = snippet(language, endpoint.url, workflow === FILE ? '' : chosen)
   return (

@@ -1,5 +1,7 @@
+import path from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { startAgent } from '../../agent/agent.ts'
+import { aPublishedDoor, published } from '../kit/published-kit.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 import { barriers, go, openScreens } from './kit.ts'
 
@@ -64,6 +66,35 @@ test('an endpoint is added with its key, runs a batch, tells of itself, loses it
   await page.getByRole('dialog').getByLabel('Only for these checkpoints').fill('sdxl.safetensors\n')
   await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click()
   await card.getByText('Only for sdxl.safetensors').waitFor()
+
+  const pageDir = path.resolve(import.meta.dirname, '../../out/agent/form')
+  const day = await aPublishedDoor([published()], pageDir, ['sk_publishes_there', 'sk_opens_forms run'])
+  await client.call('endpoint.add', { name: 'day-gpu', url: day.url, key: 'sk_publishes_there' })
+  const forms = page.getByRole('listitem', { name: 'day-gpu' })
+  await forms.getByRole('button', { name: 'Forms' }).click()
+  const form = forms.getByRole('listitem', { name: 'Postcard' })
+  await form.getByRole('button', { name: 'Copy link' }).click()
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(`${day.url}/form/postcard`)
+  expect(await form.getByRole('link', { name: 'Open form' }).getAttribute('href')).toBe(`${day.url}/form/postcard`)
+  await form.getByRole('button', { name: 'Share with a key' }).click()
+  const share = page.getByRole('dialog')
+  await share.getByLabel('Key that may only run').fill('sk_publishes_there')
+  await share.getByRole('button', { name: 'Make the link' }).click()
+  await share.getByText('This key may also publish.').waitFor()
+  await share.getByRole('button', { name: 'Think up a key' }).click()
+  await share.getByText(/^sk_\w+ run$/).waitFor()
+  await share.getByRole('button', { name: 'Make the link' }).click()
+  await share.getByRole('alert').getByText('does not take this key').waitFor()
+  await share.getByLabel('Key that may only run').fill('sk_opens_forms')
+  await share.getByRole('button', { name: 'Make the link' }).click()
+  await share.getByRole('button', { name: 'Copy link' }).click()
+  expect(await barriers(page)).toEqual([])
+  const opened = await page.context().newPage()
+  await opened.goto(await page.evaluate(() => navigator.clipboard.readText()))
+  await opened.getByRole('heading', { name: 'Postcard' }).waitFor()
+  await opened.close()
+  await page.keyboard.press('Escape')
+  await client.call('endpoint.remove', { name: 'day-gpu' })
 
   await agent.stop(0)
   await client.call('endpoint.look', { name: 'night-gpu' })

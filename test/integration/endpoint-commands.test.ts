@@ -3,6 +3,7 @@ import path from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { startAgent } from '../../agent/agent.ts'
 import { runCli } from '../../main/cli/main.ts'
+import { aPublishedDoor, published } from '../kit/published-kit.ts'
 import { promptFile } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 
@@ -61,4 +62,23 @@ test('on the command line an endpoint is added by the file of its key, used, ask
   expect((await cli(data, ['endpoint', 'invoke'])).code).toBe(2)
   expect((await cli(data, ['endpoint', 'remove', 'night'])).code).toBe(0)
   expect((await cli(data, ['endpoint', 'list'])).first('endpoint')).toBeUndefined()
+})
+
+test('the forms of what is live at an endpoint are told with their addresses, also to a key that may only run', async () => {
+  const { url } = await aPublishedDoor([published(), published({ id: 'w-2', name: '第二个' })], undefined, [
+    'sk_runs_only run',
+  ])
+  const dir = tempDir()
+  writeFileSync(path.join(dir, 'keys'), 'sk_runs_only run\n')
+  const added = ['endpoint', 'add', url, '--name', 'day', '--api-key-file', path.join(dir, 'keys')]
+  expect((await cli(path.join(dir, 'data'), added)).code).toBe(0)
+  const { code, out } = await cli(path.join(dir, 'data'), ['endpoint', 'status', 'day'])
+  const forms = out.split('\n').filter((line) => line.includes('"event":"form"'))
+  expect([code, forms.map((line) => JSON.parse(line))]).toMatchObject([
+    0,
+    [
+      { endpoint: 'day', id: 'postcard', name: 'Postcard', url: `${url}/form/postcard` },
+      { endpoint: 'day', id: 'w-2', name: '第二个', url: `${url}/form/w-2` },
+    ],
+  ])
 })

@@ -12,6 +12,7 @@ import { FcDoor } from '../../core/gateway/fc/door.ts'
 import { ComfyRunner } from '../../core/gateway/fc/runner.ts'
 import { BucketTasks } from '../../core/gateway/fc/tasks.ts'
 import { pageOf } from '../../core/gateway/page.ts'
+import { json } from '../../core/gateway/wire.ts'
 import { KEY } from './agent-kit.ts'
 import { tempDir } from './temp-dir.ts'
 
@@ -42,7 +43,7 @@ export const published = (over: Partial<PublishedWorkflow> = {}): PublishedWorkf
 })
 
 /** What a key opens, with workflows published at it, before a rehearsal. */
-export async function aPublishedDoor(workflows: readonly PublishedWorkflow[], pageDir?: string) {
+export async function aPublishedDoor(workflows: readonly PublishedWorkflow[], pageDir?: string, keys = [KEY]) {
   const server = new RehearsalServer({ dir: tempDir(), stepMs: 0, assumeModels: true, sketchUnknown: true })
   await server.start()
   const place = readAddress(server.url)
@@ -53,10 +54,11 @@ export async function aPublishedDoor(workflows: readonly PublishedWorkflow[], pa
     port: 0,
     names: [],
     origins: [],
-    callers: new KeyList([KEY], Date.now),
+    callers: new KeyList(keys, Date.now),
     runner,
     store,
     address: () => place,
+    routes: [{ prefix: '/v1/releases', scope: 'publish', serve: async ({ reply }) => json(reply, 200, { rows: [] }) }],
     workflows: () => workflows,
     ...(pageDir !== undefined && { page: pageOf(pageDir, '/form') }),
     ready: async () => null,

@@ -249,7 +249,8 @@ export class FcDoor {
 
   /** Whether it may, and has not done so too often. @throws AppError 'agent.refused' | 'agent.too-many' */
   #may({ id, scopes }: Caller, scope: KeyScope) {
-    if (!scopes.includes(scope)) throw new AppError('agent.refused', { reason: `this key does not open ${scope}` })
+    if (!scopes.includes(scope))
+      throw new AppError('agent.refused', { reason: `this key does not open ${scope}`, scope })
     const seconds = this.#byKey.wait(id)
     if (seconds > 0) throw new AppError('agent.too-many', { seconds })
   }
