@@ -84,7 +84,7 @@ export function EnginePage() {
                   bridge ? (
                     <AdoptFolder look="primary" />
                   ) : (
-                    <code className="rounded-md bg-sunken px-3 py-1.5">nightshift engine adopt DIR</code>
+                    <code className="rounded-md bg-sunken px-3 py-1.5">npm run -s cli -- engine adopt DIR</code>
                   )
                 }
               >

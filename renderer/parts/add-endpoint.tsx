@@ -107,7 +107,7 @@ export function AddEndpoint({ onClose }: { onClose: () => void }) {
             {(ids) => <input {...ids} {...text('name')} />}
           </Field>
           <div>
-            <p className="mb-1 font-medium">{t('endpoints.atOnce')}</p>
+            <p className="label mb-1 flex min-h-5 items-center">{t('endpoints.atOnce')}</p>
             <Stepper label={t('endpoints.atOnce')} value={capacity} most={MOST_IN_FLIGHT} onChange={setCapacity} />
           </div>
         </div>
