@@ -7,5 +7,10 @@ export default defineConfig({
   root: path.resolve(import.meta.dirname, 'renderer'),
   base: './',
   plugins: [react(), tailwindcss()],
-  build: { outDir: path.resolve(import.meta.dirname, 'out/renderer'), emptyOutDir: true, target: 'chrome130' },
+  build: {
+    outDir: path.resolve(import.meta.dirname, 'out/renderer'),
+    emptyOutDir: true,
+    target: 'chrome130',
+    license: { fileName: 'licences.md' },
+  },
 })

@@ -28,6 +28,7 @@ function nodeBundle(
       target: 'node24',
       minify: false,
       sourcemap: true,
+      license: { fileName: `${Object.keys(entries).join('-')}.licences.md` },
       rolldownOptions: {
         input: Object.fromEntries(Object.entries(entries).map(([entry, file]) => [entry, path.join(root, file)])),
         external: only,

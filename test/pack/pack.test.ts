@@ -170,9 +170,20 @@ describe.skipIf(process.platform !== 'linux')('packed for Linux', () => {
     })
   })
 
-  test('two languages and our licence are carried; the whole is small', () => {
+  test('two languages, our licence and those of what is bundled are carried; the whole is small', () => {
     expect(readdirSync(path.join(app, 'locales')).sort()).toEqual(['en-US.pak', 'zh-CN.pak'])
     expect(existsSync(path.join(app, 'resources', 'LICENSE.nightshift.txt'))).toBe(true)
+    for (const [file, bundled] of [
+      ['out/renderer/licences.md', 'react'],
+      ['out/host/index.licences.md', 'zod'],
+      ['out/agent/index.licences.md', 'undici'],
+    ] as const)
+      expect(
+        new RegExp(`^## ${bundled} - [\\d.]+ \\(MIT\\)[^#]*Permission is hereby granted`, 'm').test(
+          extractFile(archive, file).toString('utf8'),
+        ),
+        bundled,
+      ).toBe(true)
     const MiB = 1024 * 1024
     expect(statSync(archive).size).toBeLessThan(40 * MiB)
   })
