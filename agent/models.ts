@@ -5,9 +5,9 @@ import { AppError } from '../core/contract/errors.ts'
 import { tryJson, writeJson } from '../core/contract/json.ts'
 import type { ModelNeeded } from '../core/contract/snapshot.ts'
 import { hashFile } from '../core/engine/hash-file.ts'
-import { writeWhole } from '../core/engine/install/generations.ts'
 import { type Depot, modelKey } from '../core/engine/snapshot/depot.ts'
 import { modelFile, type RestoredEnvironment } from '../core/engine/snapshot/restore-environment.ts'
+import { writeWhole } from '../core/engine/write-whole.ts'
 
 export interface ModelPlaces {
   /** Folders of this machine with models under any name. */

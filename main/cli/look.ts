@@ -9,6 +9,7 @@ import { readAddress } from '../../core/engine/comfy/address.ts'
 import { ComfyClient } from '../../core/engine/comfy/client.ts'
 import { bundledDefinitions } from '../../core/engine/definitions.ts'
 import { bytesSource } from '../../core/engine/metadata/source.ts'
+import { writeWholeSync } from '../../core/engine/write-whole.ts'
 import { connect } from '../api/client.ts'
 import { systemClock } from '../services/clock.ts'
 import { ownerOf } from '../services/data-folder.ts'
@@ -19,7 +20,6 @@ import { NodePacks } from '../services/node-packs.ts'
 import { convertFile, inspectFile } from '../services/read-import.ts'
 import { resourcesDir } from '../services/resources.ts'
 import { ServerFiles } from '../services/server-files.ts'
-import { writeWhole } from '../services/write-whole.ts'
 import {
   type Command,
   type Context,
@@ -167,7 +167,7 @@ async function askDefinitions(url: string): Promise<Definitions> {
 
 function save(file: string, text: string) {
   try {
-    writeWhole(file, text)
+    writeWholeSync(file, text)
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException
     throw new AppError(code === 'ENOSPC' ? 'disk.full' : 'disk.denied', { dir: path.dirname(file) }, { cause })

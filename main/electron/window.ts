@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { app, BrowserWindow, nativeTheme, screen } from 'electron'
 import { parseJson } from '../../core/contract/json.ts'
-import { writeWhole } from '../services/write-whole.ts'
+import { writeWholeSync } from '../../core/engine/write-whole.ts'
 import { ORIGIN } from './addresses.ts'
 import { placeWindow, SMALLEST, WindowState } from './window-state.ts'
 
@@ -126,7 +126,7 @@ export class MainWindow {
       this.#state = { ...this.#state, bounds: window.getNormalBounds(), maximised: window.isMaximized() }
     const { stateFile } = this.#deps
     try {
-      writeWhole(stateFile, JSON.stringify(this.#state))
+      writeWholeSync(stateFile, JSON.stringify(this.#state))
     } catch {
       // a full disk must not keep the window from closing; the place is forgotten
     }

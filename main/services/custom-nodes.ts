@@ -45,6 +45,7 @@ import { classesOf } from '../../core/engine/custom-nodes/trial.ts'
 import { generationDir, type Journal, readJournal, readPointer, tidy } from '../../core/engine/install/generations.ts'
 import { readLock } from '../../core/engine/install/lock.ts'
 import { indexSetIn } from '../../core/engine/install/uv.ts'
+import { writeWholeSync } from '../../core/engine/write-whole.ts'
 import type { Clock } from './clock.ts'
 import type { Installations } from './installations.ts'
 import type { Library } from './library.ts'
@@ -53,7 +54,6 @@ import type { Network } from './network.ts'
 import type { NodePacks } from './node-packs.ts'
 import type { Service } from './service.ts'
 import type { KeptSettings } from './settings.ts'
-import { writeWhole } from './write-whole.ts'
 
 interface Deps {
   readonly dataDir: string
@@ -276,7 +276,7 @@ export class CustomNodes implements Service {
     if (plan?.id !== planId) throw new AppError('nodes.plan-gone', { id: planId })
     const changes = [...(this.#changes.get(name) ?? changesIn(plan))]
     const begun: Begun = { changes, plan: planId, consent }
-    writeWhole(this.#begunFile(name), writeJson(begun as never), { mode: 0o600 })
+    writeWholeSync(this.#begunFile(name), writeJson(begun as never), { mode: 0o600 })
     this.#show(name, { is: 'running', plan, result: null, failure: null, steps: [] })
     this.#run(name, 'change', (signal) => this.#carryOut(name, begun, signal))
     return this.#views.get(name)!
@@ -400,9 +400,9 @@ export class CustomNodes implements Service {
       let plan = (await readPlan(site)) ?? null
       if (begun.plan === null || (plan && mustPlanAgain(plan, consent))) {
         // what may be built, or be gone without, changes what is resolved
-        writeWhole(this.#begunFile(name), writeJson({ ...begun, plan: null } as never), { mode: 0o600 })
+        writeWholeSync(this.#begunFile(name), writeJson({ ...begun, plan: null } as never), { mode: 0o600 })
         plan = await planNodes(site, tools, changes, consent)
-        writeWhole(this.#begunFile(name), writeJson({ ...begun, plan: plan.id } as never), { mode: 0o600 })
+        writeWholeSync(this.#begunFile(name), writeJson({ ...begun, plan: plan.id } as never), { mode: 0o600 })
         this.#show(name, { plan })
         const open = plan.clashes.some(({ wants }) => !consent.without.some((one) => one.line === wants.line))
         if (open) {

@@ -38,12 +38,12 @@ import { carryOut } from '../../core/engine/install/installer.ts'
 import type { Damage, Lock } from '../../core/engine/install/lock.ts'
 import { planInstall, type Recipe } from '../../core/engine/install/plan.ts'
 import { findBuilder } from '../../core/engine/snapshot/builder.ts'
+import { writeWholeSync } from '../../core/engine/write-whole.ts'
 import type { Clock } from './clock.ts'
 import type { LocalEngine } from './local-engine.ts'
 import type { Network } from './network.ts'
 import type { Secrets } from './secrets.ts'
 import type { Service } from './service.ts'
-import { writeWhole } from './write-whole.ts'
 
 interface Deps {
   readonly dataDir: string
@@ -276,7 +276,7 @@ export class Installations implements Service {
     const all = [view, ...others]
     this.#ended.set(name, all.slice(0, REMEMBERED))
     for (const gone of all.slice(REMEMBERED)) await rm(this.#logOf(name, gone.generation), { force: true })
-    writeWhole(path.join(this.#home(name), HISTORY), writeJson(this.#ended.get(name) as never))
+    writeWholeSync(path.join(this.#home(name), HISTORY), writeJson(this.#ended.get(name) as never))
   }
 
   async #examine(name: string): Promise<Examined> {

@@ -7,8 +7,8 @@ import { type Json, type JsonObject, parseJson, writeJson } from '../../core/con
 import type { NodeLists } from '../../core/contract/workflow.ts'
 import { fetchList } from '../../core/engine/download/fetch-list.ts'
 import { addressesFor, type Mirrors } from '../../core/engine/download/mirrors.ts'
+import { writeWholeSync } from '../../core/engine/write-whole.ts'
 import type { Clock } from './clock.ts'
-import { writeWhole } from './write-whole.ts'
 
 export interface KeepingDeps {
   dataDir: string
@@ -162,7 +162,7 @@ export class KeptList {
     return path.join(this.#dir, this.#wanted.name + ending)
   }
   #write(ending: string, text: string) {
-    writeWhole(this.#file(ending), text)
+    writeWholeSync(this.#file(ending), text)
   }
 }
 

@@ -26,13 +26,13 @@ import { flagsIn, launchOf, processId, refuseOurFlags } from '../../core/engine/
 import { LineLog, type LogQuery } from '../../core/engine/process/line-log.ts'
 import { type Pace, Supervisor, sweepOrphans } from '../../core/engine/process/supervisor.ts'
 import { outputFolder, sweepOutputs } from '../../core/engine/staging.ts'
+import { writeWholeSync } from '../../core/engine/write-whole.ts'
 import type { Clock } from './clock.ts'
 import type { Database } from './database/open.ts'
 import type { Network } from './network.ts'
 import type { Service } from './service.ts'
 import type { Fleet } from './workers/fleet.ts'
 import type { LocalWorker } from './workers/local.ts'
-import { writeWhole } from './write-whole.ts'
 
 interface Deps {
   readonly database: Database
@@ -374,7 +374,7 @@ export class LocalEngine implements Service {
     const others = settings.modelsOf.filter((each) => each !== base)
     const text = await listModels(others, this.#look)
     if (text === null) return []
-    writeWhole(file, text)
+    writeWholeSync(file, text)
     return ['--extra-model-paths-config', file]
   }
 

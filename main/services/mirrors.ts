@@ -24,10 +24,10 @@ import {
   placesOf,
   ranked,
 } from '../../core/engine/download/mirrors.ts'
+import { writeWholeSync } from '../../core/engine/write-whole.ts'
 import type { Clock } from './clock.ts'
 import type { Database } from './database/open.ts'
 import type { KeptSettings } from './settings.ts'
-import { writeWhole } from './write-whole.ts'
 
 interface Deps {
   readonly dataDir: string
@@ -358,7 +358,7 @@ export class MirrorList {
     const kept = Object.entries({ lists, sources, kinds, accounts }).filter(
       ([, value]) => Object.keys(value).length > 0,
     )
-    writeWhole(
+    writeWholeSync(
       path.join(this.#deps.dataDir, 'mirrors.json'),
       `${writeJson({ ...Object.fromEntries(kept), mirrors }, 2)}\n`,
     )

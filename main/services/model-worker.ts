@@ -10,7 +10,7 @@ import { openFile } from '../../core/engine/metadata/source.ts'
 import type { Fault } from '../../core/engine/models/header.ts'
 import { parametersOf, precisionOf, READER, readHeader, trainedWords } from '../../core/engine/models/header.ts'
 import type { PickleVerdict } from '../../core/engine/models/pickle.ts'
-import { writeWhole } from './write-whole.ts'
+import { writeWholeSync } from '../../core/engine/write-whole.ts'
 
 /** What a file tells of itself. */
 export interface ModelFacts {
@@ -134,7 +134,7 @@ async function thumbnail({ path: file, to }: { path: string; to: string }): Prom
     const base64 = /^data:image\/[a-z+.-]+;base64,(.+)$/s.exec(metadata['modelspec.thumbnail'] ?? '')?.[1]
     if (base64 === undefined) return false
     await mkdir(path.dirname(to), { recursive: true })
-    writeWhole(to, Buffer.from(base64, 'base64'))
+    writeWholeSync(to, Buffer.from(base64, 'base64'))
     return true
   } finally {
     source.close()

@@ -30,13 +30,13 @@ import {
 import type { AnswerCache, HubNetwork } from '../../core/engine/hubs/ask.ts'
 import type { HubHost } from '../../core/engine/hubs/link.ts'
 import type { AddressesFor } from '../../core/engine/hubs/sources.ts'
+import { writeWholeSync } from '../../core/engine/write-whole.ts'
 import type { Clock } from './clock.ts'
 import type { Database } from './database/open.ts'
 import { MirrorList } from './mirrors.ts'
 import type { Secrets } from './secrets.ts'
 import type { Service } from './service.ts'
 import type { KeptSettings } from './settings.ts'
-import { writeWhole } from './write-whole.ts'
 
 interface Deps {
   readonly dataDir: string
@@ -381,7 +381,7 @@ export class Network implements Service {
     if (certificates === '' || !existsSync(certificates)) return null
     const file = path.join(this.#deps.dataDir, 'cache', 'certificates.pem')
     const all = `${trusted([readFileSync(certificates, 'utf8')]).join('\n')}\n`
-    if (!existsSync(file) || readFileSync(file, 'utf8') !== all) writeWhole(file, all)
+    if (!existsSync(file) || readFileSync(file, 'utf8') !== all) writeWholeSync(file, all)
     return file
   }
 }
@@ -425,7 +425,7 @@ function answersIn(dir: string): AnswerCache {
         return null
       }
     },
-    set: (key, answer) => writeWhole(fileOf(key), writeJson({ key, ...answer })),
+    set: (key, answer) => writeWholeSync(fileOf(key), writeJson({ key, ...answer })),
   }
 }
 

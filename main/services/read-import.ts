@@ -20,8 +20,8 @@ import {
   readWorkflowFiles,
 } from '../../core/engine/metadata/read-file.ts'
 import type { ByteSource } from '../../core/engine/metadata/source.ts'
+import { writeWholeSync } from '../../core/engine/write-whole.ts'
 import type { Definitions } from './library.ts'
-import { writeWhole } from './write-whole.ts'
 
 /** One file's workflows, ready to be kept. It crosses from a thread. */
 export interface ReadSource {
@@ -89,7 +89,7 @@ function readFound({ name, source, file }: FoundFile, dir: string, known: Defini
   }))
   const loosePanels = all.filter((one) => !workflows.includes(one)).flatMap((one) => panelOf(one, base))
   const place = path.join(dir, `${sha256}${ext}`)
-  if (kept.length > 0 && !existsSync(place)) writeWhole(place, bytes, { flush: true })
+  if (kept.length > 0 && !existsSync(place)) writeWholeSync(place, bytes, { flush: true })
   return { name, container, sha256, ext, workflows: kept, loosePanels }
 }
 

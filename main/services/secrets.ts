@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { chmodSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
-import { writeWhole } from './write-whole.ts'
+import { writeWholeSync } from '../../core/engine/write-whole.ts'
 
 /** Tokens and headers by name. Never logged, never in an error's facts. */
 export interface Secrets {
@@ -52,7 +52,8 @@ export function openSecrets(dataDir: string, key?: Uint8Array): Secrets {
 function keptIn(file: string, key: Uint8Array): Secrets {
   if (key.length !== KEY_BYTES) throw new Error(`a key of ${KEY_BYTES} bytes is needed`)
   const secrets = read(file, key)
-  const write = () => writeWhole(file, seal(writeJson(Object.fromEntries(secrets)), key), { mode: 0o600, flush: true })
+  const write = () =>
+    writeWholeSync(file, seal(writeJson(Object.fromEntries(secrets)), key), { mode: 0o600, flush: true })
   return {
     get: (name) => secrets.get(name),
     set(name, value) {

@@ -27,11 +27,11 @@ import { type RestoredEnvironment, restoreEnvironment } from '../../core/engine/
 import { ObjectStore } from '../../core/engine/snapshot/store.ts'
 import { collect, type Verified, verifyStore } from '../../core/engine/snapshot/upkeep.ts'
 import { credentialsIn, openStore, readCredentials } from '../../core/engine/store/open-store.ts'
+import { writeWholeSync } from '../../core/engine/write-whole.ts'
 import type { Clock } from './clock.ts'
 import type { Installations } from './installations.ts'
 import type { Secrets } from './secrets.ts'
 import type { Service } from './service.ts'
-import { writeWhole } from './write-whole.ts'
 
 interface Deps {
   readonly dataDir: string
@@ -164,7 +164,7 @@ export class Snapshots implements Service {
   async label(asked: string, label: string, on: boolean): Promise<SnapshotView> {
     const sealed = await this.get(asked)
     const { [label]: _, ...others } = await this.#labels()
-    writeWhole(await this.#labelsFile(), writeJson(on ? { ...others, [label]: sealed.id } : others))
+    writeWholeSync(await this.#labelsFile(), writeJson(on ? { ...others, [label]: sealed.id } : others))
     this.events.emit('changed')
     return this.#view(sealed)
   }
@@ -173,7 +173,7 @@ export class Snapshots implements Service {
     const { id } = await this.get(asked)
     await rm(path.join((await this.#open()).snapshotsDir, `${id}.json`), { force: true })
     const labels = Object.entries(await this.#labels()).filter(([, of]) => of !== id)
-    writeWhole(await this.#labelsFile(), writeJson(Object.fromEntries(labels)))
+    writeWholeSync(await this.#labelsFile(), writeJson(Object.fromEntries(labels)))
     this.events.emit('changed')
   }
 

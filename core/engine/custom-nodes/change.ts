@@ -30,11 +30,11 @@ import {
   tidy,
   unfinishedOf,
   writeJournal,
-  writeWhole,
 } from '../install/generations.ts'
 import { normal, writeLock } from '../install/lock.ts'
 import { findUv, UvStory, uvEnvironment } from '../install/uv.ts'
 import { freeBytes } from '../volume.ts'
+import { writeWhole } from '../write-whole.ts'
 import { type Fetched, fetchNode } from './fetch.ts'
 import {
   copyTree,

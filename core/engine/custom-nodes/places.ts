@@ -4,7 +4,8 @@ import { z } from 'zod'
 import { NodeFolder } from '../../contract/custom-node.ts'
 import { AppError } from '../../contract/errors.ts'
 import { parseJson, writeJson } from '../../contract/json.ts'
-import { readPointer, removeDir, writePointer, writeWhole } from '../install/generations.ts'
+import { readPointer, removeDir, writePointer } from '../install/generations.ts'
+import { writeWhole } from '../write-whole.ts'
 import { type NodesPlaces, type NodesSite, placesOf } from './site.ts'
 
 /** The custom nodes that belong to a generation. A key tells one content of a folder from another. */

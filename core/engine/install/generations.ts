@@ -13,6 +13,7 @@ import {
 } from '../../contract/engine.ts'
 import { parseJson, tryJson, writeJson } from '../../contract/json.ts'
 import { flagsOf } from '../../domain/speed-ups.ts'
+import { writeWhole } from '../write-whole.ts'
 
 /** How far a generation's making has come: written after each step, so that the next start goes on from there. */
 export const Journal = z.object({
@@ -45,26 +46,6 @@ export const pythonOf = (generation: string, platform: NodeJS.Platform = process
     ? path.join(generation, 'venv', 'Scripts', 'python.exe')
     : path.join(generation, 'venv', 'bin', 'python')
 export const generationDir = (home: string, id: string) => path.join(home, 'generations', id)
-
-/** Replaces a file at once and for good: after a power cut it is the old one or the new one. */
-export async function writeWhole(file: string, text: string | Uint8Array) {
-  const part = `${file}.part`
-  const handle = await open(part, 'w', 0o600) // a proxy's address may hold a password
-  try {
-    await handle.writeFile(text)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-  await rename(part, file)
-  if (process.platform === 'win32') return // a folder cannot be opened there; NTFS keeps renames in its journal
-  const dir = await open(path.dirname(file), 'r')
-  try {
-    await dir.sync()
-  } finally {
-    await dir.close()
-  }
-}
 
 /** Which generation an engine runs; null: none was finished yet. */
 export function readPointer(home: string): Pointer | null {

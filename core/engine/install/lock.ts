@@ -3,7 +3,7 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
 import { parseJson, writeJson } from '../../contract/json.ts'
-import { writeWhole } from './generations.ts'
+import { writeWhole } from '../write-whole.ts'
 
 /** What an environment is made of. The hash is that of a package's RECORD, which holds those of all its files. */
 export const Lock = z.object({

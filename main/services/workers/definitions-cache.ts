@@ -4,7 +4,7 @@ import path from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import type { ObjectInfo } from '../../../core/contract/comfyui.ts'
 import { isJsonObject, parseJsonWithFloats, writeJson } from '../../../core/contract/json.ts'
-import { writeWhole } from '../write-whole.ts'
+import { writeWholeSync } from '../../../core/engine/write-whole.ts'
 
 export interface CachedDefinitions {
   readonly definitions: ObjectInfo
@@ -33,7 +33,7 @@ export class DefinitionsCache {
     this.#written.set(worker, definitions)
     this.#read.delete(worker)
     const file = path.join(this.#dirOf(worker), `${setOf(definitions, version)}.json.gz`)
-    writeWhole(file, gzipSync(writeJson({ worker, version: version ?? null, at, definitions }), { level: 1 }))
+    writeWholeSync(file, gzipSync(writeJson({ worker, version: version ?? null, at, definitions }), { level: 1 }))
     for (const old of this.#files(worker).slice(KEPT_SETS)) rmSync(old, { force: true })
   }
 
