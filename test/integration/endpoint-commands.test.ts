@@ -74,6 +74,8 @@ test('the forms of what is live at an endpoint are told with their addresses, al
   expect((await cli(path.join(dir, 'data'), added)).code).toBe(0)
   const { code, out } = await cli(path.join(dir, 'data'), ['endpoint', 'status', 'day'])
   const forms = out.split('\n').filter((line) => line.includes('"event":"form"'))
+  const rolledBack = await cli(path.join(dir, 'data'), ['endpoint', 'rollback', 'day'])
+  expect(rolledBack.first('error').code).toBe('endpoint.may-not-publish')
   expect([code, forms.map((line) => JSON.parse(line))]).toMatchObject([
     0,
     [
