@@ -182,6 +182,21 @@ test('who was overtaken lets go, and tells what the other made of it', async () 
   expect(slow.counts).toEqual({ running: 0, waiting: 0 })
 })
 
+test('what is held is looked after, however long the storage takes to list what others left', async () => {
+  const { places } = await aComfy()
+  const { store, dir } = aStore()
+  const another = new BucketTasks(new FolderBucket(dir))
+  const listed = Promise.withResolvers<string[]>()
+  store.open = () => listed.promise
+  const runner = aRunner(store, places, { inFlight: 0, leaseMs: 300 })
+  await runner.start()
+  const { leaseUntil } = await runner.submit('t', aWorkflow(1))
+  await eventually(async () => (await another.get('t'))!.leaseUntil > leaseUntil)
+  await another.mark('t', 'cancel')
+  expect(await runner.result('t', soon())).toMatchObject({ state: 'cancelled' })
+  listed.resolve([])
+})
+
 test('it stops although nothing can be written any more', async () => {
   const { store } = aStore()
   const runner = aRunner(store, [])

@@ -19,7 +19,7 @@ import {
 } from '../../engine/comfy/run-prompt.ts'
 import { chooseSeeds, type InputRules, placeInputs } from './inputs.ts'
 import { RunProgress } from './progress.ts'
-import type { TaskStore } from './tasks.ts'
+import { eachOf, type TaskStore } from './tasks.ts'
 
 /** What every surface that runs prompts for others stands on. */
 export interface Runner {
@@ -73,7 +73,6 @@ interface Held {
 }
 
 const MOST_ATTEMPTS = 3
-const MOST_AT_ONCE = 16
 /** A workflow that ComfyUI dies of again is not tried once more. */
 const MOST_DEATHS = 2
 const WRITE_EVERY_MS = 250 // what a caller sees of progress is at most this old
@@ -109,7 +108,8 @@ export class ComfyRunner implements Runner {
   async stop(graceMs = 30_000) {
     this.#stopping = true
     const waiting = [...this.#held.values()].filter(({ task }) => !this.#running.has(task.id))
-    await eachOf(waiting, (held) => this.#release(held)) // what cannot be written now is taken up when its lease ends
+    // what cannot be written now is taken up when its lease ends
+    await eachOf(waiting, (held) => this.#release(held), this.#unreadable)
     await Promise.race([
       Promise.allSettled(this.#runs()),
       pause(graceMs, undefined, { ref: false, signal: this.#stopped.signal }).catch(() => {}),
@@ -598,37 +598,45 @@ export class ComfyRunner implements Runner {
     return held.writing
   }
 
-  /** Says of what is held that it is; hears what others want of it; takes what others left; forgets what is old. */
+  /** What is held is looked after, however long it takes to see what others left. */
   async #keepWatch() {
-    const { store, now, keepMs = 7 * 86_400_000, log } = this.#options
-    const failed = (cause: unknown) => log?.('tasks.unreadable', { reason: (cause as Error).message })
     let expiredAt = Number.NEGATIVE_INFINITY
+    await Promise.all([
+      this.#whileUp(() => eachOf([...this.#held.values()], (held) => this.#lookAfter(held), this.#unreadable)),
+      this.#whileUp(async () => {
+        await this.#takeWhatIsLeft()
+        if (performance.now() - expiredAt < EXPIRE_EVERY_MS) return
+        expiredAt = performance.now()
+        const { store, now, keepMs = 7 * 86_400_000 } = this.#options
+        await store.expire(now() - keepMs)
+      }),
+    ])
+  }
+  async #whileUp(act: () => Promise<unknown>) {
     while (!this.#stopped.signal.aborted) {
-      try {
-        await eachOf([...this.#held.values()], (held) => this.#lookAfter(held), failed)
-        const open = new Set(await store.open())
-        for (const id of this.#seen.keys()) if (!open.has(id)) this.#seen.delete(id)
-        const left: Task[] = []
-        const look = async (id: string) => {
-          if (this.#held.has(id) || this.#taking.has(id) || this.#stopping) return
-          const task = await store.get(id)
-          if (task && !isOver(task.state) && this.#isLeft(task)) left.push(task)
-        }
-        await eachOf([...open], look, failed)
-        for (const task of left.toSorted((a, b) => a.createdAt - b.createdAt)) await this.#adopt(task)
-        if (performance.now() - expiredAt > EXPIRE_EVERY_MS) {
-          expiredAt = performance.now()
-          await store.expire(now() - keepMs)
-        }
-      } catch (cause) {
-        failed(cause)
-      }
+      await act().catch(this.#unreadable)
       await pause(this.#leaseMs / 10, undefined, { signal: this.#stopped.signal }).catch(() => {})
     }
   }
+  #unreadable = (cause: unknown) => this.#options.log?.('tasks.unreadable', { reason: (cause as Error).message })
 
+  async #takeWhatIsLeft() {
+    const { store } = this.#options
+    const open = new Set(await store.open())
+    for (const id of this.#seen.keys()) if (!open.has(id)) this.#seen.delete(id)
+    const left: Task[] = []
+    const look = async (id: string) => {
+      if (this.#held.has(id) || this.#taking.has(id) || this.#stopping) return
+      const task = await store.get(id)
+      if (task && !isOver(task.state) && this.#isLeft(task)) left.push(task)
+    }
+    await eachOf([...open], look, this.#unreadable)
+    for (const task of left.toSorted((a, b) => a.createdAt - b.createdAt)) await this.#adopt(task)
+  }
+
+  /** Says that it is held; hears what others want of it. */
   async #lookAfter(held: Held) {
-    if (await this.#options.store.marked(held.task.id, 'cancel')) await this.#end(held)
+    if (await this.#options.store.marked(held.task.id, 'cancel')) void this.#end(held).catch(this.#unreadable)
     else if (this.#isStranded(held)) await this.#release(held)
     else if (performance.now() - held.writtenAt > this.#leaseMs / 3) await this.#write(held)
   }
@@ -717,19 +725,6 @@ function fileIn(item: Json): FileReference | null {
   const { filename, subfolder, type } = item
   const kind = type === 'temp' || type === 'input' ? type : 'output'
   return { filename, subfolder: typeof subfolder === 'string' ? subfolder : '', type: kind }
-}
-
-/** Some at a time: storage far away answers slowly, and what is held here has to be looked after within its lease. */
-async function eachOf<T>(
-  all: readonly T[],
-  act: (one: T) => Promise<void>,
-  failed: (cause: unknown) => void = () => {},
-) {
-  const next = all.values()
-  const work = async () => {
-    for (const one of next) await act(one).catch(failed)
-  }
-  await Promise.all(Array.from({ length: MOST_AT_ONCE }, work))
 }
 
 async function* one(bytes: Uint8Array) {

@@ -170,10 +170,19 @@ export class BucketTasks implements TaskStore {
   }
 
   async #idsIn(folder: string): Promise<string[]> {
-    const ids: Promise<string | null>[] = []
-    for await (const { name } of this.#bucket.list(folder)) ids.push(textOf(this.#bucket, name))
-    return (await Promise.all(ids)).filter((id) => id !== null)
+    const names: string[] = []
+    for await (const { name } of this.#bucket.list(folder)) names.push(name)
+    const before = this.#ids.get(folder)
+    const ids = new Map<string, string>()
+    await eachOf(names, async (name) => {
+      const id = before?.get(name) ?? (await textOf(this.#bucket, name))
+      if (id !== null) ids.set(name, id)
+    })
+    this.#ids.set(folder, ids)
+    return [...ids.values()]
   }
+  /** By folder and name; what such an object says never changes. */
+  readonly #ids = new Map<string, ReadonlyMap<string, string>>()
 
   async #read(name: string): Promise<Task | null> {
     const text = await textOf(this.#bucket, name)
@@ -181,9 +190,24 @@ export class BucketTasks implements TaskStore {
   }
 }
 
+/** Some at a time: storage far away answers slowly, and each connection costs. @throws the first failure, where nobody hears of them */
+export async function eachOf<T>(
+  all: readonly T[],
+  act: (one: T) => Promise<void>,
+  failed: (cause: unknown) => void = (cause) => {
+    throw cause
+  },
+) {
+  const next = all.values()
+  const work = async () => {
+    for (const one of next) await act(one).catch(failed)
+  }
+  await Promise.all(Array.from({ length: MOST_AT_ONCE }, work))
+}
+
 const TASK = 'task.json'
 const HOOK = 'hook.json'
-const MOST_AT_ONCE = 16
+const MOST_AT_ONCE = 64
 const HASH_DIGITS = 64
 /** So that what came later comes first by name. */
 const LAST_MS = 9_999_999_999_999

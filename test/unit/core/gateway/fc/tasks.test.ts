@@ -222,6 +222,20 @@ test.skipIf(process.platform === 'win32')('of a folder of tasks nobody else may 
   expect(readdirSync(dir)).toEqual(['tasks'])
 })
 
+test('which tasks are open is asked for once for each', async () => {
+  const bucket = new FolderBucket(tempDir())
+  const asked: string[] = []
+  const get = bucket.get.bind(bucket)
+  bucket.get = (name, ...range) => {
+    asked.push(name)
+    return get(name, ...range)
+  }
+  const store = new BucketTasks(bucket)
+  for (const id of ['a', 'b']) await store.put(task(id, 'queued'))
+  for (let looks = 0; looks < 3; looks++) expect((await store.open()).toSorted()).toEqual(['a', 'b'])
+  expect(asked).toHaveLength(2)
+})
+
 test('of a folder of tasks nothing is left once all are old', async () => {
   const dir = tempDir()
   const store = new BucketTasks(new FolderBucket(dir))
