@@ -557,8 +557,9 @@ export class Transfer {
       if (headers['content-encoding'] && headers['content-encoding'] !== 'identity')
         throw new SourceError('whole', 'it packs what it sends')
       if (Number(from) !== segment.from) throw new SourceError('whole', 'it sends other bytes than were asked for')
-      this.#sizeIs(total === '*' ? null : Number(total))
-      this.#checkType(headers, this.sizeBytes)
+      const said = total === '*' ? null : Number(total)
+      this.#checkType(headers, said ?? this.sizeBytes)
+      this.#sizeIs(said)
       this.#sameAsBefore(source, headers)
       source.ranges = true
       if (!Number.isFinite(segment.to)) segment.to = this.sizeBytes ?? Number(end) + 1
@@ -964,6 +965,7 @@ export class Transfer {
     for (const segment of this.#segments) this.#stop(segment, DONE)
     await Promise.allSettled(this.#fetching)
     await Promise.allSettled(this.#writes)
+    await this.#kept?.catch(() => {}) // what is being opened is there to be closed
   }
 
   // — as time goes by —

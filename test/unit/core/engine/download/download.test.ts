@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { lookup } from 'node:dns'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { Agent, Dispatcher } from 'undici'
 import { expect, onTestFinished, test } from 'vitest'
 import { AppError, toFailure } from '../../../../../core/contract/errors.ts'
@@ -20,6 +21,7 @@ import { serve } from '../../../../kit/serve.ts'
 import { tempDir } from '../../../../kit/temp-dir.ts'
 
 const MIB = 1 << 20
+const SOON_MS = 100
 const bytes = randomBytes(4 * MIB + 123_456)
 const other = randomBytes(bytes.length)
 const sha256 = createHash('sha256').update(bytes).digest('hex')
@@ -198,6 +200,38 @@ test('a refusal says who refuses and why', async () => {
     code: 'download.refused',
     facts: { file: 'model.bin', status: 401 },
   })
+})
+
+test('a page in place of a file of which nothing is known is refused, and leaves nothing', async () => {
+  const { sources } = await farmOf({ one: { body: Buffer.from('<html>log in</html>'), type: 'text/html' } })
+  const file = to()
+  const cause = await get({ sources, to: file, sizeBytes: null, sha256: null }).catch((failure: unknown) => failure)
+  expect(toFailure(cause)).toMatchObject({ code: 'download.unreachable' })
+  expect(toFailure(cause).facts.reason).toContain('it sent a page (text/html) instead of the file')
+  await pause(SOON_MS) // what was not waited for would come now
+  expect(readdirSync(path.dirname(file))).toEqual([])
+})
+
+test('what is stopped while its file is being opened holds nothing open', async () => {
+  const { sources } = await farmOf({ one: good })
+  const stopping = new AbortController()
+  const agent = dispatcher()
+  const stopsAtOnce = new (class extends Dispatcher {
+    override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler) {
+      const answered = handler.onResponseStart!.bind(handler)
+      handler.onResponseStart = (...answer) => {
+        answered(...answer)
+        stopping.abort(new Error('stopped'))
+      }
+      return agent.dispatch(options, handler)
+    }
+  })()
+  const threads = () => process.getActiveResourcesInfo().filter((name) => name === 'MessagePort').length
+  const before = threads()
+  const asked = { signal: stopping.signal, dispatcher: stopsAtOnce }
+  await expect(get({ sources, sizeBytes: null }, asked)).rejects.toThrow('stopped')
+  await pause(SOON_MS)
+  expect(threads()).toBeLessThanOrEqual(before)
 })
 
 test('a file that is nowhere any more is said to be gone, whatever the proxy; one that is refused says why once', async () => {
