@@ -807,7 +807,12 @@ export const errors = {
   },
   'snapshot.damaged': {
     message: 'A part of the snapshot is damaged: {reason}.',
-    remedy: 'Push it again from where it was made; damaged parts are replaced.',
+    remedy: 'Run snapshot verify and make it again where it was made, then push it again: damaged parts are replaced.',
+  },
+  'snapshot.unreadable': {
+    message: 'Nothing was removed: snapshot {id} cannot be read, so nobody knows what it needs.',
+    remedy:
+      'Bring it back with snapshot restore --from a place it was pushed to, or remove it with snapshot remove {id}.',
   },
   'snapshot.untrusted': {
     message: 'Snapshot {id} is not signed by the key that is trusted here.',

@@ -110,8 +110,8 @@ export class DepotDoor {
   async #give(kind: Kind, id: string, { method, request, reply }: RouteAsked) {
     const { depot } = this.#options
     const size = await (kind === 'packs' ? depot.packBytes(id) : depot.modelBytes(id))
+    if (method === 'HEAD' || size === null) reply.setHeader('upload-offset', await sizeOf(this.#partOf(kind, id))) // who finds it cut short sends it anew
     if (size === null) {
-      reply.setHeader('upload-offset', await sizeOf(this.#partOf(kind, id)))
       if (method === 'HEAD') return void reply.writeHead(404).end()
       throw new AppError('app.not-found', { what: id.slice(0, 12) })
     }
@@ -162,7 +162,7 @@ export class DepotDoor {
     const size = Number(total ?? request.headers['content-length'])
     if (!Number.isSafeInteger(size)) throw new AppError('app.bad-request', { reason: 'how long it is was not said' })
     const there = await (kind === 'packs' ? depot.packBytes(id) : depot.modelBytes(id))
-    if (there !== null) {
+    if (there === size) {
       request.resume()
       return json(reply, 200, { bytes: there })
     }

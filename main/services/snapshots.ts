@@ -21,11 +21,17 @@ import { capture } from '../../core/engine/snapshot/capture.ts'
 import type { Depot } from '../../core/engine/snapshot/depot.ts'
 import { deriveSnapshot } from '../../core/engine/snapshot/derive.ts'
 import { HttpDepot } from '../../core/engine/snapshot/http-depot.ts'
-import { newSigningKey, readManifests, seal, writeManifest } from '../../core/engine/snapshot/manifest.ts'
+import {
+  newSigningKey,
+  readManifests,
+  readSnapshots,
+  seal,
+  writeManifest,
+} from '../../core/engine/snapshot/manifest.ts'
 import { carryOutPush, type ModelHere, planPush, pull } from '../../core/engine/snapshot/push.ts'
 import { type RestoredEnvironment, restoreEnvironment } from '../../core/engine/snapshot/restore-environment.ts'
 import { ObjectStore } from '../../core/engine/snapshot/store.ts'
-import { collect, type Verified, verifyStore } from '../../core/engine/snapshot/upkeep.ts'
+import { collect, setAside, type Verified, verifyStore } from '../../core/engine/snapshot/upkeep.ts'
 import { credentialsIn, openStore, readCredentials } from '../../core/engine/store/open-store.ts'
 import { writeWholeSync } from '../../core/engine/write-whole.ts'
 import type { Clock } from './clock.ts'
@@ -170,19 +176,23 @@ export class Snapshots implements Service {
   }
 
   async remove(asked: string): Promise<void> {
-    const { id } = await this.get(asked)
+    const { unreadable } = await readSnapshots((await this.#open()).snapshotsDir)
+    const { id } = unreadable.find((each) => asked.length >= 6 && each.id.startsWith(asked)) ?? (await this.get(asked))
     await rm(path.join((await this.#open()).snapshotsDir, `${id}.json`), { force: true })
     const labels = Object.entries(await this.#labels()).filter(([, of]) => of !== id)
     writeWholeSync(await this.#labelsFile(), writeJson(Object.fromEntries(labels)))
     this.events.emit('changed')
   }
 
+  /** What is damaged is not there afterwards: made or fetched again, it is whole. */
   verify(): Promise<Verified> {
     return this.#alone('verify', async (signal) => {
       const store = await this.#open(true)
       const onNews = ({ bytes, totalBytes }: { bytes: number; totalBytes: number }) =>
         this.#tell('verify', '', bytes, totalBytes)
-      return verifyStore(store, { threads: THREADS, signal, onNews })
+      const found = await verifyStore(store, { threads: THREADS, signal, onNews })
+      await setAside(store, found.damaged)
+      return found
     })
   }
 
@@ -190,8 +200,11 @@ export class Snapshots implements Service {
   collect({ graceMs = GRACE_MS }: { graceMs?: number } = {}): Promise<{ packs: number; bytes: number }> {
     return this.#alone('collect', async () => {
       const store = await this.#open(true)
-      const now = this.#deps.clock.now()
-      return collect(store, await readManifests(store.snapshotsDir), { graceMs, now })
+      const { manifests, unreadable } = await readSnapshots(store.snapshotsDir)
+      const [first] = unreadable
+      // what it needs is not known, and may be had from it again
+      if (first) throw new AppError('snapshot.unreadable', { id: first.id.slice(0, 12) })
+      return collect(store, manifests, { graceMs, now: this.#deps.clock.now() })
     })
   }
 

@@ -9,7 +9,7 @@ import { PublishedSnapshot } from '../../contract/snapshot.ts'
 import { takeName } from '../download/lock.ts'
 import { hashFile } from '../hash-file.ts'
 import { packFile } from './pack.ts'
-import { listPacks } from './store.ts'
+import { DAMAGED, listPacks } from './store.ts'
 import { canonical } from './tree.ts'
 
 /**
@@ -24,10 +24,12 @@ export interface Depot {
   packBytes(id: string, signal?: AbortSignal): Promise<number | null>
   /** Bytes of a pack, from its end when `from` is below zero. */
   readPack(id: string, from: number, length: number, signal?: AbortSignal): Promise<Buffer>
-  /** From a file of that content; one that is there already is left. */
+  /** From a file of that content; one that is there already is left, unless it was cut short. */
   putPack(id: string, file: string, transfer: Transfer): Promise<void>
   /** Into a file; what was fetched of it before is gone on with. Who asked checks it. */
   getPack(id: string, file: string, transfer: Transfer): Promise<void>
+  /** A pack that is not what its name says: the next push is to bring it anew. Absent where the place sees to that itself. */
+  setAside?(id: string): Promise<void>
   snapshots(signal?: AbortSignal): Promise<string[]>
   /** null: there is none. */
   getSnapshot(id: string, signal?: AbortSignal): Promise<PublishedSnapshot | null>
@@ -97,7 +99,12 @@ export class FolderDepot implements Depot {
   }
 
   async getPack(id: string, file: string, transfer: Transfer) {
-    await copyOn(packFile(this.#packs, id), file, transfer)
+    await copyOn(packFile(this.#packs, id), file, transfer).catch(orMissing(id))
+  }
+
+  async setAside(id: string) {
+    const file = packFile(this.#packs, id)
+    await rename(file, `${file}${DAMAGED}`)
   }
 
   async models() {
@@ -119,7 +126,7 @@ export class FolderDepot implements Depot {
   }
 
   async getModel(sha256: string, file: string, transfer: Transfer) {
-    await copyOn(this.#model(sha256), file, transfer)
+    await copyOn(this.#model(sha256), file, transfer).catch(orMissing(sha256))
   }
 
   async snapshots() {
@@ -158,8 +165,8 @@ export class FolderDepot implements Depot {
       await mkdir(path.dirname(to), { recursive: true })
       const letGo = await takeName(to, transfer.signal ?? NEVER, () => {})
       try {
-        const there = await bytesOf(to)
-        if (there !== null) return transfer.onThere?.(there)
+        const [{ size }, there] = await Promise.all([stat(file), bytesOf(to)])
+        if (there === size) return transfer.onThere?.(there)
         if (transfer.mayMove && (await moved(file, to))) return
         const part = `${to}.part`
         await copyOn(file, part, transfer)
@@ -183,6 +190,12 @@ export function readPublished(text: string): PublishedSnapshot {
     return PublishedSnapshot.parse(parseJson(text))
   } catch (cause) {
     throw new AppError('snapshot.damaged', { reason: 'its description cannot be read' }, { cause })
+  }
+}
+
+function orMissing(id: string) {
+  return (cause: NodeJS.ErrnoException): never => {
+    throw cause.code === 'ENOENT' ? new AppError('snapshot.incomplete', { what: id.slice(0, 12) }, { cause }) : cause
   }
 }
 

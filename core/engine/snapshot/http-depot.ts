@@ -162,14 +162,15 @@ export class HttpDepot implements Depot {
   }
 
   /** null: all of it is there; else so many of its first bytes. */
-  async #thereOf(kind: Kind, id: string, signal?: AbortSignal): Promise<number | null> {
+  async #thereOf(kind: Kind, id: string, size: number, signal?: AbortSignal): Promise<number | null> {
     const { statusCode, headers } = await this.#ask(`/v1/${kind}/${id}`, { method: 'HEAD', signal }, [404])
-    return statusCode === 404 ? Number(headers['upload-offset'] ?? 0) : null
+    if (statusCode !== 404 && Number(headers['content-length']) === size) return null
+    return Number(headers['upload-offset'] ?? 0)
   }
 
   async #put(kind: Kind, id: string, file: string, { signal, onBytes, onThere }: Transfer) {
     const { size } = await stat(file)
-    let at = await this.#thereOf(kind, id, signal)
+    let at = await this.#thereOf(kind, id, size, signal)
     if (at === null) return onThere?.(size)
     if (at > 0) onThere?.(at)
     let told = at
@@ -200,7 +201,7 @@ export class HttpDepot implements Depot {
         this.#learn(Infinity)
         if (++failed >= this.#tries) throw this.#givenUp(cause)
         await this.#rest(failed, cause, signal)
-        there = await this.#thereOf(kind, id, signal)
+        there = await this.#thereOf(kind, id, size, signal)
       } finally {
         body.destroy()
         await sending

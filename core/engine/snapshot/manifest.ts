@@ -1,9 +1,10 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { AppError } from '../../contract/errors.ts'
 import { tryJson } from '../../contract/json.ts'
 import { Manifest, SealedManifest } from '../../contract/snapshot.ts'
+import { writeWhole } from '../write-whole.ts'
 import { sha256 } from './pack.ts'
 import { canonical } from './tree.ts'
 
@@ -43,36 +44,36 @@ export function readSealed(text: string, trusted: string | null = null): SealedM
   return sealed
 }
 
-/** Written last of all, and never over another: from here on the snapshot is there. */
+/** Written last of all, and never over another that can be read: from here on the snapshot is there. */
 export async function writeManifest(dir: string, sealed: SealedManifest): Promise<void> {
-  await mkdir(dir, { recursive: true })
-  const handle = await open(path.join(dir, `${sealed.id}.json`), 'wx').catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code === 'EEXIST') return null // the same, then: its name is its content
-    throw cause
-  })
-  if (!handle) return
+  const file = path.join(dir, `${sealed.id}.json`)
   try {
-    await handle.writeFile(canonical(sealed))
-    await handle.sync()
-  } catch (cause) {
-    await rm(path.join(dir, `${sealed.id}.json`), { force: true })
-    throw cause
-  } finally {
-    await handle.close()
+    if (readSealed(await readFile(file, 'utf8')).id === sealed.id) return // the same, then: its name is its content
+  } catch {
+    // there is none, or it is damaged
   }
+  await mkdir(dir, { recursive: true })
+  await writeWhole(file, canonical(sealed))
 }
 
-/** Those that can be read, the newest first. */
-export async function readManifests(dir: string): Promise<SealedManifest[]> {
+/** The newest first; and those that cannot be read, with the reason. */
+export async function readSnapshots(
+  dir: string,
+): Promise<{ manifests: SealedManifest[]; unreadable: { id: string; reason: string }[] }> {
   const names = (await readdir(dir).catch(() => [] as string[])).filter((name) => /^[0-9a-f]{64}\.json$/.test(name))
-  const all = await Promise.all(
+  const manifests: SealedManifest[] = []
+  const unreadable: { id: string; reason: string }[] = []
+  await Promise.all(
     names.map(async (name) => {
       try {
-        return [readSealed(await readFile(path.join(dir, name), 'utf8'))]
-      } catch {
-        return []
+        manifests.push(readSealed(await readFile(path.join(dir, name), 'utf8')))
+      } catch (cause) {
+        unreadable.push({ id: name.slice(0, 64), reason: (cause as Error).message })
       }
     }),
   )
-  return all.flat().toSorted((a, b) => (a.manifest.createdAt < b.manifest.createdAt ? 1 : -1))
+  manifests.sort((a, b) => (a.manifest.createdAt < b.manifest.createdAt ? 1 : -1))
+  return { manifests, unreadable }
 }
+
+export const readManifests = async (dir: string) => (await readSnapshots(dir)).manifests

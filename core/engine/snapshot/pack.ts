@@ -12,6 +12,7 @@ import {
 } from 'node:fs'
 import path from 'node:path'
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import { AppError } from '../../contract/errors.ts'
 
 /** Where an object is: `length` raw bytes from `offset` of a frame. */
 export interface Place {
@@ -193,6 +194,7 @@ export function readStored(handle: number, { at, stored }: Frame): Buffer {
 /**
  * Frames of a pack into another, one at each turn: as they are, or, where not all that is in one may go along, packed anew
  * without the rest.
+ * @throws Error when one of them is damaged; see `damageOr`
  */
 export function* copyFrames(
   file: string,
@@ -208,6 +210,8 @@ export function* copyFrames(
       const frame = frames[n]!
       const all = byFrame.get(n)!
       const going = all.filter(([key]) => mayGo(key))
+      const raw = readFrame(handle, frame)
+      const parts = going.map(([key, place]) => ({ hash: key, bytes: takeObject(raw, key, place) })) // damage does not spread
       if (going.length === all.length)
         to.addFrame(
           readStored(handle, frame),
@@ -215,14 +219,11 @@ export function* copyFrames(
           frame.codec,
           all.map(([key, { offset, length }]) => [key, { offset, length }] as const),
         )
-      else {
-        const raw = readFrame(handle, frame)
-        const parts = going.map(([key, place]) => ({ hash: key, bytes: takeObject(raw, key, place) }))
+      else
         to.add(
           Buffer.concat(parts.map(({ bytes }) => bytes)),
           parts.map(({ hash, bytes }) => ({ hash, length: bytes.length })),
         )
-      }
       yield
     }
   } finally {
@@ -235,6 +236,17 @@ export function takeObject(frame: Buffer, key: string, { offset, length }: Place
   const bytes = frame.subarray(offset, offset + length)
   if (bytes.length !== length || sha256(bytes) !== key) throw new Error(`object ${key.slice(0, 12)} is damaged`)
   return bytes
+}
+
+/** What went wrong with a pack, as an AppError where it is damage. */
+export function damageOr(cause: unknown): unknown {
+  const { code, message } = cause as NodeJS.ErrnoException
+  const isDamage =
+    /^ZSTD|^ERR_BUFFER|^ERR_OUT_OF_RANGE/.test(code ?? '') ||
+    /is damaged|ends early|another size|its index|has no index|cut short/.test(message)
+  return isDamage && !(cause instanceof AppError)
+    ? new AppError('snapshot.damaged', { reason: message }, { cause })
+    : cause
 }
 
 export const sha256 = (bytes: Uint8Array | string) => hash('sha256', bytes, 'hex')

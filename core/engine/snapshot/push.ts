@@ -8,7 +8,7 @@ import { hashFile } from '../hash-file.ts'
 import { writeWhole } from '../write-whole.ts'
 import type { Depot, Transfer } from './depot.ts'
 import { readSealed } from './manifest.ts'
-import { copyFrames, footerOf, INDEX_TAIL_BYTES, PackWriter, packFile, readIndex, readTail } from './pack.ts'
+import { copyFrames, damageOr, footerOf, INDEX_TAIL_BYTES, PackWriter, packFile, readIndex, readTail } from './pack.ts'
 import { closureOf } from './restore.ts'
 import type { ObjectStore } from './store.ts'
 
@@ -132,7 +132,7 @@ async function modelsLacking(
 ): Promise<(ModelNeeded & ModelHere)[]> {
   if (models.length === 0) return []
   const there = await depot.models(signal)
-  const lacking = models.filter(({ sha256 }) => !there.has(sha256))
+  const lacking = models.filter(({ sha256, size }) => there.get(sha256) !== size)
   return Promise.all(
     lacking.map(async (model) => {
       const here = await modelHere(model)
@@ -242,13 +242,19 @@ export async function pull(
   await mkdir(inbox, { recursive: true })
   await inLines(todo, lines, async (pack) => {
     const file = path.join(inbox, `${pack.id}.part`)
-    const count = (bytes: number) => {
-      news.sentBytes += bytes
-      onNews?.(news)
-    }
-    await depot.getPack(pack.id, file, { signal, onBytes: count, onThere: count })
-    if ((await hashFile(file, signal)) !== pack.id) {
-      await rm(file, { force: true }) // of what was begun before, or on its way: next time from the beginning
+    for (let tries = 1; ; tries++) {
+      let counted = 0
+      const count = (bytes: number) => {
+        counted += bytes
+        news.sentBytes += bytes
+        onNews?.(news)
+      }
+      await depot.getPack(pack.id, file, { signal, onBytes: count, onThere: count })
+      if ((await hashFile(file, signal)) === pack.id) break
+      await rm(file, { force: true }) // of what was begun before, or on its way: once more from the beginning
+      count(-counted)
+      if (tries === 1) continue
+      await depot.setAside?.(pack.id).catch(() => {})
       throw new AppError('snapshot.damaged', { reason: `pack ${pack.id.slice(0, 12)} of ${depot.where}` })
     }
     const index = readIndex(file)
@@ -267,7 +273,10 @@ async function objectsAt(store: ObjectStore, depot: Depot, signal?: AbortSignal)
   const at = new Map<string, string>()
   const packs = await depot.packs(signal)
   await inLines([...packs], LINES * 2, async ([id, bytes]) => {
-    const index = store.packs.get(id) ?? (await indexAt(store, depot, id, bytes, signal))
+    const here = store.packs.get(id)
+    // cut short there, it is no longer the one that is here
+    const isSame = here && (await stat(packFile(store.packsDir, id)).catch(() => null))?.size === bytes
+    const index = isSame ? here : await indexAt(store, depot, id, bytes, signal)
     for (const key of index?.objects.keys() ?? []) at.set(key, id)
   })
   return at
@@ -302,15 +311,20 @@ async function gather(store: ObjectStore, { parts, objects }: Push, outbox: stri
     if (closed) made.push({ id: closed.id, file: packFile(outbox, closed.id) })
     writer = new PackWriter(outbox, `${process.pid}-${made.length}`)
   }
-  for (const [pack, wanted] of parts) {
-    const file = packFile(store.packsDir, pack)
-    for (const _ of copyFrames(file, store.packs.get(pack)!, wanted, writer, (key) => objects.has(key))) {
-      if (writer.isFull) close()
-      await turn()
-      signal?.throwIfAborted()
+  try {
+    for (const [pack, wanted] of parts) {
+      const file = packFile(store.packsDir, pack)
+      for (const _ of copyFrames(file, store.packs.get(pack)!, wanted, writer, (key) => objects.has(key))) {
+        if (writer.isFull) close()
+        await turn()
+        signal?.throwIfAborted()
+      }
     }
+    close()
+  } catch (cause) {
+    writer.abandon()
+    throw damageOr(cause)
   }
-  close()
   return made
 }
 

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { AppError } from '../../contract/errors.ts'
 import type { Manifest } from '../../contract/snapshot.ts'
 import { freeBytes } from '../volume.ts'
-import { packFile } from './pack.ts'
+import { damageOr, packFile } from './pack.ts'
 import { Pool } from './pool.ts'
 import type { To, Unpack } from './snapshot-thread.ts'
 import type { ObjectStore } from './store.ts'
@@ -178,17 +178,11 @@ export async function restoreTree(
     return layout
   } catch (cause) {
     await rm(part, { recursive: true, force: true })
-    const { code, message } = cause as NodeJS.ErrnoException
+    const { code } = cause as NodeJS.ErrnoException
     if (code === 'ENAMETOOLONG')
       throw new AppError('snapshot.unsafe', { path: to, reason: 'its names are too long here' })
     if (code === 'ENOSPC') throw new AppError('disk.full', { dir: to }, { cause })
-    if (cause instanceof AppError) throw cause
-    if (
-      /^ZSTD|^ERR_BUFFER|^ERR_OUT_OF_RANGE/.test(code ?? '') ||
-      /is damaged|ends early|another size|its index/.test(message)
-    )
-      throw new AppError('snapshot.damaged', { reason: message }, { cause })
-    throw cause
+    throw damageOr(cause)
   } finally {
     await pool.end()
   }

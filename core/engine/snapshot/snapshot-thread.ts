@@ -81,8 +81,8 @@ export interface Tasks {
   unpack: { asked: { pack: string; objects: readonly Unpack[] }; gives: null }
   /** `changed`: another size or time, or gone; `damaged`: other bytes under the same time. Neither is there then. */
   take: { asked: { files: readonly Take[] }; gives: ('taken' | 'changed' | 'damaged')[] }
-  /** Every object of a pack, checked; the keys of those that are damaged. */
-  check: { asked: { pack: string }; gives: { damaged: string[]; reason: string | null } }
+  /** All of a pack, checked. `damaged`: the keys of objects that are lost; null: all of them are. */
+  check: { asked: { pack: string; id: string }; gives: { damaged: string[] | null; reason: string | null } }
 }
 export type Task = keyof Tasks
 export type ToThread =
@@ -163,9 +163,10 @@ const tasks: { [T in Task]: (asked: Tasks[T]['asked']) => Tasks[T]['gives'] | Pr
     return null
   },
   take: ({ files }) => files.map((file) => take(file)),
-  check({ pack }) {
+  check({ pack, id }) {
     const damaged: string[] = []
     try {
+      const isWhole = sha256(readFileSync(pack)) === id
       const { frames, objects } = readIndex(pack)
       const handle = openSync(pack, 'r')
       try {
@@ -182,9 +183,11 @@ const tasks: { [T in Task]: (asked: Tasks[T]['asked']) => Tasks[T]['gives'] | Pr
       } finally {
         closeSync(handle)
       }
-      return { damaged, reason: null }
+      return { damaged, reason: isWhole && damaged.length === 0 ? null : 'its content is not what it says' }
     } catch (cause) {
-      return { damaged, reason: cause instanceof Error ? cause.message : String(cause) }
+      const { code = '', message } = cause as NodeJS.ErrnoException
+      if (/^E[A-Z]+$/.test(code) && code !== 'ENOENT') throw cause // a disk that does not answer damages nothing
+      return { damaged: null, reason: message }
     }
   },
 }

@@ -36,7 +36,9 @@ export class ObjectStore {
       try {
         store.take({ id, bytes: 0, index: readIndex(packFile(store.packsDir, id)) })
       } catch (cause) {
-        store.damaged.push({ pack: id, reason: cause instanceof Error ? cause.message : String(cause) })
+        const { code = '', message } = cause as NodeJS.ErrnoException
+        if (/^E[A-Z]+$/.test(code) && code !== 'ENOENT') throw cause // a disk that does not answer damages nothing
+        store.damaged.push({ pack: id, reason: message })
       }
     }
     return store
@@ -94,6 +96,9 @@ export class ObjectStore {
     }
   }
 }
+
+/** Follows the name of a pack that was set aside. */
+export const DAMAGED = '.damaged'
 
 export async function listPacks(packsDir: string): Promise<string[]> {
   const names = await readdir(packsDir, { recursive: true })

@@ -1,13 +1,13 @@
-import { readdir, rm, stat, utimes } from 'node:fs/promises'
+import { readdir, rename, rm, stat, utimes } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { AppError } from '../../contract/errors.ts'
 import type { SealedManifest } from '../../contract/snapshot.ts'
-import { readManifests } from './manifest.ts'
+import { readSnapshots } from './manifest.ts'
 import { copyFrames, PackWriter, packFile } from './pack.ts'
 import { Pool } from './pool.ts'
 import { closureOf } from './restore.ts'
-import type { ObjectStore } from './store.ts'
+import { DAMAGED, type ObjectStore } from './store.ts'
 
 export interface Verified {
   readonly packs: number
@@ -45,21 +45,23 @@ export async function verifyStore(
     await pool.each(
       files,
       'check',
-      ({ file }) => ({ pack: file }),
+      ({ id, file }) => ({ id, pack: file }),
       ({ damaged: objects, reason }, { id, bytes }) => {
         news.bytes += bytes
         onNews?.(news)
-        if (objects.length === 0 && reason === null) return
-        damaged.push({ pack: id, reason: reason ?? 'its content is not what it says', objects })
-        for (const key of reason === null ? objects : store.packs.get(id)!.objects.keys()) lost.add(key)
+        if (reason === null) return
+        const all = objects ?? [...store.packs.get(id)!.objects.keys()]
+        damaged.push({ pack: id, reason, objects: all })
+        for (const key of all) lost.add(key)
       },
       signal,
     )
   } finally {
     await pool.end()
   }
-  const broken: Verified['broken'][number][] = []
-  for (const { id, manifest } of await readManifests(store.snapshotsDir)) {
+  const { manifests, unreadable } = await readSnapshots(store.snapshotsDir)
+  const broken: Verified['broken'][number][] = [...unreadable]
+  for (const { id, manifest } of manifests) {
     try {
       for (const key of closureOf(store, manifest))
         if (lost.has(key)) throw new AppError('snapshot.incomplete', { what: key.slice(0, 12) })
@@ -68,6 +70,33 @@ export async function verifyStore(
     }
   }
   return { packs: files.length, bytes: news.totalBytes, damaged, broken }
+}
+
+/**
+ * Takes damaged packs out of a store. What is whole of one is in another then; what is not is nowhere, so that it is made
+ * or fetched anew.
+ */
+export async function setAside(store: ObjectStore, damaged: Verified['damaged']): Promise<void> {
+  const lost = new Map(damaged.map(({ pack, objects }) => [pack, new Set(objects)]))
+  const writer = new PackWriter(store.packsDir, `${process.pid}-whole`)
+  for (const [id, objects] of lost) {
+    const index = store.packs.get(id)
+    if (!index) continue
+    const isWhole = (key: string) => !objects.has(key)
+    const wanted = new Set([...index.objects].flatMap(([key, { frame }]) => (isWhole(key) ? [frame] : [])))
+    for (const _ of copyFrames(packFile(store.packsDir, id), index, wanted, writer, isWhole)) await turn()
+  }
+  const written = writer.close()
+  for (const id of lost.keys()) {
+    const file = packFile(store.packsDir, id)
+    if (id !== written?.id && (await stat(file).catch(() => null))) {
+      await rename(file, `${file}${DAMAGED}`)
+      const now = new Date()
+      await utimes(`${file}${DAMAGED}`, now, now) // not rubbish at once
+    }
+    store.forget(id)
+  }
+  if (written) store.take(written)
 }
 
 /** A pack of which less is wanted than this is written anew without the rest. */
@@ -117,11 +146,11 @@ export async function collect(
   return freed
 }
 
-/** What a killed run had begun. */
+/** What a killed run had begun, and what was damaged. */
 async function removeParts(packsDir: string, before: number): Promise<number> {
   let bytes = 0
   for (const name of await readdir(packsDir, { recursive: true })) {
-    if (!/\.part(?:-\d+)?$/.test(name)) continue
+    if (!/\.(?:part(?:-\d+)?|damaged)$/.test(name)) continue
     const file = path.join(packsDir, name)
     const found = await stat(file).catch(() => null)
     if (!found || found.mtimeMs > before) continue
