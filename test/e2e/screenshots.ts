@@ -12,8 +12,12 @@ import type { Page } from 'playwright'
 import { chromium } from 'playwright'
 import sharp from 'sharp'
 import { startAgent } from '../../agent/agent.ts'
+import type { App } from '../../core/contract/app.ts'
+import type { Prompt } from '../../core/contract/comfyui.ts'
 import type { DownloadWanted } from '../../core/contract/download.ts'
-import { writeJson } from '../../core/contract/json.ts'
+import { parseJson, writeJson } from '../../core/contract/json.ts'
+import type { OutputOf, ProcedureName } from '../../core/contract/procedure.ts'
+import type { Publication, PublishPlan } from '../../core/contract/publish.ts'
 import type { ReleaseView } from '../../core/contract/release.ts'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { connectInProcess } from '../../main/api/client.ts'
@@ -28,7 +32,8 @@ import { eventually } from '../kit/eventually.ts'
 import { installedComfy } from '../kit/installed-comfy.ts'
 import { aCheckpoint, aLora, aPickle, put } from '../kit/model-files.ts'
 import { nodeCode, nodeRepository } from '../kit/nodes-kit.ts'
-import { keepPublication, releasesAgent } from '../kit/publication-kit.ts'
+import { keepPublication, releasesAgent, SNAPSHOTS } from '../kit/publication-kit.ts'
+import { openPublishedDoor } from '../kit/published-kit.ts'
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -49,6 +54,7 @@ ensureBuilt()
 const dir = mkdtempSync(path.join(tmpdir(), 'nightshift-screenshots-'))
 const installed = await installedComfy({ dataDir: path.join(dir, 'data') })
 const agents: { stop(graceMs: number): Promise<void> }[] = []
+const KEY = 'sk_of_the_pictures'
 const servers: ReturnType<typeof createServer>[] = []
 await askForDownloads()
 const comfy = await fillNodes()
@@ -89,8 +95,7 @@ async function serve(answer: RequestListener): Promise<string> {
 
 /** Endpoints: one that works, one that gets a new version ready, one that is gone. */
 async function fillEndpoints(workflowId: string) {
-  const key = 'sk_of_the_pictures'
-  const common = { host: '127.0.0.1', port: 0, names: [], origins: [], keys: [key], worker: 'rehearsal' }
+  const common = { host: '127.0.0.1', port: 0, names: [], origins: [], keys: [KEY], worker: 'rehearsal' }
   const works = await startAgent({ ...common, store: path.join(dir, 'agent') })
   const goes = await startAgent({ ...common, store: path.join(dir, 'agent-gone') })
   agents.push(works)
@@ -121,7 +126,7 @@ async function fillEndpoints(workflowId: string) {
     const answer = answers[request.url ?? '']
     response.writeHead(answer ? 200 : 404, { 'content-type': 'application/json' }).end(writeJson(answer ?? {}))
   })
-  const add = (name: string, url: string) => call('endpoint.add', { name, url, key })
+  const add = (name: string, url: string) => call('endpoint.add', { name, url, key: KEY })
   await add('studio-agent', works.url)
   await add('rented-h200', rented)
   await add('cluster', goes.url)
@@ -266,6 +271,8 @@ async function fillModels() {
   })
   await call('model.addFolder', { dir: models })
   await call('model.hash', { likely: true, wait: true })
+  const { rows } = await call('model.page', { search: 'woodcut' })
+  await call('model.trash', { ids: rows.map(({ id }) => id) })
 }
 
 async function shoot() {
@@ -350,6 +357,17 @@ async function shoot() {
     stopAt: null,
   })
   await fillEndpoints(sample.id)
+  const exported = await call('workflow.export', { id: sample.id, as: 'prompt' })
+  const prompt = parseJson(Buffer.from(exported.base64, 'base64').toString()) as unknown as Prompt
+  const offered = { id: 'postcards', name: 'Postcards', prompt, panel: form }
+  const doorDir = path.join(dir, 'door')
+  const published = await openPublishedDoor(
+    doorDir,
+    [{ ...offered, parameters: inspection.parameters }],
+    path.resolve(rendererDir, '../agent/form'),
+    [KEY],
+  )
+  agents.push(published)
   const failed = await call('job.page', { batchId: trouble.batchId, states: ['failed'], limit: 1 })
   const pictures = await call('artifact.page', { batchId: done.batchId, limit: 12 })
   await eventually(async () => (await call('queue.state', {})).running.some(({ preview }) => preview > 0), 60_000)
@@ -387,6 +405,54 @@ async function shoot() {
       const rented = page.getByRole('listitem', { name: 'rented-h200' })
       await rented.getByRole('button', { name: /^(Versions|版本)$/ }).click()
       await rented.getByText('Face Mender 2.1').waitFor()
+      await settled(page)
+    },
+    'endpoints-none': async (page) => {
+      await say(page, { 'endpoint.list': { rows: [] } })
+      await open(page, '/endpoints')
+    },
+    'endpoint-log': async (page) => {
+      await open(page, '/endpoints')
+      const rented = page.getByRole('listitem', { name: 'rented-h200' })
+      await rented.getByRole('button', { name: /^(Log|日志)$/ }).click()
+      await rented.getByText('release.phase').first().waitFor()
+      await settled(page)
+    },
+    'endpoint-forms': async (page) => {
+      await open(page, '/endpoints')
+      const rented = page.getByRole('listitem', { name: 'rented-h200' })
+      await rented.getByRole('button', { name: /^(Forms|表单)$/ }).click()
+      await rented.getByText('Postcards').first().waitFor()
+      await settled(page)
+    },
+    'endpoint-gone': async (page) => {
+      await open(page, '/endpoints')
+      await page.getByRole('listitem', { name: 'cluster' }).scrollIntoViewIfNeeded()
+    },
+    'publish-none': async (page) => {
+      await say(page, { 'endpoint.list': { rows: [] } })
+      await open(page, '/publish')
+    },
+    'publish-plan': (page) => planned(page, aPlan),
+    'publish-secrets': (page) => planned(page, aPlanWithSecrets),
+    'publish-sending': (page) => onItsWay(page, sending),
+    'publish-preparing': (page) => onItsWay(page, preparing),
+    'published-key': async (page) => {
+      await page.goto(`${published.url}/form/postcards`)
+      await page.evaluate(() => sessionStorage.clear())
+      await page.reload()
+      await page.locator('input[type=password]').waitFor()
+      await settled(page)
+    },
+    'published-form': async (page) => {
+      await page.goto(`${published.url}/form/postcards#key=${KEY}`)
+      await page.reload()
+      await page.getByRole('button', { name: /Make a picture|^生成/ }).click()
+      await page
+        .getByRole('region', { name: /^(Pictures|图片)$/ })
+        .getByRole('img')
+        .first()
+        .waitFor()
       await settled(page)
     },
     publish: async (page) => {
@@ -428,6 +494,25 @@ async function shoot() {
       await open(page, '/models?tab=duplicates')
       await page.getByRole('button', { name: /^(Merge all|全部合并)$/ }).waitFor()
     },
+    'models-unused': (page) => open(page, '/models?tab=unused'),
+    'models-trash': async (page) => {
+      await open(page, '/models?tab=unused')
+      await page.getByRole('button', { name: /^(Trash|回收站)/ }).click()
+      await page.getByRole('dialog').getByText('woodcut').first().waitFor()
+    },
+    'models-verified': async (page) => {
+      await open(page, '/models')
+      await page
+        .getByRole('button', { name: /^(More|更多)/ })
+        .last()
+        .click()
+      await page.getByRole('menuitem', { name: /^(Verify all files|校验全部文件)$/ }).click()
+      await page
+        .getByText(/cut short/)
+        .last()
+        .waitFor()
+      await settled(page)
+    },
     'models-get': (page) => open(page, '/models?tab=get'),
     'models-plan': async (page) => {
       await open(page, '/models?tab=get')
@@ -461,6 +546,10 @@ async function shoot() {
       await settled(page)
     },
     mirrors: (page) => open(page, '/mirrors'),
+    'mirrors-measured': async (page) => {
+      await say(page, { 'mirror.list': await measured() })
+      await open(page, '/mirrors')
+    },
     'engine-versions': (page) => enginePanel(page, /^(Versions|版本)$/),
     'engine-check-up': (page) => enginePanel(page, /^(Check-up|体检)$/),
     'engine-models': (page) => enginePanel(page, /^(Models of another ComfyUI|使用其他 ComfyUI 的模型)$/),
@@ -470,6 +559,73 @@ async function shoot() {
       await settled(page)
     },
     settings: (page) => open(page, '/settings'),
+  }
+  const noWait = { phase: null, perSecond: null, etaSeconds: null }
+  const snapshot = {
+    id: SNAPSHOTS[0],
+    name: 'studio',
+    labels: [],
+    createdAt: new Date().toISOString(),
+    platform: 'linux-x64 · Python 3.12 · torch 2.9.1+cu129',
+    comfyuiVersion: '0.33.0',
+    commit: 'c41f09ab'.repeat(5),
+    ...{ nodes: 14, packages: 212, models: 3, files: 31_480, bytes: 7.4e9 },
+  }
+  const push = {
+    ...{ id: SNAPSHOTS[0], where: 'studio-agent', packs: 9, objects: { missing: 318, all: 24_180 } },
+    bytes: { missing: 41e6, all: 2.6e9 },
+    models: { count: 3, bytes: 17.9e9, missing: 1, missingBytes: 6.9e9, fetched: 1 },
+  }
+  const aPlan: PublishPlan = {
+    ...{ endpoint: 'studio-agent', snapshot, secrets: [], push, workflows: [{ id: sample.id, name: 'Sample' }] },
+    models: [
+      { folder: 'checkpoints', name: 'sd_xl_base_1.0.safetensors', size: 6.9e9 },
+      { folder: 'diffusion_models', name: 'z_image_turbo_bf16.safetensors', size: 10.6e9 },
+      { folder: 'loras', name: 'style ink wash.safetensors', size: 0.4e9 },
+    ],
+    live:
+      (await call('endpoint.releases', { name: 'rented-h200' })).rows.find(({ state }) => state.is === 'live') ?? null,
+    changes: [
+      { what: 'node', is: 'changed', name: 'face-mender', before: '9b1c2d4', after: '41aa07e' },
+      { what: 'package', is: 'changed', name: 'transformers', before: '4.57.1', after: '4.57.3' },
+      { what: 'file', is: 'added', name: 'custom_nodes/prompt-wheel/lists/night.txt', before: null, after: null },
+    ],
+    refusals: [],
+  }
+  const aPlanWithSecrets: PublishPlan = {
+    ...{ endpoint: 'studio-agent', snapshot: null, push: null, models: [], workflows: aPlan.workflows, live: null },
+    ...{ changes: null, refusals: [] },
+    secrets: [
+      ['custom_nodes/prompt-wheel/config.json', 'API key', 'sk-p…3f9a'],
+      ['user/default/comfy.settings.json', 'Hugging Face token', 'hf_K…x2Qm'],
+    ].map(([file, kind, shown], at) => ({ id: `s${at}`, path: file!, line: 4 + at * 9, kind: kind!, shown: shown! })),
+  }
+  const sending: Publication = {
+    ...{
+      id: 'p9',
+      endpoint: 'studio-agent',
+      snapshotId: SNAPSHOTS[0],
+      workflows: aPlan.workflows,
+      note: 'New lighting',
+    },
+    ...{ createdAt: Date.now() - 95_000, endedAt: null, version: null, sent: null, proof: null, consent: null },
+    seconds: {},
+    state: { is: 'running', ...noWait, step: 'push', done: 2.9e9, total: 6.94e9, perSecond: 31e6, etaSeconds: 130 },
+  }
+  const preparing: Publication = {
+    ...{ ...sending, version: 3, sent: push, seconds: { push: 214, release: 1 } },
+    state: { is: 'running', ...noWait, step: 'prepare', phase: 'restore', done: 1.1e9, total: 2.6e9, etaSeconds: 44 },
+  }
+  async function planned(page: Page, plan: PublishPlan) {
+    await say(page, { 'publish.plan': plan })
+    await open(page, '/publish?endpoint=studio-agent')
+    await page.getByLabel('Sample', { exact: true }).check()
+    await page.getByRole('button', { name: /^(See what would travel|查看将传送的内容)$/ }).click()
+    await settled(page)
+  }
+  async function onItsWay(page: Page, publication: Publication) {
+    await say(page, { 'publish.list': { rows: [publication] } })
+    await open(page, '/publish?endpoint=studio-agent')
   }
   async function enginePanel(page: Page, name: RegExp) {
     await open(page, '/engine')
@@ -499,6 +655,7 @@ async function shoot() {
           if (values.only && !new RegExp(values.only).test(file)) continue
           await show(page)
           await page.screenshot({ path: path.join(outDir, file) })
+          await page.unrouteAll()
           if (values.readme && README.has(file))
             await sharp(path.join(outDir, file))
               .png({ palette: true, quality: 95, compressionLevel: 9, effort: 10 })
@@ -506,6 +663,32 @@ async function shoot() {
         }
         await context.close()
       }
+}
+
+/** Has the page told what takes a network, a card or a clean slate. */
+async function say(page: Page, answers: { [Name in ProcedureName<App>]?: OutputOf<App, Name> }) {
+  for (const [name, value] of Object.entries(answers))
+    await page.route(`**/rpc/${name}`, (route) =>
+      route.fulfill({ contentType: 'application/json', body: writeJson({ ok: true, value }) }),
+    )
+}
+
+/** Mirrors as they would be where they are reached, some well and some badly. */
+async function measured(): Promise<OutputOf<App, 'mirror.list'>> {
+  const { kinds } = await call('mirror.list', {})
+  const common = { at: Date.now() - 90_000, reason: null, ranges: true }
+  const results = [
+    { ...common, ok: true, fault: null, latencyMs: 38, bytesPerSecond: 61e6 },
+    { ...common, ok: true, fault: null, latencyMs: 212, bytesPerSecond: 8.4e6 },
+    { ...common, ok: false, fault: 'wrong', latencyMs: 95, bytesPerSecond: null },
+    { ...common, ok: false, fault: 'unreachable', reason: 'ECONNREFUSED', latencyMs: null, bytesPerSecond: null },
+  ] as const
+  return {
+    kinds: kinds.map((kind) => ({
+      ...kind,
+      places: kind.places.map((place, at) => ({ ...place, measured: results[at % results.length]! })),
+    })),
+  }
 }
 
 /** Nothing is being asked for, loaded or moved any more. */

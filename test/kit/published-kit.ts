@@ -44,10 +44,26 @@ export const published = (over: Partial<PublishedWorkflow> = {}): PublishedWorkf
 
 /** What a key opens, with workflows published at it, before a rehearsal. */
 export async function aPublishedDoor(workflows: readonly PublishedWorkflow[], pageDir?: string, keys = [KEY]) {
-  const server = new RehearsalServer({ dir: tempDir(), stepMs: 0, assumeModels: true, sketchUnknown: true })
+  const { stop, ...door } = await openPublishedDoor(tempDir(), workflows, pageDir, keys)
+  onTestFinished(stop)
+  return door
+}
+
+export async function openPublishedDoor(
+  dir: string,
+  workflows: readonly PublishedWorkflow[],
+  pageDir?: string,
+  keys = [KEY],
+) {
+  const server = new RehearsalServer({
+    dir: path.join(dir, 'server'),
+    stepMs: 0,
+    assumeModels: true,
+    sketchUnknown: true,
+  })
   await server.start()
   const place = readAddress(server.url)
-  const store = new BucketTasks(new FolderBucket(path.join(tempDir(), 'tasks')))
+  const store = new BucketTasks(new FolderBucket(path.join(dir, 'tasks')))
   const runner = new ComfyRunner({ places: () => [place], store, now: Date.now })
   const door = new FcDoor({
     host: '127.0.0.1',
@@ -66,11 +82,11 @@ export async function aPublishedDoor(workflows: readonly PublishedWorkflow[], pa
   })
   await door.start()
   await runner.start()
-  onTestFinished(async () => {
+  const stop = async () => {
     server.release()
     await runner.stop(0)
     await door.stop()
     await server.stop()
-  })
-  return { door, server, url: door.url }
+  }
+  return { door, server, url: door.url, stop }
 }
