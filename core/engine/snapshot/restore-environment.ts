@@ -5,6 +5,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { AppError } from '../../contract/errors.ts'
 import type { Layer, LayerName, Manifest, ModelNeeded, SealedManifest } from '../../contract/snapshot.ts'
 import { takeName } from '../download/lock.ts'
+import { hashFile } from '../hash-file.ts'
 import type { CommandOptions } from '../install/command.ts'
 import { runCommand } from '../install/command.ts'
 import { isThere, pythonOf, removeDir } from '../install/generations.ts'
@@ -15,6 +16,7 @@ import { askPython, type PythonFacts } from './environment.ts'
 import { giveScriptPython, movePlaces, NAMES_PLACES, replaceText } from './places.ts'
 import { layoutOf, type Restored, restoreTree } from './restore.ts'
 import type { ObjectStore } from './store.ts'
+import { setAside, verifyStore } from './upkeep.ts'
 
 export interface RestoredEnvironment {
   /** Where main.py is. */
@@ -65,6 +67,12 @@ export async function prepareEnvironment(
       await removeDir(`${to}.part`)
     }
     return await restoreEnvironment(store, sealed, to, { ...options, layersDir })
+  } catch (cause) {
+    // what a disk damaged is fetched anew by the next try
+    const { threads, signal } = options
+    if (cause instanceof AppError && cause.code === 'snapshot.damaged')
+      await setAside(store, (await verifyStore(store, { threads, signal })).damaged)
+    throw cause
   } finally {
     await free()
   }
@@ -107,7 +115,30 @@ async function isWhole(store: ObjectStore, { id, manifest }: SealedManifest, dir
       if (n % STATS_AT_ONCE === 0) await turn() // others are served meanwhile
     }
   }
-  return true
+  return (await codeChanged(store, manifest, environmentIn(dir))).length === 0
+}
+
+/**
+ * Python of ComfyUI and its custom nodes that is not what the snapshot has: what no commit says once it is unpacked. As
+ * `custom_nodes/NAME/a.py`, with the commit it should be of.
+ */
+export async function codeChanged(
+  store: ObjectStore,
+  { layers, comfyui, nodes }: Manifest,
+  { dir, base }: RestoredEnvironment,
+): Promise<{ path: string; commit: string | null }[]> {
+  const changed: { path: string; commit: string | null }[] = []
+  for (const { name, tree } of layers) {
+    if (name !== 'comfyui' && name !== 'nodes') continue
+    for (const { path: at, entry } of layoutOf(store, tree).files) {
+      if (entry.is !== 'file' || !at.endsWith('.py')) continue
+      const file = name === 'comfyui' ? path.join(dir, at) : path.join(base, 'custom_nodes', at)
+      if ((await hashFile(file).catch(() => null)) === entry.sha256) continue
+      const of = name === 'comfyui' ? comfyui : nodes.find(({ folder }) => at.startsWith(`${folder}/`))
+      changed.push({ path: name === 'comfyui' ? at : `custom_nodes/${at}`, commit: of?.commit ?? null })
+    }
+  }
+  return changed
 }
 
 /**

@@ -21,7 +21,7 @@ import { seal } from '../../../../../core/engine/snapshot/manifest.ts'
 import { packFile } from '../../../../../core/engine/snapshot/pack.ts'
 import { moveIn } from '../../../../../core/engine/snapshot/places.ts'
 import { layoutOf, restoreTree } from '../../../../../core/engine/snapshot/restore.ts'
-import { prepareEnvironment, tidyCache } from '../../../../../core/engine/snapshot/restore-environment.ts'
+import { codeChanged, prepareEnvironment, tidyCache } from '../../../../../core/engine/snapshot/restore-environment.ts'
 import { ObjectStore } from '../../../../../core/engine/snapshot/store.ts'
 import { treeBytes } from '../../../../../core/engine/snapshot/tree.ts'
 import { facts, put, python, smallComfy } from '../../../../kit/small-comfy.ts'
@@ -190,6 +190,15 @@ test.skipIf(!python)(
     await prepare()
     expect(packageOf(made.python).toString()).toContain('42')
 
+    // a node that changed itself, to as many bytes
+    spoil(path.join(made.base, 'custom_nodes', '风格', '__init__.py'))
+    put(path.join(made.base, 'custom_nodes', '风格', 'settings.json'), '{}')
+    expect(await codeChanged(store, one.manifest, made)).toEqual([
+      { path: 'custom_nodes/风格/__init__.py', commit: null },
+    ])
+    await prepare()
+    expect(await codeChanged(store, one.manifest, made)).toEqual([])
+
     await tidyCache(cacheDir, [two])
     expect(readdirSync(path.join(cacheDir, 'environments'))).toEqual([two.id])
     expect(readdirSync(path.join(cacheDir, 'layers'))).toHaveLength(1)
@@ -240,6 +249,7 @@ test.skipIf(!python)(
     writeFileSync(pack, bytes)
     const damaged = await ObjectStore.open(storeDir)
     expect(await refused({ layers: later.manifest.layers, name: 'later' }, damaged)).toBe('snapshot.damaged')
+    expect((await ObjectStore.open(storeDir)).packs.has(place.pack)).toBe(false) // so that it is fetched anew
     expect(execFileSync(made.python, ['-c', 'import tiny; print(tiny.answer)']).toString().trim()).toBe('42')
   },
 )
