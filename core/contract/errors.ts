@@ -955,6 +955,10 @@ export const errors = {
     message: 'No key, or one that is not right.',
     remedy: 'Send one of the agent’s keys as Authorization: Bearer … or X-API-Key.',
   },
+  'agent.silent': {
+    message: '{host} does not answer.',
+    remedy: 'Check your network and try again. What was sent before goes on there.',
+  },
   'agent.too-many': { message: 'Too many requests.', remedy: 'Wait a minute.' },
   'agent.refused': {
     message: 'Not allowed: {reason}',

@@ -1,7 +1,8 @@
-import { type Failure, FailureError } from '../../core/contract/errors.ts'
+import { AppError, type Failure, FailureError } from '../../core/contract/errors.ts'
 import { isJsonObject, type Json, type JsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
 import type { Panel } from '../../core/contract/panel.ts'
 import type { Parameter } from '../../core/contract/workflow.ts'
+import { failureOf } from '../client/client.ts'
 
 /** A workflow as the agent tells of it: its form, and what the fields turn. */
 export interface Offered {
@@ -24,6 +25,24 @@ export interface Told {
 }
 
 const KEPT = 'nightshift.published.key'
+/** Where the agent is: with what stands before it in the address, as behind a proxy. */
+const [HOME = '/', ASKED = ''] = [...(/^(.*\/)form\/([a-z0-9-]*)/.exec(location.pathname) ?? [])].slice(1)
+/** The form that the address names; '': none. */
+export const askedForm = ASKED
+export const formAddress = (id: string) => `${HOME}form/${id}`
+
+/** Tasks given from this tab, the newest first: a phone may load the page anew at any moment. */
+const tasksOf = (id: string) => `nightshift.published.tasks.${id}`
+export const keptTasks = (id: string): string[] =>
+  (sessionStorage.getItem(tasksOf(id)) ?? '').split('\n').filter(Boolean).slice(0, MOST_KEPT)
+export const keepTasks = (id: string, tasks: readonly string[]) =>
+  sessionStorage.setItem(tasksOf(id), tasks.slice(0, MOST_KEPT).join('\n'))
+const MOST_KEPT = 20
+
+const TRIES = 20
+const PATIENCE_MS = 3_000
+/** Whoever says this may answer in a moment. */
+const PASSING = new Set(['agent.silent', 'agent.stopping', 'agent.too-many', 'worker.unreachable'])
 
 /** From the link, once: whoever looks at the address afterwards does not see it. */
 export function keyFromLink(): string | null {
@@ -40,9 +59,11 @@ export const forgetKey = () => sessionStorage.removeItem(KEPT)
 /** The agent that this page came from. */
 export class PublishedAt {
   readonly #key: string
+  readonly #onRefused: () => void
 
-  constructor(key: string) {
+  constructor(key: string, onRefused: () => void) {
     this.#key = key
+    this.#onRefused = onRefused
   }
 
   async workflows(): Promise<Offered[]> {
@@ -62,9 +83,20 @@ export class PublishedAt {
 
   /** Each time something moves, until it is over. */
   async *follow(taskId: string, signal: AbortSignal): AsyncIterable<Told> {
+    let tries = 0
     for (let wait = 0; ; wait = 20) {
-      const map = await this.#ask(`/api/status?${new URLSearchParams({ id: taskId, wait: String(wait) })}`, { signal })
-      const told = read(map)
+      let told: Told
+      try {
+        told = read(
+          await this.#ask(`/api/status?${new URLSearchParams({ id: taskId, wait: String(wait) })}`, { signal }),
+        )
+      } catch (cause) {
+        if (signal.aborted || !PASSING.has(failureOf(cause).code) || ++tries > TRIES) throw cause
+        await new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))
+        signal.throwIfAborted()
+        continue
+      }
+      tries = 0
       yield told
       if (told.state !== 'queued' && told.state !== 'running') return
     }
@@ -86,10 +118,12 @@ export class PublishedAt {
     return `store:${name}`
   }
 
-  /** The bytes of a file that was made, as an address of this page's own. */
-  async fetch({ url }: Made): Promise<string> {
+  /** The bytes of a file that was made, as an address of this page's own, and what it is called. */
+  async fetch({ url, mediaType }: Made): Promise<{ url: string; name: string }> {
     const reply = await this.#fetch(url, {})
-    return URL.createObjectURL(await reply.blob())
+    const [, given] = /filename\*=UTF-8''([^;]+)/i.exec(reply.headers.get('content-disposition') ?? '') ?? []
+    const name = given === undefined ? `picture.${mediaType.split(/[/+]/)[1] ?? 'png'}` : decodeURIComponent(given)
+    return { url: URL.createObjectURL(await reply.blob()), name }
   }
 
   async #ask(path: string, init: RequestInit = {}): Promise<JsonObject> {
@@ -103,19 +137,16 @@ export class PublishedAt {
   async #fetch(path: string, { headers, ...init }: RequestInit): Promise<Response> {
     const target = new URL(path, location.origin)
     const own = target.origin === location.origin
+    if (own && !target.pathname.startsWith(HOME)) target.pathname = HOME + target.pathname.slice(1)
     const reply = await fetch(target, {
       ...init,
       headers: { ...headers, ...(own && { authorization: `Bearer ${this.#key}` }) },
     }).catch((cause: unknown) => {
       if (init.signal?.aborted) throw cause
-      throw new FailureError({
-        code: 'app.disconnected',
-        message: 'The connection to Nightshift was lost.',
-        remedy: 'Start Nightshift again; nothing that was queued is lost.',
-        facts: {},
-      })
+      throw new AppError('agent.silent', { host: target.host }, { cause })
     })
     if (reply.ok) return reply
+    if (own && reply.status === 401) this.#onRefused()
     throw new FailureError(failureIn(await reply.text(), reply.status))
   }
 }

@@ -11,20 +11,32 @@ import { sayFault } from '../parts/overlays.tsx'
 import { OwnFiles } from '../parts/own-files.ts'
 import { type Filling, PanelFields } from '../parts/panel-fields.tsx'
 import { useMainAction } from '../parts/use-shortcut.ts'
-import { forgetKey, keepKey, keyFromLink, type Made, type Offered, PublishedAt, type Told } from './agent.ts'
+import {
+  askedForm,
+  forgetKey,
+  formAddress,
+  keepKey,
+  keepTasks,
+  keptTasks,
+  keyFromLink,
+  type Made,
+  type Offered,
+  PublishedAt,
+  type Told,
+} from './agent.ts'
 
 /** What was published here, for people who were given a key: fill in a form, make pictures, see them. */
 export function PublishedPage() {
   const [key, setKey] = useState(keyFromLink)
-  const [refused, setRefused] = useState<unknown>(null)
+  const [refused, setRefused] = useState(false)
   const enter = (given: string) => {
     keepKey(given)
-    setRefused(null)
+    setRefused(false)
     setKey(given)
   }
-  const leave = useCallback((because: unknown) => {
+  const leave = useCallback((wasRefused: boolean) => {
     forgetKey()
-    setRefused(because)
+    setRefused(wasRefused)
     setKey(null)
   }, [])
   return (
@@ -53,7 +65,7 @@ function LanguageChoice() {
   )
 }
 
-function KeyGate({ refused, onEnter }: { refused: unknown; onEnter: (key: string) => void }) {
+function KeyGate({ refused, onEnter }: { refused: boolean; onEnter: (key: string) => void }) {
   const { t } = useWords()
   const id = useId()
   const [given, setGiven] = useState('')
@@ -71,7 +83,11 @@ function KeyGate({ refused, onEnter }: { refused: unknown; onEnter: (key: string
           <h1 className="text-lg">{t('published.keyTitle')}</h1>
           <p className="mt-1 text-soft">{t('published.keyNote')}</p>
         </div>
-        {refused !== null && <ErrorNotice cause={refused} compact />}
+        {refused && (
+          <p role="alert" className="tone-bad rounded-md px-3 py-2">
+            {t('published.keyRefused')}
+          </p>
+        )}
         <div className="flex flex-col gap-1.5">
           <label htmlFor={id} className="font-medium">
             {t('published.key')}
@@ -96,21 +112,17 @@ function KeyGate({ refused, onEnter }: { refused: unknown; onEnter: (key: string
   )
 }
 
-function Workflows({ agentKey, onLeave }: { agentKey: string; onLeave: (because: unknown) => void }) {
+function Workflows({ agentKey, onLeave }: { agentKey: string; onLeave: (refused: boolean) => void }) {
   const { t } = useWords()
-  const agent = useMemo(() => new PublishedAt(agentKey), [agentKey])
+  const agent = useMemo(() => new PublishedAt(agentKey, () => onLeave(true)), [agentKey, onLeave])
   const [all, setAll] = useState<readonly Offered[] | null>(null)
   const [failed, setFailed] = useState<unknown>(null)
   const load = useCallback(() => {
     setFailed(null)
-    agent.workflows().then(setAll, (cause: unknown) => {
-      if (failureOf(cause).code === 'agent.no-key') onLeave(cause)
-      else setFailed(cause)
-    })
-  }, [agent, onLeave])
+    agent.workflows().then(setAll, setFailed)
+  }, [agent])
   useEffect(load, [load])
-  const [, asked = ''] = /\/form\/([a-z0-9-]*)/.exec(location.pathname) ?? []
-  const chosen = all?.find(({ id }) => id === asked) ?? (all?.length === 1 ? all[0] : undefined)
+  const chosen = all?.find(({ id }) => id === askedForm) ?? (askedForm === '' && all?.length === 1 ? all[0] : undefined)
   useEffect(() => {
     document.title = chosen?.name ?? 'Nightshift'
   }, [chosen])
@@ -118,12 +130,12 @@ function Workflows({ agentKey, onLeave }: { agentKey: string; onLeave: (because:
     <>
       <PageHead title={chosen?.panel.title || chosen?.name || t('published.title')}>
         {chosen && all && all.length > 1 && (
-          <a href="/form/" className="btn btn-quiet">
-            <LayoutList aria-hidden /> {t('published.others')}
+          <a href={formAddress('')} className="btn btn-quiet">
+            <LayoutList aria-hidden /> <span className="max-[480px]:sr-only">{t('published.others')}</span>
           </a>
         )}
         <LanguageChoice />
-        <IconButton label={t('published.leave')} icon={LogOut} look="quiet" onClick={() => onLeave(null)} />
+        <IconButton label={t('published.leave')} icon={LogOut} look="quiet" onClick={() => onLeave(false)} />
       </PageHead>
       {failed !== null ? (
         <div className="p-6">
@@ -140,13 +152,22 @@ function Workflows({ agentKey, onLeave }: { agentKey: string; onLeave: (because:
           {t('published.noneNote')}
         </Empty>
       ) : (
-        <main className="grid auto-rows-min grid-cols-[repeat(auto-fill,minmax(240px,1fr))] gap-4 overflow-y-auto p-6">
-          {all.map(({ id, name, panel }) => (
-            <a key={id} href={`/form/${id}`} className="card p-5 transition-colors hover:border-line-strong">
-              <h2 className="text-base break-words">{panel.title || name}</h2>
-              {typeof panel.description === 'string' && <p className="mt-1 text-soft">{panel.description}</p>}
-            </a>
-          ))}
+        <main className="min-h-0 flex-1 overflow-y-auto">
+          {askedForm !== '' && (
+            <p role="status" className="tone-warn mx-6 mt-6 rounded-md px-3 py-2">
+              {t('published.gone')}
+            </p>
+          )}
+          <ul className="grid auto-rows-min grid-cols-[repeat(auto-fill,minmax(240px,1fr))] gap-4 p-6">
+            {all.map(({ id, name, panel }) => (
+              <li key={id}>
+                <a href={formAddress(id)} className="card block h-full p-5 transition-colors hover:border-line-strong">
+                  <h2 className="text-base break-words">{panel.title || name}</h2>
+                  {typeof panel.description === 'string' && <p className="mt-1 text-soft">{panel.description}</p>}
+                </a>
+              </li>
+            ))}
+          </ul>
         </main>
       )}
     </>
@@ -174,8 +195,9 @@ function Form({ agent, workflow }: { agent: PublishedAt; workflow: Offered }) {
   const [values, setValues] = useState<Readonly<Record<string, Json>>>({})
   const [faults, setFaults] = useState<ReadonlyMap<string, string>>(new Map())
   const [sending, setSending] = useState(false)
-  const [runs, setRuns] = useState<readonly Run[]>([])
+  const [runs, setRuns] = useState(() => keptTasks(id).map((task): Run => ({ id: task, told: null, lost: null })))
   const page = useRef<HTMLDivElement>(null)
+  const results = useRef<HTMLElement>(null)
   const change = (run: string, to: Partial<Run>) =>
     setRuns((before) => before.map((each) => (each.id === run ? { ...each, ...to } : each)))
 
@@ -186,6 +208,8 @@ function Form({ agent, workflow }: { agent: PublishedAt; workflow: Offered }) {
       const task = await agent.run(id, values)
       setFaults(new Map())
       setRuns((before) => [{ id: task, told: null, lost: null }, ...before])
+      keepTasks(id, [task, ...keptTasks(id)])
+      results.current?.scrollIntoView({ block: 'start', behavior: 'smooth' })
       void follow(task)
     } catch (cause) {
       const { code, facts } = failureOf(cause)
@@ -207,17 +231,25 @@ function Form({ agent, workflow }: { agent: PublishedAt; workflow: Offered }) {
   useEffect(() => {
     const mine = new AbortController()
     leaving.current = mine
+    for (const task of keptTasks(id)) void followFrom.current(task)
     return () => mine.abort()
-  }, [])
+  }, [id])
   const follow = async (task: string) => {
     const { signal } = leaving.current
     change(task, { lost: null })
     try {
       for await (const told of agent.follow(task, signal)) change(task, { told })
     } catch (cause) {
-      if (!signal.aborted) change(task, { lost: cause })
+      if (signal.aborted) return
+      if (failureOf(cause).code !== 'agent.no-task') return change(task, { lost: cause })
+      keepTasks(
+        id,
+        keptTasks(id).filter((each) => each !== task),
+      )
+      setRuns((before) => before.filter((each) => each.id !== task))
     }
   }
+  const followFrom = useRef(follow)
   useMainAction(() => void make())
   const set = useCallback((key: string, value: Json | undefined) => {
     setFaults((before) => new Map([...before].filter(([each]) => each !== key)))
@@ -251,7 +283,7 @@ function Form({ agent, workflow }: { agent: PublishedAt; workflow: Offered }) {
             <PanelFields panel={panel} filling={filling} />
           </div>
         </div>
-        <div className="border-t border-line bg-surface p-4">
+        <div className="sticky bottom-0 border-t border-line bg-surface p-4">
           <div className="mx-auto flex max-w-[680px] items-center justify-end gap-3">
             {faults.size > 0 && (
               <p role="status" className="mr-auto text-bad">
@@ -264,7 +296,11 @@ function Form({ agent, workflow }: { agent: PublishedAt; workflow: Offered }) {
           </div>
         </div>
       </section>
-      <section aria-label={t('form.results')} className="flex min-w-0 flex-col gap-5 p-5 min-[900px]:overflow-y-auto">
+      <section
+        ref={results}
+        aria-label={t('form.results')}
+        className="flex min-w-0 flex-col gap-5 p-5 min-[900px]:overflow-y-auto"
+      >
         {runs.length === 0 && (
           <Empty icon={ImagePlus} title={t('form.noPictures')}>
             {t('form.noPicturesNote')}
@@ -342,7 +378,7 @@ function Result({ run, agent, onFollow }: { run: Run; agent: PublishedAt; onFoll
             <p className="mb-1.5 text-xs text-soft" aria-live="polite">
               {waiting
                 ? t('published.ahead', { count: told?.ahead ?? 0, n: format.number(told?.ahead ?? 0) })
-                : t('published.making')}
+                : t(told?.state === 'running' ? 'published.making' : 'published.waiting')}
             </p>
             <ProgressBar value={told?.state === 'running' ? told.part : null} label={t('form.progress')} />
           </div>
@@ -365,16 +401,16 @@ function Result({ run, agent, onFollow }: { run: Run; agent: PublishedAt; onFoll
 
 function MadeFile({ file, agent }: { file: Made; agent: PublishedAt }) {
   const { t } = useWords()
-  const [url, setUrl] = useState<string | null>(null)
+  const [got, setGot] = useState<{ url: string; name: string } | null>(null)
   const [failed, setFailed] = useState<unknown>(null)
   useEffect(() => {
     let made: string | null = null
     let gone = false
     agent.fetch(file).then(
-      (address) => {
-        made = address
-        if (gone) URL.revokeObjectURL(address)
-        else setUrl(address)
+      (fetched) => {
+        made = fetched.url
+        if (gone) URL.revokeObjectURL(made)
+        else setGot(fetched)
       },
       (cause: unknown) => gone || setFailed(cause),
     )
@@ -383,9 +419,9 @@ function MadeFile({ file, agent }: { file: Made; agent: PublishedAt }) {
       if (made !== null) URL.revokeObjectURL(made)
     }
   }, [agent, file])
-  const name = decodeURIComponent(file.url.split(/[?#]/)[0]!.split('/').at(-1) ?? '')
   if (failed !== null) return <ErrorNotice cause={failed} compact />
-  if (url === null) return <Skeleton rows={1} height={220} />
+  if (got === null) return <Skeleton rows={1} height={220} />
+  const { url, name } = got
   const [kind] = file.mediaType.split('/')
   return (
     <figure className="group relative overflow-hidden rounded-lg border border-line bg-sunken">

@@ -43,6 +43,11 @@ test('whoever has the key fills in a published form, corrects what does not fit,
     96, 48,
   ])
   expect(await barriers(page)).toEqual([])
+  await page.reload()
+  await result.waitFor() // what was made from this tab is found again
+  const saved = page.waitForEvent('download')
+  await page.getByRole('button', { name: 'Download card_00001_.png' }).click()
+  expect((await saved).suggestedFilename()).toBe('card_00001_.png')
   await page.getByText('中文').click()
   await page.getByRole('button', { name: '生成' }).waitFor()
   await page.getByRole('button', { name: '忘记密钥' }).click()
@@ -61,6 +66,8 @@ test('several published workflows are a list; none yet says so', async () => {
   await page.getByRole('heading', { name: '第二个', level: 1 }).waitFor()
   await page.getByRole('link', { name: 'All forms' }).click()
   await page.getByRole('link', { name: 'Postcard' }).waitFor()
+  await page.goto(`${url}/form/withdrawn`)
+  await page.getByText('is not published here any more').waitFor()
 
   const empty = await aPublishedDoor([], pageDir)
   await page.goto(`${empty.url}/form/#key=${KEY}`)
