@@ -204,10 +204,14 @@ export class Crew {
   // ---- proving ----
 
   /**
-   * What runs is what was published: version, packages, every class of the snapshot, every workflow of the release.
+   * What runs is what was published: code, version, packages, every class of the snapshot, every workflow of the release.
    * @throws AppError 'release.other-versions' | 'release.no-classes' | 'release.no-values'
    */
-  async verify(command: CommandOptions, signal: AbortSignal) {
+  async verify(
+    command: CommandOptions,
+    signal: AbortSignal,
+    changed: readonly { readonly path: string; readonly commit: string | null }[],
+  ) {
     const { manifest, release, environment } = this.#options
     const { python, packages } = await askPython(environment.python, command).then((facts) => ({
       python: facts.version,
@@ -218,6 +222,7 @@ export class Crew {
       const is = found.get(normal(name))
       return is === version ? [] : [`${name} ${is ?? '–'} (${version})`]
     })
+    for (const { path: file, commit } of changed) others.push(`${file} (${commit?.slice(0, 12) ?? '–'})`)
     const minor = (version: string) => version.split('.').slice(0, 2).join('.')
     if (minor(python) !== minor(manifest.python.version)) others.push(`Python ${python} (${manifest.python.version})`)
     for (const { supervisor, address } of this.#all) {

@@ -27,7 +27,12 @@ import { askPython } from '../core/engine/snapshot/environment.ts'
 import { readManifests } from '../core/engine/snapshot/manifest.ts'
 import { packFile } from '../core/engine/snapshot/pack.ts'
 import { pull } from '../core/engine/snapshot/push.ts'
-import { prepareEnvironment, type RestoredEnvironment, tidyCache } from '../core/engine/snapshot/restore-environment.ts'
+import {
+  codeChanged,
+  prepareEnvironment,
+  type RestoredEnvironment,
+  tidyCache,
+} from '../core/engine/snapshot/restore-environment.ts'
 import { ObjectStore } from '../core/engine/snapshot/store.ts'
 import { canonical } from '../core/engine/snapshot/tree.ts'
 import type { Store } from '../core/engine/store/open-store.ts'
@@ -209,8 +214,10 @@ export class Lifecycle {
   async current(): Promise<Release | null> {
     return this.#serving && this.book.get(this.#serving.version)
   }
+  /** Also while it is being made ready: what is sent waits for it. */
   async workflows(): Promise<readonly PublishedWorkflow[]> {
-    return (await this.current())?.workflows ?? []
+    const version = this.#serving?.version ?? this.#liveVersion()
+    return (version === null ? null : await this.book.get(version))?.workflows ?? []
   }
 
   /** What was said here lately, and by what serves or is being made ready. */
@@ -485,7 +492,10 @@ export class Lifecycle {
     const crew = new Crew({ release, manifest, environment: where, cards, dir, taken, env, now, pace, onChange })
     entry.crew = crew
     await phase('start', () => crew.start(signal))
-    await phase('verify', () => crew.verify(command, signal))
+    await phase('verify', async () => {
+      const objects = await ObjectStore.open(this.#objectsDir)
+      await crew.verify(command, signal, await codeChanged(objects, manifest, where))
+    })
     await phase('canary', () => crew.paint(signal))
     signal.throwIfAborted()
     entry.state = { is: 'ready' }

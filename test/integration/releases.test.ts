@@ -54,6 +54,16 @@ describe.skipIf(!python)('a release', { timeout: 120_000 }, () => {
     const dies = await box.publish({ snapshotId: await desk.push() })
     expect((await refusal(dies)).code).toMatch(/^engine\./)
     rmSync(path.join(desk.here.nodesDir, 'dies'), { recursive: true })
+    const program = path.join(desk.here.dir, 'main.py')
+    const code = readFileSync(program, 'utf8')
+    const itself = 'os.path.join(base, "custom_nodes", "风格", "__init__.py")'
+    put(program, code.replace('node =', `open(${itself}, "a").write("# other\\n")\nnode =`))
+    const changes = await box.publish({ snapshotId: await desk.push() })
+    expect(await refusal(changes)).toMatchObject({
+      code: 'release.other-versions',
+      facts: { differences: 'custom_nodes/风格/__init__.py (–)', count: 1 },
+    })
+    put(program, code)
     const before = new Set(await desk.packs())
     put(path.join(desk.here.nodesDir, '风格', 'more.py'), 'x = 1\n'.repeat(500))
     const snapshotId = await desk.push()
@@ -80,7 +90,8 @@ describe.skipIf(!python)('a release', { timeout: 120_000 }, () => {
     const one = await box.publish({ snapshotId: await desk.push() })
     await box.promote(one)
     await box.until(one, 'live')
-    const two = await box.publish({ snapshotId: await desk.push(), note: '第二版' })
+    const workflows = [published({ panel: null, parameters: [] })]
+    const two = await box.publish({ snapshotId: await desk.push(), workflows, note: '第二版' })
     await box.until(two, 'ready')
     const long = box.ask('/api/run', { body: aWorkflow(1, { steps: 8 }), headers: { 'task-id': 'long' } })
     await eventually(async () => (await box.ask('/api/status?id=long')).json()[''].state === 'running')
@@ -89,6 +100,8 @@ describe.skipIf(!python)('a release', { timeout: 120_000 }, () => {
     expect((await box.ask('/api/status?id=long')).json()[''].state).toBe('running')
     expect((await long).status).toBe(200)
     const other = await desk.agent()
+    expect((await other.ask('/readyz')).status).toBe(503)
+    expect((await other.ask('/api/workflows')).json()).toMatchObject({ workflows: [{ id: 'postcard' }] })
     await other.until(two, 'live')
     expect((await other.ask('/api/run', { body: picture(1) })).status).toBe(200)
     await eventually(() => box.logged.some(({ event, version }) => event === 'release.ended' && version === one))
