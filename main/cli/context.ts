@@ -2,7 +2,7 @@ import { createReadStream, existsSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { type ParseArgsConfig, parseArgs } from 'node:util'
-import { AppError, type Facts, type Failure, fill } from '../../core/contract/errors.ts'
+import { AppError, type Facts, type Failure, fill, toFailure } from '../../core/contract/errors.ts'
 import { writeJson } from '../../core/contract/json.ts'
 import { firstFile } from '../../core/engine/metadata/read-file.ts'
 import { openFile } from '../../core/engine/metadata/source.ts'
@@ -64,6 +64,16 @@ export function parseOptions<const O extends Options>(args: string[], options: O
   } catch (cause) {
     throw new AppError('app.usage', { reason: (cause as Error).message }, { cause })
   }
+}
+
+/** What Node says of an option, in the person's language. */
+export function sayOption(failure: Failure, { speech }: Terminal): Failure {
+  const [, what = '', named = ''] =
+    /^(Unknown option|Option|Unexpected argument) '(?:-\w, )?(--?[\w-]+|[^']*)/.exec(String(failure.facts.reason)) ?? []
+  const { unknownOption, optionValue, tooMany } = speech.words.reason
+  const said = { 'Unknown option': unknownOption, Option: optionValue, 'Unexpected argument': tooMany }[what]
+  if (failure.code !== 'app.usage' || said === undefined) return failure
+  return toFailure(usageError(said, { option: named, value: named }))
 }
 
 const GLOBAL = { data: 'value', lang: 'value', json: 'switch' } as const

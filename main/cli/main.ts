@@ -1,7 +1,16 @@
 import { FailureError, toFailure } from '../../core/contract/errors.ts'
 import { dataDirOf } from '../services/data-folder.ts'
 import { version } from '../version.ts'
-import { type Command, type Context, EXIT, exitCodeOf, onlyArgument, takeGlobals, usageError } from './context.ts'
+import {
+  type Command,
+  type Context,
+  EXIT,
+  exitCodeOf,
+  onlyArgument,
+  sayOption,
+  takeGlobals,
+  usageError,
+} from './context.ts'
 import { Terminal } from './terminal.ts'
 import { speechIn } from './words.ts'
 
@@ -53,7 +62,7 @@ export async function runCli(args: readonly string[], env = process.env): Promis
     const code = await command(context, others)
     return code
   } catch (cause) {
-    const failure = toFailure(badOption(cause, terminal) ?? cause)
+    const failure = sayOption(toFailure(cause), terminal)
     const code = exitCodeOf(failure)
     terminal.endProgress()
     terminal.failure(failure)
@@ -77,15 +86,6 @@ const help: Command = async (context, args) => {
   }
   terminal.event('done', { ok: true })
   return EXIT.ok
-}
-
-/** What Node says of an option, in the person's language. */
-function badOption(cause: unknown, { speech }: Terminal) {
-  const { code = '', message = '' } = ((cause as Error).cause ?? {}) as { code?: string; message?: string }
-  const [, option = ''] = /'(?:-\w, )?(--?[\w-]+)/.exec(message) ?? []
-  if (!code.startsWith('ERR_PARSE_ARGS_') || option === '') return null
-  const { unknownOption, optionValue } = speech.words.reason
-  return usageError(code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' ? unknownOption : optionValue, { option })
 }
 
 /** `npm run` moves to the project's folder and says where it was called. */
