@@ -1,5 +1,5 @@
 import type { DownloadView } from '../../core/contract/download.ts'
-import { AppError, fill } from '../../core/contract/errors.ts'
+import { AppError, type Failure, fill } from '../../core/contract/errors.ts'
 import type { Candidate, GetAsk, GetPlan, GetRow } from '../../core/contract/hub.ts'
 import type { Json } from '../../core/contract/json.ts'
 import type { Client } from '../api/client.ts'
@@ -71,7 +71,10 @@ export async function getModels(
   const { totalBytes, freeBytes, unknownSizes } = plan
   terminal.event('plan', { files: ready.length, totalBytes, unknownSizes, freeBytes })
   if (!terminal.json && ready.length > 0)
-    terminal.say(said.getTotal, { size: sayBytes(totalBytes), free: freeBytes === null ? '?' : sayBytes(freeBytes) })
+    terminal.say(said.getTotal, {
+      size: `${unknownSizes > 0 ? '≥ ' : ''}${sayBytes(totalBytes)}`,
+      free: freeBytes === null ? '?' : sayBytes(freeBytes),
+    })
   const whole = plan.rows.every(({ state }) => ['present', 'queued', 'ready', 'elsewhere'].includes(state.is))
   if (dryRun) return whole
   const began = await client.call('catalogue.get', ask)
@@ -96,6 +99,7 @@ async function follow(context: Context, client: Client, ids: readonly string[], 
   const { terminal } = context
   const { models: said } = terminal.speech.words
   const ended = new Map<string, DownloadView>()
+  const told = new Map<string, number | null>()
   while (ended.size < ids.length) {
     if (signal.aborted) throw new AppError('app.interrupted')
     const views = await viewsOf(client, ids)
@@ -108,6 +112,12 @@ async function follow(context: Context, client: Client, ids: readonly string[], 
       else if (!terminal.json)
         terminal.say(said.arrived, { name: view.name, to: view.to, state: said.downloadIs[view.state as 'done'] })
     }
+    for (const view of views) {
+      const { id, failure, opensAt } = view
+      if (view.waitsFor !== 'retry' || !failure || told.get(id) === opensAt) continue
+      told.set(id, opensAt)
+      tellRetry(context, view, failure)
+    }
     // what was cleared from the list meanwhile is not waited for
     if (views.length < ids.length) return false
     drawAll(context, views)
@@ -115,6 +125,14 @@ async function follow(context: Context, client: Client, ids: readonly string[], 
   }
   terminal.endProgress()
   return [...ended.values()].every(({ state }) => state === 'done')
+}
+
+/** It failed and is tried again by itself, which may take an hour. */
+function tellRetry({ terminal }: Context, { id, name, opensAt }: DownloadView, failure: Failure) {
+  const { message } = terminal.speech.failure(failure)
+  terminal.event('retry', { id, name, code: failure.code, message, at: opensAt })
+  const time = opensAt === null ? '?' : new Date(opensAt).toTimeString().slice(0, 8)
+  if (!terminal.json) terminal.note(`${message} (${fill(terminal.speech.words.downloads.waits.retry, { time })})`)
 }
 
 async function viewsOf(client: Client, ids: readonly string[]): Promise<DownloadView[]> {

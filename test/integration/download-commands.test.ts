@@ -3,6 +3,7 @@ import path from 'node:path'
 import { expect, test, vi } from 'vitest'
 import { isJsonObject, parseJson } from '../../core/contract/json.ts'
 import { runCli } from '../../main/cli/main.ts'
+import { Terminal } from '../../main/cli/terminal.ts'
 import { openDatabase } from '../../main/services/database/open.ts'
 import { Downloads } from '../../main/services/downloads.ts'
 import { KeptSettings } from '../../main/services/settings.ts'
@@ -16,6 +17,7 @@ test('downloads are listed, steered, limited and followed to the end from the co
   const data = path.join(tempDir(), 'data')
   mkdirSync(data)
   const { url } = await serve((request, reply) => {
+    if (request.url === '/page.bin') return void reply.writeHead(200, { 'content-type': 'text/html' }).end('<p>log in')
     if (request.url !== '/a.bin') return void reply.writeHead(404).end('no such file')
     reply.writeHead(200, { 'content-length': bytes.length }).end(bytes)
   })
@@ -32,6 +34,7 @@ test('downloads are listed, steered, limited and followed to the end from the co
   const at = (name: string) => path.join(data, name)
   const wanted = (name: string) =>
     service.add({ name, kind: 'file', to: at(name), sources: [{ hub: 'url', url: `${url}/${name}` }] }).id
+  const page = wanted('page.bin')
   const [a, b, c] = [wanted('a.bin'), wanted('b.bin'), wanted('c.bin')]
   database.close()
 
@@ -46,6 +49,20 @@ test('downloads are listed, steered, limited and followed to the end from the co
     const events = text.split('\n').filter(Boolean).map(parseJson).filter(isJsonObject)
     return { code, events, ended: events.at(-1)?.ok }
   }
+  // what fails and is tried again by itself says so meanwhile
+  const halted = vi.spyOn(Terminal.prototype, 'event').mockImplementation((event) => {
+    if (event === 'retry') process.emit('SIGINT')
+  })
+  expect((await run('follow', page)).code).toBe(130)
+  expect(halted.mock.calls.find(([event]) => event === 'retry')?.[1]).toMatchObject({
+    id: page,
+    code: 'download.unreachable',
+    message: expect.stringContaining('it sent a page (text/html)'),
+  })
+  halted.mockRestore()
+  await run('cancel', page)
+  await run('clear', page)
+
   const rows = async (...args: string[]) =>
     (await run('list', ...args)).events.flatMap(({ event, id, state }) => (event === 'download' ? [[id, state]] : []))
 

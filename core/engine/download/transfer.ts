@@ -4,6 +4,7 @@ import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { createBrotliDecompress, createGunzip, createInflate, type Gunzip } from 'node:zlib'
 import { AppError, type Failure, toFailure } from '../../contract/errors.ts'
+import { isModelFile } from '../../contract/model-file.ts'
 import { reasonOf } from '../comfy/client.ts'
 import { freeBytes } from '../volume.ts'
 import { isFull, noSpace } from './disk.ts'
@@ -42,6 +43,9 @@ const NOT_THIS_FILE = /^(text\/html|application\/(problem\+)?json|text\/json)\b/
 const ROOM_BYTES = 64 * MIB
 const LOOK_FOR_ROOM_MS = 500
 const TRY_WITHOUT_ROOM_MS = 5_000 // a quota is not seen in what is free
+/** What stands for a file at the wrong address, whatever it is labelled: a page, an error, the pointer that git keeps. */
+const TEXT = /^\s*(?:[<{][\t\n\r -~]{4}|version https:\/\/git-lfs)/
+const aPage = (type: string) => `it sent a page (${type}) instead of the file`
 const SOMETHING_ELSE = 'it sent something else'
 const DONE = new Error('all that was wanted came')
 
@@ -618,6 +622,7 @@ export class Transfer {
       )
     }
     if (total === null || this.sizeBytes !== null) return
+    if (total === 0 && !this.#byHash && isModelFile(wanted.to)) throw new SourceError('out', 'it sent nothing')
     if (wanted.limitBytes !== undefined && total > wanted.limitBytes) throw new SourceError('out', 'it is too large')
     this.sizeBytes = total
     void this.#keep(total)
@@ -629,7 +634,7 @@ export class Transfer {
     if (!NOT_THIS_FILE.test(type) || /\.(json|html?)$/i.test(to)) return
     // a wrong type alone is no reason where size and hash are known
     if (sha256 !== null && sizeBytes !== null && length === sizeBytes) return
-    throw new SourceError('out', `it sent a page (${type.split(';')[0]}) instead of the file`)
+    throw new SourceError('out', aPage(type.split(';')[0]!))
   }
 
   /** What a source shows of its file stays as it was. Marks of different hosts have nothing to do with each other. */
@@ -682,6 +687,14 @@ export class Transfer {
     const now = performance.now()
     segment.lastAt = now
     if (segment.firstByteAt === 0) segment.firstByteAt = now
+    if (
+      segment.at === 0 &&
+      !this.#byHash &&
+      isModelFile(this.#task.wanted.to) &&
+      TEXT.test(bytes.toString('latin1', 0, 64))
+    )
+      this.#stop(segment, new SourceError('out', aPage('text')))
+    if (segment.over) return true
     const room = segment.to - segment.at
     const wanted = bytes.length > room ? bytes.subarray(0, room) : bytes
     this.fetchedBytes += bytes.length

@@ -212,6 +212,19 @@ test('a page in place of a file of which nothing is known is refused, and leaves
   expect(readdirSync(path.dirname(file))).toEqual([])
 })
 
+test.each([
+  ['a page', '<!DOCTYPE html><p>log in</p>'],
+  ['an error', '{"error":"Unauthorized"}'],
+  ['the pointer of a file kept elsewhere', 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n'],
+  ['nothing', ''],
+])('%s that is labelled as any file is taken for no model', async (_, text) => {
+  const { sources } = await farmOf({ one: { body: Buffer.from(text), etag: null } })
+  const file = path.join(tempDir(), 'dream.safetensors')
+  const cause = await get({ sources, to: file, sizeBytes: null, sha256: null }).catch((failure: unknown) => failure)
+  expect(toFailure(cause)).toMatchObject({ code: 'download.unreachable' })
+  expect(existsSync(file)).toBe(false)
+})
+
 test('what is stopped while its file is being opened holds nothing open', async () => {
   const { sources } = await farmOf({ one: good })
   const stopping = new AbortController()
