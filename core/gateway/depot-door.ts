@@ -1,5 +1,5 @@
 import { createHash, type Hash } from 'node:crypto'
-import { mkdir, open, rm, stat } from 'node:fs/promises'
+import { mkdir, open, readdir, rm, stat } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isIP } from 'node:net'
 import path from 'node:path'
@@ -13,7 +13,7 @@ import { download } from '../engine/download/download.ts'
 import { isPublic, lookupAmong } from '../engine/download/fetch-public.ts'
 import { addressesFor } from '../engine/download/mirrors.ts'
 import { hashFile } from '../engine/hash-file.ts'
-import { type Depot, readPublished } from '../engine/snapshot/depot.ts'
+import { ABANDONED_MS, type Depot, readPublished } from '../engine/snapshot/depot.ts'
 import type { DepotList, ModelFetching } from '../engine/snapshot/http-depot.ts'
 import { readSealed } from '../engine/snapshot/manifest.ts'
 import { readIndex } from '../engine/snapshot/pack.ts'
@@ -40,6 +40,7 @@ type Fetching = { bytes: number; failed: string | null; readonly stop: AbortCont
 const MANIFEST_LIMIT_BYTES = 64 << 20
 const PART_BYTES = 4 << 20
 const ROOM_BYTES = 64 << 20
+const SWEEP_MS = 60 * 60_000
 const FetchAsked = z.object({
   size: z.int().min(0),
   sources: z
@@ -59,6 +60,7 @@ export class DepotDoor {
   readonly #writing = new Map<string, Promise<void>>()
   readonly #fetching = new Map<string, Fetching>()
   readonly #internet: Dispatcher
+  #sweptAt = 0
 
   constructor(options: DepotDoorOptions) {
     this.#options = options
@@ -168,6 +170,7 @@ export class DepotDoor {
     }
     const part = this.#partOf(kind, id)
     await mkdir(incoming, { recursive: true })
+    await this.#sweep()
     const had = await sizeOf(part)
     if (had !== Number(first ?? had) || had > size) {
       if (had > size) await rm(part, { force: true })
@@ -232,6 +235,21 @@ export class DepotDoor {
     } catch (cause) {
       await rm(part, { force: true })
       throw new AppError('snapshot.damaged', { reason: (cause as Error).message }, { cause })
+    }
+  }
+
+  /** Removes what nobody went on with. Agents that share a store see each other's. */
+  async #sweep() {
+    const now = Date.now()
+    if (now - this.#sweptAt < SWEEP_MS) return
+    this.#sweptAt = now
+    const { incoming, log } = this.#options
+    for (const name of await readdir(incoming)) {
+      const file = path.join(incoming, name)
+      const found = await stat(file).catch(() => null)
+      if (!found?.isFile() || now - found.mtimeMs < ABANDONED_MS) continue
+      await rm(file, { force: true })
+      log?.('depot.abandoned', { name, bytes: found.size })
     }
   }
 

@@ -128,7 +128,8 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
     if (!terminal.json) terminal.say(said.verified, { packs: found.packs, size: sayBytes(found.bytes) })
     return found.damaged.length === 0 && found.broken.length === 0
   },
-  async gc(context, client, _, { all }) {
+  async gc(context, client, _, { all, to, from }) {
+    if (to !== undefined || from !== undefined) throw usageError(context.terminal.speech.words.snapshot.onlyHere)
     const freed = await client.call('snapshot.collect', { ...(all && { graceMs: 0 }) })
     context.terminal.event('collected', freed)
     if (!context.terminal.json)

@@ -1,5 +1,5 @@
 import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises'
 import path from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -63,6 +63,9 @@ export interface Transfer {
 
 const NEVER = new AbortController().signal
 
+/** What a push that stopped had begun is kept for so long. */
+export const ABANDONED_MS = 7 * 24 * 60 * 60_000
+
 /** Where a model is in a folder or under a prefix of objects. */
 export const modelKey = (sha256: string) => `models/${sha256.slice(0, 2)}/${sha256}`
 
@@ -105,6 +108,7 @@ export class FolderDepot implements Depot {
   async setAside(id: string) {
     const file = packFile(this.#packs, id)
     await rename(file, `${file}${DAMAGED}`)
+    await utimes(`${file}${DAMAGED}`, new Date(), new Date())
   }
 
   async models() {
@@ -151,6 +155,7 @@ export class FolderDepot implements Depot {
       await handle.close()
     }
     await rename(part, to)
+    for (const folder of [this.#packs, path.join(this.#dir, 'models')]) await removeAbandoned(folder)
   }
 
   get #packs() {
@@ -230,6 +235,14 @@ async function copyOn(from: string, to: string, { signal, onBytes, onThere }: Tr
   })
   const out = createWriteStream(to, { flags: start > 0 ? 'a' : 'w', flush: true })
   await pipeline(createReadStream(from, { start, highWaterMark: 1 << 20 }), count, out, { signal })
+}
+
+async function removeAbandoned(dir: string) {
+  const names = await readdir(dir, { recursive: true }).catch(() => [] as string[])
+  for (const file of names.filter((name) => /\.(?:part|damaged)$/.test(name)).map((name) => path.join(dir, name))) {
+    const found = await stat(file).catch(() => null)
+    if (found?.isFile() && Date.now() - found.mtimeMs > ABANDONED_MS) await rm(file, { force: true }).catch(() => {})
+  }
 }
 
 /** false: it lies on another disk. */

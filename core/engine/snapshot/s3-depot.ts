@@ -2,7 +2,7 @@ import { AppError } from '../../contract/errors.ts'
 import type { PublishedSnapshot } from '../../contract/snapshot.ts'
 import { textOf } from '../store/bucket.ts'
 import type { S3Bucket } from '../store/s3.ts'
-import { type Depot, modelKey, readPublished, type Transfer } from './depot.ts'
+import { ABANDONED_MS, type Depot, modelKey, readPublished, type Transfer } from './depot.ts'
 import { canonical } from './tree.ts'
 
 /** Object storage, laid out as a folder is. It checks the sha256 of what arrives before anybody can see it. */
@@ -58,6 +58,8 @@ export class S3Depot implements Depot {
   }
   async putSnapshot(published: PublishedSnapshot, signal?: AbortSignal) {
     await this.#bucket.put(`snapshots/${published.sealed.id}.json`, canonical(published), signal)
+    for (const folder of ['packs/', 'models/'])
+      await this.#bucket.removeAbandoned(folder, ABANDONED_MS, signal).catch(() => {}) // not every storage lists them
   }
 
   async #sizes(folder: string, key: RegExp, signal?: AbortSignal) {

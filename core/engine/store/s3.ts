@@ -400,6 +400,15 @@ export class S3Bucket implements Bucket {
     await this.#client.send(new AbortMultipartUploadCommand(named)).catch(() => {})
   }
 
+  /** Parts of what nobody went on with for so long: they are seen in no list, and paid for. */
+  async removeAbandoned(folder: string, olderThanMs: number, signal?: AbortSignal) {
+    const named = { Bucket: this.#bucket, Prefix: this.#prefix + folder }
+    const { Uploads = [] } = await this.#send(new ListMultipartUploadsCommand(named), signal)
+    for (const { Key, UploadId, Initiated } of Uploads)
+      if (Key && UploadId && Initiated && Date.now() - Initiated.getTime() > olderThanMs)
+        await this.#abandon({ Bucket: this.#bucket, Key, UploadId })
+  }
+
   async #putParts(name: string, first: readonly Buffer[], rest: AsyncIterable<Buffer>, signal?: AbortSignal) {
     const named = { ...this.#named(name), UploadId: await this.#begin(name, signal) }
     const done: CompletedPart[] = []

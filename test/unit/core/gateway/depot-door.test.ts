@@ -1,5 +1,5 @@
 import { hash, randomBytes } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { FolderDepot } from '../../../../core/engine/snapshot/depot.ts'
@@ -103,6 +103,19 @@ test('an upload that was cut off goes on from the bytes that arrived, also after
   expect(sum.there).toBeGreaterThanOrEqual(MIB)
   expect(sum.sent).toBe(5 * MIB - sum.there)
   expect(readFileSync(path.join(at, 'models', model.id.slice(0, 2), model.id)).equals(model.content)).toBe(true)
+})
+
+test('what nobody went on with for a week makes room for others', async () => {
+  const incoming = tempDir()
+  for (const [name, daysAgo] of Object.entries({ old: 8, young: 6 })) {
+    writeFileSync(path.join(incoming, `models-${name}.part`), name)
+    const at = Date.now() / 1000 - daysAgo * 86_400
+    utimesSync(path.join(incoming, `models-${name}.part`), at, at)
+  }
+  const server = await serveDepot(new FolderDepot(tempDir()), { incoming })
+  const model = aModel(1000)
+  await httpDepot(server.url).putModel(model.id, model.file, {})
+  expect(readdirSync(incoming)).toEqual(['models-young.part'])
 })
 
 test('connections that break and an agent that is busy are waited out; what was told adds up to the file', async () => {

@@ -1,5 +1,5 @@
 import { hash, randomBytes } from 'node:crypto'
-import { readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { SealedManifest } from '../../../../../core/contract/snapshot.ts'
@@ -121,6 +121,22 @@ test.each(['a folder', 'an agent'])(
     readAll(elsewhere, await pull(elsewhere, all.id, depot))
   },
 )
+
+test('what nobody went on with for a week in a folder goes with the next push', async () => {
+  const { store } = await made()
+  const where = tempDir()
+  const depot = new FolderDepot(where)
+  const begun = ['1', '8'].map((days) => {
+    const file = path.join(where, 'models', 'ab', `${days}.part`)
+    mkdirSync(path.dirname(file), { recursive: true })
+    writeFileSync(file, days)
+    const at = Date.now() / 1000 - Number(days) * 86_400
+    utimesSync(file, at, at)
+    return file
+  })
+  await carryOutPush(store, await planPush(store, all, depot), depot)
+  expect(begun.map((file) => existsSync(file))).toEqual([true, false])
+})
 
 test('a snapshot whose description is damaged is told, and whole again once it is written anew', async () => {
   const { store } = await made()

@@ -2,9 +2,11 @@ import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { seal } from '../../../../../core/engine/snapshot/manifest.ts'
 import { textOf } from '../../../../../core/engine/store/bucket.ts'
 import { credentialsIn, openStore } from '../../../../../core/engine/store/open-store.ts'
 import { CREDENTIALS, type FakeS3, fakeS3 } from '../../../../kit/fake-s3.ts'
+import { aManifest } from '../../../../kit/manifest.ts'
 import { tempDir } from '../../../../kit/temp-dir.ts'
 
 const MIB = 2 ** 20
@@ -59,6 +61,19 @@ describe('a large file', () => {
     const to = path.join(tempDir(), 'to')
     await depot.getModel(largeId, to, {})
     expect(readFileSync(to).equals(large)).toBe(true)
+  })
+
+  test('that nobody went on with for a week is paid for no longer; a younger one stays', async () => {
+    const storage = await fakeS3()
+    await brokenOff(storage, largeFile())
+    const [upload] = storage.uploads.values()
+    const { depot } = await storage.open()
+    const published = { sealed: seal(aManifest(), null), packs: [] }
+    await depot.putSnapshot(published)
+    expect(storage.uploads.size).toBe(1)
+    upload!.at -= 8 * 86_400_000
+    await depot.putSnapshot(published)
+    expect(storage.uploads.size).toBe(0)
   })
 
   test('that changed on the way is not there, and nothing of it stays', async () => {
