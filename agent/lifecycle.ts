@@ -210,11 +210,7 @@ export class Lifecycle {
   get members(): CrewMember[] {
     return this.#serving?.crew?.members ?? []
   }
-  /** The release that serves. */
-  async current(): Promise<Release | null> {
-    return this.#serving && this.book.get(this.#serving.version)
-  }
-  /** Also while it is being made ready: what is sent waits for it. */
+  /** Of what is live, also while it is being made ready: what is sent waits for it. */
   async workflows(): Promise<readonly PublishedWorkflow[]> {
     const version = this.#serving?.version ?? this.#liveVersion()
     return (version === null ? null : await this.book.get(version))?.workflows ?? []
