@@ -695,7 +695,10 @@ async function measured(): Promise<OutputOf<App, 'mirror.list'>> {
 async function settled(page: Page) {
   await page.locator('main').waitFor()
   await eventually(async () => (await page.locator('[aria-label="Loading…"], [aria-label="正在载入…"]').count()) === 0)
-  await page.evaluate(() => Promise.all([...document.images].map((image) => image.decode().catch(() => null))))
+  // what is out of sight may be fetched never
+  await page.waitForFunction(() =>
+    [...document.images].every((image) => image.complete || image.getBoundingClientRect().top > innerHeight),
+  )
   await pause(350) // pictures fade and panels slide for this long
 }
 
