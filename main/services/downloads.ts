@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { constants, copyFile, link, mkdir, stat } from 'node:fs/promises'
+import { link, mkdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Dispatcher } from 'undici'
 import { z } from 'zod'
@@ -17,10 +17,13 @@ import { AppError, Failure, toFailure } from '../../core/contract/errors.ts'
 import { FileRef } from '../../core/contract/hub.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
 import { isOpen, opensNext, planWindow, type Window } from '../../core/domain/queue/window.ts'
+import { place } from '../../core/engine/download/disk.ts'
 import { type DownloadNews, download, type FileSource } from '../../core/engine/download/download.ts'
 import { discard } from '../../core/engine/download/journal.ts'
 import { Limits } from '../../core/engine/download/limits.ts'
+import { takeName } from '../../core/engine/download/lock.ts'
 import { hashFile } from '../../core/engine/hash-file.ts'
+import { copyBytes } from '../../core/engine/models/duplicates.ts'
 import type { Clock } from './clock.ts'
 import type { Database } from './database/open.ts'
 import type { Service } from './service.ts'
@@ -528,15 +531,28 @@ export class Downloads implements Service {
     for (const { path: from } of same) {
       const before = await stat(from).catch(() => null)
       if (!before?.isFile() || from === row.path) continue
-      if ((await hashFile(from).catch(() => null)) !== row.sha256) continue
+      const isSame = (await hashFile(from, signal).catch(() => null)) === row.sha256
       signal.throwIfAborted()
-      if (await stat(row.path).catch(() => null)) return null // the engine says what is there
-      const linked = await link(from, row.path).then(
-        () => true,
-        () => false,
-      )
-      if (!linked) await copyFile(from, row.path, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
-      return before.size
+      if (!isSame) continue
+      const letGo = await takeName(row.path, signal, () => {})
+      try {
+        if (await stat(row.path).catch(() => null)) return null // the engine says what is there
+        await discard(row.path)
+        const part = `${row.path}.part`
+        const linked = await link(from, part).then(
+          () => true,
+          () => false,
+        )
+        // another disk, or one with no room: then it is fetched, which says so
+        if (!linked && (await copyBytes(from, part, signal).catch(() => null)) !== row.sha256) {
+          signal.throwIfAborted()
+          continue
+        }
+        await place(part, row.path)
+        return before.size
+      } finally {
+        await letGo()
+      }
     }
     return null
   }

@@ -1,7 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import { Agent } from 'undici'
 import { expect, onTestFinished, test } from 'vitest'
 import type { DownloadView, DownloadWanted } from '../../../../core/contract/download.ts'
@@ -134,6 +136,33 @@ test('the same content under two names comes over the network once', async () =>
   const [first, second] = [await becomes(one, 'done'), await becomes(two, 'done')]
   expect([first, second].map(({ to }) => readFileSync(to).equals(bytes))).toEqual([true, true])
   expect(host.asked.every((line) => line.startsWith('/a.bin'))).toBe(true)
+})
+
+const shm = '/dev/shm'
+const twoVolumes = existsSync(shm) && statSync(shm).dev !== statSync(tmpdir()).dev
+test.skipIf(!twoVolumes)('what is copied from another volume has its name when it is whole, not before', async () => {
+  const host = await aHost()
+  const { downloads, database, wanted, becomes } = aKit()
+  const there = mkdtempSync(path.join(shm, 'nightshift-test-'))
+  onTestFinished(() => rmSync(there, { recursive: true }))
+  await downloads.start()
+  const { id, to: from } = downloads.add(wanted(host, 'a.bin'))
+  await becomes(id, 'done')
+  const large = Buffer.alloc(64 << 20, 'night')
+  const hash = createHash('sha256').update(large).digest('hex')
+  writeFileSync(from, large)
+  database.prepare('UPDATE downloads SET sha256 = ?').run(hash)
+  const to = path.join(there, 'b.bin')
+  const copy = downloads.add(wanted(host, 'b.bin', { to, sha256: hash, sizeBytes: large.length })).id
+  const seen = new Set<number>()
+  while (downloads.get(copy).state !== 'done') {
+    const size = statSync(to, { throwIfNoEntry: false })?.size
+    if (size !== undefined) seen.add(size)
+    await turn()
+  }
+  expect([...seen].filter((size) => size !== large.length)).toEqual([])
+  expect(readFileSync(to).equals(large)).toBe(true)
+  expect(readdirSync(there)).toEqual(['b.bin'])
 })
 
 test('as many as may run do, in their order; one put first runs instead of the last', async () => {
