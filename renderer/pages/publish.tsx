@@ -111,7 +111,7 @@ function ToEndpoint({ endpoint, url, engines }: { endpoint: string; url: string;
   return (
     <>
       {last && <PublicationCard publication={last} url={url} />}
-      {!isOpen && <Compose endpoint={endpoint} engines={engines} isFirst={last === undefined} />}
+      {!isOpen && <Compose endpoint={endpoint} engines={engines} last={last} />}
       <Versions endpoint={endpoint} busy={isOpen} />
     </>
   )
@@ -119,13 +119,14 @@ function ToEndpoint({ endpoint, url, engines }: { endpoint: string; url: string;
 
 // ---- what would travel ----
 
-function Compose({ endpoint, engines, isFirst }: { endpoint: string; engines: string[]; isFirst: boolean }) {
+function Compose({ endpoint, engines, last }: { endpoint: string; engines: string[]; last: Publication | undefined }) {
   const { t, format } = useWords()
   const snapshots = useAsk('snapshot.list', {})
+  const library = useAsk('workflow.list', { limit: 200 })
   const [engine, setEngine] = useState(engines[0]!)
   const [what, setWhat] = useState<'now' | 'kept'>('now')
   const [kept, setKept] = useState<string | null>(null)
-  const [workflows, setWorkflows] = useState<string[]>([])
+  const [picked, setPicked] = useState<string[] | null>(null)
   const [note, setNote] = useState('')
   const [consent, setConsent] = useState<string[]>([])
   const plan = useDo('publish.plan', { onSettled: () => refresh('snapshot.list') })
@@ -139,6 +140,9 @@ function Compose({ endpoint, engines, isFirst }: { endpoint: string; engines: st
   const views = snapshots.data?.rows ?? []
   const progress = snapshots.data?.progress ?? null
   const snapshot = what === 'kept' ? (kept ?? views[0]?.id) : undefined
+  const runnable = (library.data?.rows ?? []).filter((row) => row.runnable).map(({ id }) => id)
+  /** Those of the version before, until others are picked. */
+  const workflows = picked ?? (last?.workflows ?? []).map(({ id }) => id).filter((id) => runnable.includes(id))
   const look = () => plan.mutate({ endpoint, engine, workflows, consent, ...(snapshot && { snapshot }) })
   const change = <T,>(set: (value: T) => void) => {
     return (value: T) => {
@@ -149,7 +153,7 @@ function Compose({ endpoint, engines, isFirst }: { endpoint: string; engines: st
   return (
     <section className="card flex flex-col gap-4 p-4" aria-label={t('publish.compose', { endpoint })}>
       <div>
-        <h2 className="text-base">{t(isFirst ? 'publish.composeFirst' : 'publish.compose', { endpoint })}</h2>
+        <h2 className="text-base">{t(last ? 'publish.compose' : 'publish.composeFirst', { endpoint })}</h2>
         <p className="text-xs text-faint">{t('publish.composeNote')}</p>
       </div>
       <div className="grid grid-cols-2 gap-4 max-[1100px]:grid-cols-1">
@@ -209,7 +213,7 @@ function Compose({ endpoint, engines, isFirst }: { endpoint: string; engines: st
           )}
         </Field>
       </div>
-      <Workflows chosen={workflows} onChange={change(setWorkflows)} />
+      <Workflows list={library} chosen={workflows} onChange={change(setPicked)} />
       {plan.error && <ErrorNotice compact cause={plan.error} onRetry={look} />}
       {plan.data && (
         <Plan
@@ -277,10 +281,17 @@ function Compose({ endpoint, engines, isFirst }: { endpoint: string; engines: st
 
 const MANY = 8
 
-function Workflows({ chosen, onChange }: { chosen: string[]; onChange: (ids: string[]) => void }) {
+function Workflows({
+  list,
+  chosen,
+  onChange,
+}: {
+  list: ReturnType<typeof useAsk<'workflow.list'>>
+  chosen: string[]
+  onChange: (ids: string[]) => void
+}) {
   const { t } = useWords()
   const [find, setFind] = useState('')
-  const list = useAsk('workflow.list', { limit: 200 })
   const rows = list.data?.rows ?? []
   const shown = rows.filter(
     ({ id, name }) => chosen.includes(id) || name.toLowerCase().includes(find.trim().toLowerCase()),
@@ -566,7 +577,7 @@ function PublicationCard({ publication, url }: { publication: Publication; url: 
           <Button busy={answer.isPending} onClick={() => answer.mutate({ id, accept: false })}>
             {t('publish.decline')}
           </Button>
-          <Button look="primary" busy={answer.isPending} onClick={acceptIt}>
+          <Button busy={answer.isPending} onClick={acceptIt}>
             {t('publish.accept')}
           </Button>
         </div>

@@ -12,8 +12,9 @@ test('what differs is looked at and accepted, which is kept; a version before it
   const before = await startApp({ dataDir })
   await before.client.call('endpoint.add', { name: 'night-gpu', url: agent.url })
   await before.client.call('engine.adopt', { ...comfyFolder(), settings: { autoStart: false } })
+  const sample = await before.client.call('workflow.sample', {})
   await before.stop()
-  await keepPublication(dataDir, 'night-gpu')
+  await keepPublication(dataDir, 'night-gpu', sample.id)
   const { page, client } = await openScreens({}, { dataDir })
   await go(page, '/publish')
 
@@ -33,6 +34,8 @@ test('what differs is looked at and accepted, which is kept; a version before it
   await page.getByRole('dialog').getByRole('button', { name: 'Publish all the same' }).click()
   await publication.getByText('live', { exact: true }).waitFor()
   await publication.getByText(/accepted the difference on/).waitFor()
+  const again = page.getByRole('region', { name: 'Publish to night-gpu' })
+  await expect.poll(() => again.getByRole('checkbox', { name: 'Sample' }).isChecked()).toBe(true) // as the version before
   const versions = page.getByRole('region', { name: 'Versions' })
   await versions.getByRole('row', { name: /^3/ }).getByText('live', { exact: true }).waitFor()
   await versions

@@ -35,7 +35,7 @@ export function releasesAgent(): RequestListener {
 }
 
 /** Into the data folder of an app that does not run: version 3 on its way to an endpoint, its pictures other than here. */
-export async function keepPublication(dataDir: string, endpoint: string) {
+export async function keepPublication(dataDir: string, endpoint: string, workflowId = 'w') {
   const id = 'p1'
   const dir = path.join(dataDir, 'proofs', id)
   mkdirSync(dir, { recursive: true })
@@ -47,7 +47,7 @@ export async function keepPublication(dataDir: string, endpoint: string) {
   const facts = {
     ...{ engine: null, note: 'Softer light', acceptDifferent: false, bytesPerSecond: null, before: 2 },
     workflows: [
-      { workflowId: 'w', id: 'poster', name: 'Poster', prompt: {}, panel: null, parameters: [], overrides: {} },
+      { workflowId, id: 'poster', name: 'Poster', prompt: {}, panel: null, parameters: [], overrides: {} },
     ],
     seconds: { push: 4.2, release: 0.4, prepare: 41, prove: 12 },
     sent: {
