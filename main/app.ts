@@ -11,9 +11,10 @@ import type { Log } from '../core/engine/log.ts'
 import type { RehearsalOptions } from '../core/engine/rehearsal/server.ts'
 import { FolderBucket } from '../core/engine/store/bucket.ts'
 import { freeBytes } from '../core/engine/volume.ts'
-import { EventHub, throttled, throttledEach } from './api/events.ts'
+import { EventHub } from './api/events.ts'
 import { appRouter } from './api/router.ts'
 import type { Served } from './api/served.ts'
+import { tellAll } from './api/tell.ts'
 import { explain, languageOf } from './language.ts'
 import { Artifacts } from './services/artifacts.ts'
 import { Awake } from './services/awake.ts'
@@ -97,9 +98,7 @@ export interface RunningApp extends Service {
   listenOn(host: string): void
 }
 
-const TELL_EVERY_MS = 100
-const TELL_LOGS_EVERY_MS = 500
-const MOST_IDS = 200
+const BATCHES_AT_ONCE = 200
 
 /** Builds every service. They live from `start` to `stop`; the router may be called from the beginning. */
 export async function createApp(options: AppOptions): Promise<RunningApp> {
@@ -310,26 +309,6 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     }
   }
   const events = new EventHub<App>(clock.now())
-  const telling = tellAll({
-    events,
-    endpoints,
-    queue,
-    dispatcher,
-    library,
-    fleet,
-    localEngine,
-    installations,
-    customNodes,
-    settings,
-    share,
-    taskDoor,
-    downloads,
-    network,
-    models,
-    snapshots,
-    publish,
-    awake,
-  })
   const services = {
     settings,
     secrets,
@@ -365,6 +344,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     info,
     locale,
   }
+  const telling = tellAll({ ...services, awake, events })
   // what is told last may come from a service that ends
   const life = lifecycle(
     options.idle
@@ -449,162 +429,15 @@ function editorWords(locale: string) {
   return { notOpened: said('editor.not-opened'), noEntry: said('editor.no-entry') }
 }
 
-type Telling = {
-  events: EventHub<App>
-  endpoints: Endpoints
-  queue: Queue
-  dispatcher: Dispatcher
-  library: Library
-  fleet: Fleet
-  localEngine: LocalEngine
-  installations: Installations
-  customNodes: CustomNodes
-  settings: KeptSettings
-  share: Share
-  taskDoor: TaskDoor
-  downloads: Downloads
-  network: Network
-  awake: Awake
-  models: Models
-  snapshots: Snapshots
-  publish: Publish
-}
-
-/** Passes on what the services tell, none of it more often than a page can draw. */
-function tellAll({
-  events,
-  endpoints,
-  queue,
-  dispatcher,
-  library,
-  fleet,
-  localEngine,
-  installations,
-  customNodes,
-  settings,
-  share,
-  taskDoor,
-  downloads,
-  network,
-  awake,
-  models,
-  snapshots,
-  publish,
-}: Telling): Service {
-  const changedJobs = new Map<string, Set<string> | 'many'>()
-  const tellQueue = throttled(() => {
-    const { running: _, ...state } = dispatcher.state()
-    events.tell('queue.changed', state)
-  }, TELL_EVERY_MS)
-  const tellJobs = throttled(() => {
-    for (const [batchId, ids] of changedJobs)
-      events.tell('job.changed', { batchId, ids: ids === 'many' ? [] : [...ids] })
-    changedJobs.clear()
-  }, TELL_EVERY_MS)
-
-  const snapshotsGo = throttled(() => events.tell('snapshot.changed', {}), TELL_EVERY_MS)
-  snapshots.events.on('changed', snapshotsGo.push)
-  const engines = throttledEach((name) => events.tell('engine.changed', { name }), TELL_EVERY_MS)
-  const installs = throttledEach((name) => events.tell('install.changed', { name }), TELL_EVERY_MS)
-  const nodes = throttledEach((engine) => events.tell('nodes.changed', { engine }), TELL_EVERY_MS)
-  const nodesGo = throttledEach((engine) => events.tell('nodes.progress', { engine }), TELL_EVERY_MS)
-  const logs = throttledEach((process) => events.tell('engine.logged', { process }), TELL_LOGS_EVERY_MS)
-
-  const looked = () => awake.look()
-  queue.events.on('changed', () => {
-    looked()
-    tellQueue.push()
-  })
-  queue.events.on('jobs', (batchId, ids) => {
-    const known = changedJobs.get(batchId) ?? new Set()
-    if (known !== 'many') for (const id of ids) known.add(id)
-    const many = known === 'many' || ids.length === 0 || known.size > MOST_IDS
-    changedJobs.set(batchId, many ? 'many' : known)
-    tellJobs.push()
-  })
-  queue.events.on('batch', (id) => events.tell('batch.changed', { id }))
-  queue.events.on('batchEnded', ({ id, name, counts }) => {
-    tellJobs.flush() // the last jobs are told before the end
-    events.tell('batch.ended', { id, name, counts })
-    events.tell('batch.changed', { id })
-  })
-  dispatcher.events.on('progress', (progress) => events.tell('job.progress', progress))
-  dispatcher.events.on('kept', (job, kept) =>
-    events.tell('artifact.added', { batchId: job.batchId, jobId: job.id, ids: kept.map(({ id }) => id) }),
-  )
-  library.events.on('changed', (id) => events.tell('workflow.changed', { id }))
-  fleet.events.on('changed', (id) => {
-    events.tell('worker.changed', { id })
-    tellQueue.push() // a worker that came or went may be why it stalls
-  })
-  const places = throttledEach((name) => events.tell('endpoint.changed', { name }), TELL_EVERY_MS)
-  endpoints.events.on('changed', places.push)
-  const publications = throttledEach((id) => events.tell('publish.changed', { id }), TELL_EVERY_MS)
-  publish.events.on('changed', (id) => {
-    looked()
-    publications.push(id)
-  })
-  localEngine.events.on('changed', engines.push)
-  localEngine.events.on('logged', logs.push)
-  installations.events.on('changed', installs.push)
-  customNodes.events.on('changed', nodes.push)
-  customNodes.events.on('progress', nodesGo.push)
-  settings.events.on('changed', (all) => {
-    looked()
-    events.tell('settings.changed', all)
-  })
-  share.events.on('changed', () => events.tell('share.changed', {}))
-  taskDoor.events.on('changed', () => events.tell('taskDoor.changed', {}))
-  const changedDownloads = new Set<string>()
-  const tellDownloads = throttled(() => {
-    events.tell('download.changed', { ids: changedDownloads.size > MOST_IDS ? [] : [...changedDownloads] })
-    changedDownloads.clear()
-  }, TELL_EVERY_MS)
-  downloads.events.on('changed', (ids) => {
-    for (const id of ids) changedDownloads.add(id)
-    tellDownloads.push()
-  })
-  downloads.events.on('active', looked)
-  downloads.events.on('done', (view) => events.tell('download.done', view))
-  const tellMirrors = throttled(() => events.tell('mirror.changed', {}), TELL_EVERY_MS)
-  network.mirrors.events.on('changed', tellMirrors.push)
-  network.events.on('changed', () => events.tell('network.changed', {}))
-  const tellModels = throttled(() => events.tell('model.changed', {}), TELL_LOGS_EVERY_MS)
-  models.events.on('changed', tellModels.push)
-  models.events.on('progress', () => events.tell('model.progress', { progress: models.progress() }))
-  awake.events.on('changed', (on) => events.tell('awake.changed', { on }))
-  return {
-    async start() {},
-    async stop() {
-      for (const each of [
-        snapshotsGo,
-        tellQueue,
-        tellJobs,
-        tellDownloads,
-        tellMirrors,
-        tellModels,
-        places,
-        publications,
-        engines,
-        installs,
-        nodes,
-        nodesGo,
-        logs,
-      ])
-        each.stop()
-    },
-  }
-}
-
 /** Every batch that was ever made, for what is reckoned from them. */
 function* pastBatches(queue: Queue, artifacts: Artifacts) {
-  for (let offset = 0; ; offset += MOST_IDS) {
-    const { rows } = queue.batches({ offset, limit: MOST_IDS })
+  for (let offset = 0; ; offset += BATCHES_AT_ONCE) {
+    const { rows } = queue.batches({ offset, limit: BATCHES_AT_ONCE })
     for (const { id, createdAt } of rows) {
       const made = artifacts.page({ batchId: id, limit: 1 })
       if (made.total === 0 || made.rows[0]?.rehearsal) continue
       yield { batchId: id, prompt: queue.batchOf(id).prompt, artifacts: made.total, at: createdAt }
     }
-    if (rows.length < MOST_IDS) return
+    if (rows.length < BATCHES_AT_ONCE) return
   }
 }
