@@ -205,6 +205,27 @@ describe('what is told of tasks', () => {
     expect((await ask('/api/tasks?state=lost')).status).toBe(400)
   })
 
+  test('a task is nothing to another key that may only run, whatever it asks of it', async () => {
+    const { ask, comfyui } = await anAgent({ keys: [`${KEY} run,publish`, 'one run', 'two run'] }, ['hold'])
+    const headers = { 'task-id': 'a', prefer: 'respond-async' }
+    await ask('/api/run', { key: 'one', body: aWorkflow(1), headers })
+    await comfyui.held()
+    const asked = async (key: string) => [
+      (await ask('/api/status?id=a', { key })).status,
+      (await ask('/api/result?id=a', { key })).status,
+      (await ask('/api/run', { key, body: aWorkflow(1), headers })).status,
+    ]
+    expect(await asked('two')).toEqual([404, 404, 409])
+    expect((await ask('/api/cancel?id=a', { key: 'two', method: 'POST' })).json().code).toBe('agent.no-task')
+    expect(await asked('one')).toEqual([200, 202, 202])
+    expect(await asked(KEY)).toEqual([200, 202, 202])
+    comfyui.release()
+    await eventually(async () => (await ask('/api/status?id=a', { key: 'one' })).json()[''].state === 'succeeded')
+    const linked = await ask('/api/result?id=a&results=links', { key: 'one' })
+    expect((await fetch(linked.json()[9].urls[0])).status).toBe(200)
+    expect((await ask('/api/result?id=a&node=9', { key: 'two' })).status).toBe(404)
+  })
+
   test('metrics count what ran, and are not for everybody', async () => {
     const { ask } = await anAgent({}, ['error'])
     await ask('/api/run', { body: aWorkflow(1) })
@@ -271,6 +292,8 @@ describe('as a function', () => {
     expect((await managed('/initialize', control('/initialize'))).status).toBe(200)
     expect((await managed('/invoke', { ...control('/invoke'), body: aWorkflow(1) })).status).toBe(200)
     expect((await managed('/pre-stop', control('/http-invoke'))).status).toBe(401)
+    expect((await managed('/initialize', { ...control('/initialize'), method: 'GET' })).status).toBe(401)
     expect((await managed('/api/tasks', control('/api/tasks'))).status).toBe(401)
+    expect((await managed('/pre-stop', { ...control('/pre-stop'), method: 'GET' })).json()).toEqual({ ok: true })
   })
 })

@@ -296,13 +296,13 @@ export class FcDoor {
       if (page) return this.#page(asked, page)
       const health = HEALTH[path]
       if (health && (method === 'GET' || method === 'HEAD')) return await this.#health(asked, health)
-      const hook = this.#hooks[path]
-      if (hook && method === 'POST' && this.#options.managed && headers['x-fc-control-path'] === path)
+      const hook = method === 'POST' || method === HOOK_METHOD[path] ? this.#hooks[path] : undefined
+      if (hook && this.#options.managed && headers['x-fc-control-path'] === path)
         return await hook({ ...asked, caller: PLATFORM })
       if (path === '/api/result' && asked.search.has('signature') && (method === 'GET' || method === 'HEAD')) {
         await this.#links.check(asked.search) // whoever has it needs nothing else, from whatever page
         reply.setHeader('access-control-allow-origin', '*')
-        return await this.#result(asked)
+        return await this.#result({ ...asked, caller: LINK })
       }
       const origin = this.#origin(request)
       if (origin !== null) letIn(reply, origin)
@@ -322,7 +322,7 @@ export class FcDoor {
         this.#may(caller, mounted.scope)
         return await mounted.serve(asked)
       }
-      if (hook && method === 'POST') {
+      if (hook) {
         this.#may(caller, path === '/pre-stop' ? 'publish' : 'run')
         return await hook(asked)
       }
@@ -545,6 +545,7 @@ export class FcDoor {
       if (typeof webhook === 'string') await this.#webhooks.drop(id)
       throw cause
     })
+    if (!mayHave(caller, task)) throw new AppError('agent.task-differs', { id })
     if (typeof webhook === 'string') this.#tellWhenOver(id)
     const seeds = seedsHeader(task.seeds)
     if (seeds !== null) reply.setHeader('x-comfy-seeds', seeds)
@@ -594,18 +595,18 @@ export class FcDoor {
     request.resume()
     if (!search.has('id') && method !== 'POST')
       return json(reply, 200, { secret: await this.#webhooks.secretOf(caller.id) })
-    const { id, owner } = await this.#known(asked)
+    const { id } = await this.#known(asked)
     const hook = await this.#options.store.hook(id)
-    if (!hook || (owner !== undefined && owner !== caller.id && !caller.scopes.includes('publish')))
-      throw new AppError('app.not-found', { what: id })
+    if (!hook) throw new AppError('app.not-found', { what: id })
     const { url, tries, nextAt, toldAt, reason } = method === 'POST' ? await this.#webhooks.again(id) : hook
     json(reply, 200, { id, url, tries, nextAt, toldAt, reason })
   }
 
-  async #known({ search }: Asked): Promise<Task> {
+  /** Of this key, or of any for one that may publish; of others nobody learns that there is one. */
+  async #known({ search, caller }: Asked): Promise<Task> {
     const id = taskIdOf(search.get('id') ?? '')
     const task = await this.#options.runner.status(id)
-    if (!task) throw new AppError('agent.no-task', { id })
+    if (!task || !mayHave(caller, task)) throw new AppError('agent.no-task', { id })
     return task
   }
 
@@ -919,10 +920,12 @@ export class FcDoor {
       newest = task
       tell()
     }
+    this.#maySend(caller)
+    const taken = await runner.submit(id, parsed(text), { owner: caller.id })
+    if (!mayHave(caller, taken)) throw new AppError('agent.task-differs', { id })
     runner.events.on(told(id), hear)
     try {
-      this.#maySend(caller)
-      await runner.submit(id, parsed(text), { owner: caller.id })
+      hear(taken)
       const task = await runner.result(id, signal)
       newest = null
       if (task.state === 'succeeded') {
@@ -950,6 +953,8 @@ export class FcDoor {
 }
 
 const HEALTH: Record<string, 'alive' | 'ready' | 'ping'> = { '/healthz': 'alive', '/readyz': 'ready', '/ping': 'ping' }
+/** How Function Compute calls that one. */
+const HOOK_METHOD: Record<string, string> = { '/pre-stop': 'GET' }
 /** Tells nothing of what a person makes. */
 const OF_NODES = /^(?:system_stats|features|embeddings|extensions|(?:object_info|models)(?:\/[^/]{1,200})?)$/
 const wantsLinks = ({ search }: Asked) => search.get('results') === 'links'
@@ -1086,6 +1091,10 @@ class Nonces {
 }
 const NONCE_KEPT_MS = 660_000 // longer than a signature is good for
 const NOBODY: Caller = { id: '', scopes: [] }
+/** Whoever has a link to one file may have that file, of whomever it is. */
+const LINK: Caller = { id: '', scopes: ['publish'] }
 const PLATFORM: Caller = { id: 'platform', scopes: ['run'] }
 
+const mayHave = ({ id, scopes }: Caller, { owner }: Task) =>
+  owner === undefined || owner === id || scopes.includes('publish')
 const isTask = (thing: unknown): thing is Task => isJsonObject(thing) && 'promptId' in thing && 'state' in thing

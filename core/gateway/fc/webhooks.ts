@@ -93,7 +93,8 @@ export class Webhooks {
     if (target.username || target.password) throw refuse('has credentials in its address')
     const host = target.hostname.replace(/^\[|\]$/g, '')
     if (isIP(host) && !this.#mayReach(host) && !this.#isNamed(target)) throw refuse('is not on the internet')
-    if (await store.hook(id)) return
+    const before = await store.hook(id)
+    if (before && before.reason !== NO_TASK) return
     const at = now()
     const hook = { id, url: target.href, caller, base, createdAt: at, tries: 0, nextAt: at, toldAt: null, reason: null }
     await store.putHook(hook)
@@ -155,6 +156,9 @@ export class Webhooks {
     if (!task && hook.createdAt < now() - FORGET_AFTER_MS)
       return store.putHook({ ...hook, nextAt: null, reason: NO_TASK })
     if (!task || !isOver(task.state)) return void this.#lookAt.set(id, now() + LOOK_AGAIN_MS)
+    if (task.owner !== undefined && task.owner !== hook.caller)
+      // of another key, who is told nothing of it
+      return store.putHook({ ...hook, nextAt: null, reason: NO_TASK })
     const tries = hook.tries + 1
     const claim = `hook-${tries}`
     let reason: string | null = 'the agent that was telling it has gone'

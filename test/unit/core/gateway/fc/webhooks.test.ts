@@ -193,6 +193,30 @@ test('a task that was refused owes nothing; one that is sent again is told once'
   expect(told).toHaveLength(1)
 })
 
+test('a task that was refused at first, as by an agent that is busy, is told of once it is taken', async () => {
+  const { store, start } = agents()
+  const { told, url } = await aReceiver()
+  const hooks = start(anywhere)
+  await hooks.owe('t', url, 'k', '')
+  await hooks.drop('t')
+  await hooks.owe('t', url, 'k', '')
+  await store.put(task('t', 'succeeded'))
+  hooks.look('t')
+  await vi.waitFor(() => expect(told).toHaveLength(1), OPTIONS)
+})
+
+test('nobody is told of a task of another key', async () => {
+  const { store, start } = agents()
+  const { told, url } = await aReceiver()
+  const hooks = start(anywhere)
+  await store.put({ ...task('t', 'succeeded'), owner: 'its' })
+  await hooks.owe('t', url, 'another', '')
+  await vi.waitFor(async () => expect(await store.owed()).toEqual([]), OPTIONS)
+  expect(told).toEqual([])
+  await hooks.owe('t', url, 'its', '')
+  await vi.waitFor(() => expect(told).toHaveLength(1), OPTIONS)
+})
+
 test('a link opens what it names until it ends, and nothing else', async () => {
   const { clock, links } = agents()
   const linked = await links.withLinks(task('a&b=c', 'succeeded'), 60, 'http://agent.example')
