@@ -135,7 +135,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   })
   const queue = new Queue({ database, clock, point })
   const fleet = new Fleet({ ...shared, dataDir, database, secrets, rehearsal: options.rehearsal, ssh: options.ssh })
-  const endpoints = new Endpoints({ ...shared, database, secrets, fleet })
+  const endpoints = new Endpoints({ ...shared, database, secrets, fleet, dispatcher: network.dispatcher() })
   const localEngine = new LocalEngine({
     ...shared,
     database,
@@ -268,7 +268,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   const make = createMake({ inputs })
   const publish = new Publish({
     ...shared,
-    ...publishPlaces({ ...shared, endpoints, snapshots, localEngine, fleet }),
+    ...publishPlaces({ ...shared, endpoints, snapshots, localEngine, fleet, dispatcher: network.dispatcher() }),
     database,
     dataDir,
     snapshots,

@@ -53,10 +53,15 @@ const UPLOAD_TIMEOUT_MS = 600_000
  */
 export class AgentClient {
   readonly address: AgentAddress
-  readonly #agent = new Agent({ connect: { timeout: 10_000 }, headersTimeout: 300_000, bodyTimeout: 60_000 })
+  readonly #dispatcher: Dispatcher
+  readonly #own: Agent | null
+  readonly #closed = new AbortController()
 
-  constructor(address: AgentAddress) {
+  /** `dispatcher`: the way to it, which others go too; without one, directly. */
+  constructor(address: AgentAddress, dispatcher?: Dispatcher) {
     this.address = address
+    this.#own = dispatcher ? null : new Agent({ connect: { timeout: 10_000 } })
+    this.#dispatcher = dispatcher ?? this.#own!
   }
 
   /** null: it runs what it is given; else what it does meanwhile. @throws AppError 'endpoint.not-agent' */
@@ -224,7 +229,8 @@ export class AgentClient {
   }
 
   async close() {
-    await this.#agent.destroy()
+    this.#closed.abort()
+    await this.#own?.destroy()
   }
 
   // ---- asking ----
@@ -246,8 +252,10 @@ export class AgentClient {
         method,
         headers: { ...headers, ...(keyed && key !== null && { authorization: `Bearer ${key}` }) },
         body,
-        signal: signal ? AbortSignal.any([signal, within]) : within,
-        dispatcher: this.#agent,
+        signal: AbortSignal.any([within, this.#closed.signal, ...(signal ? [signal] : [])]),
+        dispatcher: this.#dispatcher,
+        headersTimeout: 300_000,
+        bodyTimeout: 60_000,
       })
     } catch (cause) {
       signal?.throwIfAborted()
@@ -274,8 +282,8 @@ export class AgentClient {
     const { url } = this.address
     if (!isJsonObject(said ?? null) || typeof (said as JsonObject).code !== 'string') {
       if (status === 401 || status === 403) throw new AppError('endpoint.key-refused', { url })
-      // what stands before it speaks: a balancer, a tunnel
-      throw status >= 500 || status === 429 ? this.#unreachable(`HTTP ${status}`) : this.#notAgent()
+      // what stands before it speaks: a balancer, a tunnel, a proxy
+      throw status >= 500 || status === 429 || status === 407 ? this.#unreachable(`HTTP ${status}`) : this.#notAgent()
     }
     const failure = failureOf(said as JsonObject)
     if (failure.code === 'agent.no-key') throw new AppError('endpoint.key-refused', { url })

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import type { Dispatcher } from 'undici'
 import type { z } from 'zod'
 import type {
   Endpoint,
@@ -27,6 +28,8 @@ interface Deps {
   readonly fleet: Pick<Fleet, 'host' | 'unhost' | 'get'>
   readonly clock: Clock
   readonly newId: () => string
+  /** The way to them: where the settings say so, through a proxy. */
+  readonly dispatcher: Dispatcher
   /** For tests: how patiently agents are asked. */
   readonly pace?: Partial<Pick<EndpointWorkerOptions, 'healthEveryMs' | 'firstRetryMs' | 'patienceMs' | 'absenceMs'>>
 }
@@ -100,7 +103,7 @@ export class Endpoints implements Service {
 
   /** @throws AppError 'endpoint.bad-address' | 'endpoint.not-agent' | 'endpoint.key-refused' | 'worker.unreachable' */
   async test({ url, key }: z.output<typeof EndpointAddress>): Promise<EndpointFound> {
-    const client = new AgentClient({ url: readAgentUrl(url), key })
+    const client = new AgentClient({ url: readAgentUrl(url), key }, this.#deps.dispatcher)
     try {
       const started = performance.now()
       const phase = await client.phase()
@@ -222,7 +225,7 @@ export class Endpoints implements Service {
   }
 
   #open({ name, url, enabled, capacity, checkpoints, pace, used_at, created_at }: Row) {
-    const { secrets, fleet, clock, newId } = this.#deps
+    const { secrets, fleet, clock, newId, dispatcher } = this.#deps
     const lines: EndpointLine[] = []
     const worker = new EndpointWorker({
       id: name,
@@ -230,6 +233,7 @@ export class Endpoints implements Service {
       settings: { enabled: enabled === 1, capacity, checkpoints: parseJson(checkpoints) as string[] },
       pace: { ...NO_PACE, ...(parseJson(pace) as Partial<EndpointPace>) },
       newId,
+      dispatcher,
       now: clock.now,
       onLearned: (learned, usedAt) => this.#learned(name, learned, usedAt),
       onEnabled: (on) =>

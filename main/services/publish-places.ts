@@ -1,3 +1,4 @@
+import type { Dispatcher } from 'undici'
 import { AppError } from '../../core/contract/errors.ts'
 import { isLoopback } from '../../core/gateway/guard.ts'
 import type { Clock } from './clock.ts'
@@ -15,11 +16,12 @@ interface Deps {
   readonly localEngine: Pick<LocalEngine, 'run' | 'view'>
   readonly fleet: Pick<Fleet, 'get'>
   readonly newId: () => string
+  readonly dispatcher: Dispatcher
   readonly clock: Pick<Clock, 'now'>
 }
 
 /** From where to where it is published: the ComfyUI here, and the agents of endpoints. */
-export function publishPlaces({ endpoints, snapshots, localEngine, fleet, newId, clock }: Deps) {
+export function publishPlaces({ endpoints, snapshots, localEngine, fleet, newId, dispatcher, clock }: Deps) {
   return {
     target(name: string): Target {
       const client = endpoints.client(name)
@@ -36,6 +38,7 @@ export function publishPlaces({ endpoints, snapshots, localEngine, fleet, newId,
             pace: { coldSeconds: null, coldRuns: 0, warmSeconds: null, warmRuns: 0 },
             ...(release !== null && { release }),
             newId,
+            dispatcher,
             now: clock.now,
           }),
         planPush: (id, models, signal) => snapshots.planPush(id, place, { models, signal }),

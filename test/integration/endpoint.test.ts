@@ -8,6 +8,7 @@ import { type AgentOptions, startAgent } from '../../agent/agent.ts'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { EndpointWorker, type EndpointWorkerOptions } from '../../main/services/workers/endpoint.ts'
 import { eventually } from '../kit/eventually.ts'
+import { httpProxy } from '../kit/proxies.ts'
 import { startApp } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 import { all, anAttempt, aPicture, fetched, filesOf, slowPicture, soon, workerPromises } from './worker-promises.ts'
@@ -176,6 +177,21 @@ test('an endpoint and what was learned of it outlive the app; its key is in no f
   await stop()
   for (const file of readdirSync(dataDir, { recursive: true, withFileTypes: true }))
     if (file.isFile()) expect(readFileSync(path.join(file.parentPath, file.name)).includes(KEY), file.name).toBe(false)
+})
+
+test('an endpoint elsewhere is reached through the proxy, one on this machine is not', async () => {
+  const proxy = await httpProxy()
+  const { client, submit, ended } = await startApp()
+  await client.call('network.set', { settings: { proxy: 'manual', proxyAddress: `http://${proxy.host}` } })
+  const { port } = new URL((await agentOn(tempDir(), { names: ['gpu.invalid'] })).url)
+  await client.call('endpoint.add', { url: (await agentOn()).url, key: KEY, name: 'here' })
+  const here = await submit({ workers: ['here'] })
+  expect((await ended(here.batchId)).counts.done).toBe(1)
+  expect(proxy.asked).toEqual([])
+  await client.call('endpoint.add', { url: `gpu.invalid:${port}`, key: KEY, name: 'abroad' })
+  const abroad = await submit({ workers: ['abroad'] })
+  expect((await ended(abroad.batchId)).counts.done).toBe(1)
+  expect(proxy.asked.length).toBeGreaterThan(0)
 })
 
 test('two endpoints, each for a checkpoint, get their own jobs of one batch', async () => {

@@ -43,6 +43,8 @@ export interface ClientOptions {
   /** Ours alone: two sockets with one id leave one of them deaf. */
   clientId: string
   timeoutMs?: number
+  /** The way to it, which others go too; without one, directly. */
+  dispatcher?: Dispatcher | undefined
 }
 
 const REPLY_LIMIT_BYTES = 256 * 1024 * 1024
@@ -57,14 +59,17 @@ export class ComfyClient {
   /** The server no longer has a prompt, and its socket may say nothing of it. */
   readonly events = new EventEmitter<{ cancelled: [promptId: string] }>()
   readonly #timeoutMs: number
-  readonly #agent = new Agent({ connect: { timeout: 10_000 }, headersTimeout: 300_000, bodyTimeout: 60_000 })
+  readonly #dispatcher: Dispatcher
+  readonly #own: Agent | null
   /** Whether `/api/jobs/{id}/cancel` exists there (ComfyUI 0.25 and later); unknown until tried. */
   #cancelsJobs: boolean | undefined
 
-  constructor(address: ComfyAddress, { clientId, timeoutMs = 30_000 }: ClientOptions) {
+  constructor(address: ComfyAddress, { clientId, timeoutMs = 30_000, dispatcher }: ClientOptions) {
     this.address = address
     this.clientId = clientId
     this.#timeoutMs = timeoutMs
+    this.#own = dispatcher ? null : new Agent({ connect: { timeout: 10_000 } })
+    this.#dispatcher = dispatcher ?? this.#own!
     this.socket = new ComfySocket(address, clientId)
     this.events.setMaxListeners(0)
   }
@@ -275,7 +280,7 @@ export class ComfyClient {
 
   async close() {
     await this.socket.close()
-    await this.#agent.destroy()
+    await this.#own?.destroy()
   }
 
   // ---- requests ----
@@ -327,7 +332,15 @@ export class ComfyClient {
       if (header && target.origin === home.origin) headers[header.name] = header.value
       let reply: Dispatcher.ResponseData
       try {
-        reply = await request(target, { method, headers, body: options.body, signal, dispatcher: this.#agent })
+        reply = await request(target, {
+          method,
+          headers,
+          body: options.body,
+          signal,
+          dispatcher: this.#dispatcher,
+          headersTimeout: 300_000,
+          bodyTimeout: 60_000,
+        })
       } catch (cause) {
         options.signal?.throwIfAborted()
         throw this.#unreachable(reasonOf(cause), cause)

@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import type { Dispatcher } from 'undici'
 import { isOver } from '../../../core/contract/agent.ts'
 import type { FileReference, ObjectInfo } from '../../../core/contract/comfyui.ts'
 import type { EndpointPace, EndpointSettings, EndpointState } from '../../../core/contract/endpoint.ts'
@@ -24,6 +25,8 @@ export interface EndpointWorkerOptions {
   readonly address: AgentAddress
   readonly settings: EndpointSettings
   readonly pace: EndpointPace
+  /** The way to it; without one, directly. */
+  readonly dispatcher?: Dispatcher
   /** Its tasks run on this one, be it live or not. */
   readonly release?: number | undefined
   readonly newId: () => string
@@ -86,7 +89,7 @@ export class EndpointWorker implements Worker {
   readonly #hashes = new Map<string, string>()
 
   constructor(options: EndpointWorkerOptions) {
-    const { id, address, settings, pace } = options
+    const { id, address, settings, pace, dispatcher } = options
     this.#options = options
     this.id = id
     this.url = address.url
@@ -94,9 +97,9 @@ export class EndpointWorker implements Worker {
     this.#settings = settings
     this.#pace = pace
     this.#state = settings.enabled ? { is: 'connecting' } : { is: 'disabled' }
-    this.client = new AgentClient(address)
+    this.client = new AgentClient(address, dispatcher)
     const header = address.key === null ? null : { name: 'Authorization', value: `Bearer ${address.key}` }
-    this.#comfy = new ComfyClient({ url: address.url, header }, { clientId: options.newId() })
+    this.#comfy = new ComfyClient({ url: address.url, header }, { clientId: options.newId(), dispatcher })
     this.#events.setMaxListeners(0)
   }
 

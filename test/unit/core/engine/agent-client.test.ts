@@ -28,6 +28,7 @@ test.each([
   [404, '<html>not found', 'endpoint.not-agent'],
   [401, '', 'endpoint.key-refused'],
   [403, '<html>', 'endpoint.key-refused'],
+  [407, '<html>proxy', 'worker.unreachable'],
   [429, '', 'worker.unreachable'],
   [502, '<html>nginx', 'worker.unreachable'],
   [503, '', 'worker.unreachable'],
