@@ -288,9 +288,10 @@ describe('as a function', () => {
     const control = (way: string) => ({ method: 'POST', key: '', headers: { 'x-fc-control-path': way } })
     const { ask } = await anAgent()
     expect((await ask('/initialize', control('/initialize'))).status).toBe(401)
-    const { ask: managed } = await anAgent({ managed: true })
+    const { ask: managed } = await anAgent({ managed: true, keys: [`${KEY} run`] })
     expect((await managed('/initialize', control('/initialize'))).status).toBe(200)
-    expect((await managed('/invoke', { ...control('/invoke'), body: aWorkflow(1) })).status).toBe(200)
+    const task = (await managed('/invoke', { ...control('/invoke'), body: aWorkflow(1) })).headers.get('task-id')
+    expect((await managed(`/api/status?id=${task}`)).status).toBe(200) // the platform sends for all
     expect((await managed('/pre-stop', control('/http-invoke'))).status).toBe(401)
     expect((await managed('/initialize', { ...control('/initialize'), method: 'GET' })).status).toBe(401)
     expect((await managed('/api/tasks', control('/api/tasks'))).status).toBe(401)

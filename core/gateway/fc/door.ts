@@ -1095,6 +1095,6 @@ const NOBODY: Caller = { id: '', scopes: [] }
 const LINK: Caller = { id: '', scopes: ['publish'] }
 const PLATFORM: Caller = { id: 'platform', scopes: ['run'] }
 
-const mayHave = ({ id, scopes }: Caller, { owner }: Task) =>
-  owner === undefined || owner === id || scopes.includes('publish')
+const mayHave = ({ id, scopes }: Caller, { owner = PLATFORM.id }: Task) =>
+  owner === PLATFORM.id || owner === id || scopes.includes('publish')
 const isTask = (thing: unknown): thing is Task => isJsonObject(thing) && 'promptId' in thing && 'state' in thing
