@@ -263,32 +263,30 @@ test('events come over a socket of our own page only, from where the listener wa
   expect(await socketStatus(url, { cookie })).toBe(403)
   expect(await socketStatus(`ws://127.0.0.1:${port}/rpc/app.info`, { cookie, origin })).toBe(404)
 
-  const frames: { seq: number; name: string }[] = []
   const listen = (query = '') => {
     const socket = new WebSocket(url + query, { headers: { cookie, origin } })
+    const frames: { seq: number; name: string }[] = []
     onTestFinished(() => socket.terminate())
     socket.on('message', (data) => frames.push(parseJson(data.toString()) as never))
-    return socket
+    return { socket, frames }
   }
-  const first = listen()
+  const { socket: first, frames: seen } = listen()
   await eventually(() => first.readyState === WebSocket.OPEN)
   const { batchId } = await submit()
   await ended(batchId)
-  await eventually(() => frames.some(({ name }) => name === 'batch.ended'))
+  await eventually(() => seen.some(({ name }) => name === 'batch.ended'))
   first.terminate()
-  const names = frames.map(({ name }) => name)
+  const names = seen.map(({ name }) => name)
   expect(names).toEqual(expect.arrayContaining(['queue.changed', 'job.changed', 'artifact.added', 'batch.ended']))
 
-  const seen = frames.splice(0)
-  const middle = seen[Math.floor(seen.length / 2)]!
-  listen(`?since=${middle.seq}`)
-  await eventually(() => frames.some(({ name }) => name === 'batch.ended'))
-  expect(frames.slice(0, 1)).toEqual([seen[seen.indexOf(middle) + 1]])
+  const at = Math.floor(seen.length / 2)
+  const { frames: later } = listen(`?since=${seen[at]!.seq}`)
+  await eventually(() => later.some(({ name }) => name === 'batch.ended'))
+  expect(later[0]).toEqual(seen[at + 1])
 
-  frames.length = 0
-  listen('?since=5')
-  await eventually(() => frames.length > 0)
-  expect(frames[0]).toMatchObject({ name: 'reset', payload: {} })
+  const { frames: late } = listen('?since=5')
+  await eventually(() => late.length > 0)
+  expect(late[0]).toMatchObject({ name: 'reset', payload: {} })
 })
 
 test('a picture is served whole, in part, small, or not at all', async () => {
