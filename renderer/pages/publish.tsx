@@ -110,9 +110,9 @@ function ToEndpoint({ endpoint, url, engines }: { endpoint: string; url: string;
   const isOpen = last !== undefined && (last.state.is === 'running' || last.state.is === 'asking')
   return (
     <>
-      {last && <PublicationCard publication={last} url={url} />}
+      {last && <PublicationCard key={last.id} publication={last} url={url} />}
       {!isOpen && <Compose endpoint={endpoint} engines={engines} last={last} />}
-      <Versions endpoint={endpoint} busy={isOpen} />
+      <Versions endpoint={endpoint} busy={last?.state.is === 'running'} />
     </>
   )
 }
@@ -478,6 +478,7 @@ const tones = {
 function PublicationCard({ publication, url }: { publication: Publication; url: string }) {
   const { t, format } = useWords()
   const { id, endpoint, state, version, proof, consent, seconds, workflows, note, createdAt, sent } = publication
+  const [isNews] = useState(state.is !== 'done')
   const [question, ask] = useAsking()
   const again = () => refresh('publish.list', 'publish.versions', 'endpoint.list')
   const stop = useDo('publish.stop', { onError: sayFault, onSettled: again })
@@ -562,7 +563,7 @@ function PublicationCard({ publication, url }: { publication: Publication; url: 
           <EndpointForms name={endpoint} url={url} />
         </section>
       )}
-      {proof && <ProofView id={id} proof={proof} consent={consent} />}
+      {proof && <ProofView id={id} proof={proof} consent={consent} isNews={isNews} />}
       {state.is === 'done' && !proof && <p className="text-xs text-warn">{t('publish.unproven')}</p>}
       {state.is === 'asking' && (
         <div className="flex flex-wrap justify-end gap-2 border-t border-line pt-3">

@@ -23,10 +23,21 @@ export function VerdictBadge({ verdict }: { verdict: ProofVerdict }) {
   )
 }
 
-/** What was made here and there, side by side, with where they differ. */
-export function ProofView({ id, proof, consent }: { id: string; proof: Proof; consent: Consent | null }) {
+/** What was made here and there, side by side, with where they differ; folded away once it is no news any more. */
+export function ProofView({
+  id,
+  proof,
+  consent,
+  isNews,
+}: {
+  id: string
+  proof: Proof
+  consent: Consent | null
+  isNews: boolean
+}) {
   const { t, format } = useWords()
-  const [open, setOpen] = useState<{ at: number; side: ProofSide } | null>(null)
+  const [open, setOpen] = useState(isNews)
+  const [enlarged, setEnlarged] = useState<{ at: number; side: ProofSide } | null>(null)
   const { pictures, verdict, demands, seconds } = proof
   return (
     <section className="flex flex-col gap-3 border-t border-line pt-3" aria-label={t('publish.proof')}>
@@ -41,67 +52,72 @@ export function ProofView({ id, proof, consent }: { id: string; proof: Proof; co
         </span>
       </div>
       <p className="text-xs text-soft">{t(`publish.demands.${demands}`)}</p>
-      {pictures.map((picture, at) => (
-        <article key={`${picture.workflow} ${String(at)}`} className="flex flex-col gap-1.5">
-          <div className="flex flex-wrap items-center gap-2 text-xs">
-            <span className="font-medium">{picture.workflow}</span>
-            <span className="text-faint">{t('publish.node', { node: picture.node })}</span>
-            <VerdictBadge verdict={picture.verdict} />
-            <Numbers picture={picture} />
-          </div>
-          <div className="grid grid-cols-3 gap-2">
-            {(['desk', 'endpoint', 'difference'] as const).map((side) => (
-              <figure key={side} className="min-w-0">
-                {picture.shows.includes(side) && isPicture(picture, side) ? (
-                  <button
-                    type="button"
-                    className="block w-full overflow-hidden rounded-md border border-line bg-sunken"
-                    onClick={() => setOpen({ at, side })}
-                    aria-label={t('publish.enlarge', { side: t(`publish.sides.${side}`) })}
-                  >
-                    <img
-                      src={proofUrl(id, at, side)}
-                      alt={t(`publish.sides.${side}`)}
-                      className="aspect-[4/3] w-full object-contain"
-                      loading="lazy"
-                    />
-                  </button>
-                ) : (
-                  <div className="grid aspect-[4/3] place-items-center rounded-md border border-dashed border-line p-2 text-center text-xs text-faint">
-                    {side === 'difference' && picture.verdict === 'identical'
-                      ? t('publish.noDifference')
-                      : t('publish.notShown')}
-                  </div>
-                )}
-                <figcaption className="mt-1 text-center text-xs text-soft">{t(`publish.sides.${side}`)}</figcaption>
-              </figure>
-            ))}
-          </div>
-        </article>
-      ))}
+      <details open={open} onToggle={({ currentTarget }) => setOpen(currentTarget.open)}>
+        <summary className="num text-xs">{t('publish.compared', { count: pictures.length })}</summary>
+        <div className="mt-3 flex flex-col gap-3">
+          {pictures.map((picture, at) => (
+            <article key={`${picture.workflow} ${String(at)}`} className="flex flex-col gap-1.5">
+              <div className="flex flex-wrap items-center gap-2 text-xs">
+                <span className="font-medium">{picture.workflow}</span>
+                <span className="text-faint">{t('publish.node', { node: picture.node })}</span>
+                <VerdictBadge verdict={picture.verdict} />
+                <Numbers picture={picture} />
+              </div>
+              <div className="grid grid-cols-3 gap-2">
+                {(['desk', 'endpoint', 'difference'] as const).map((side) => (
+                  <figure key={side} className="min-w-0">
+                    {picture.shows.includes(side) && isPicture(picture, side) ? (
+                      <button
+                        type="button"
+                        className="block w-full overflow-hidden rounded-md border border-line bg-sunken"
+                        onClick={() => setEnlarged({ at, side })}
+                        aria-label={t('publish.enlarge', { side: t(`publish.sides.${side}`) })}
+                      >
+                        <img
+                          src={proofUrl(id, at, side)}
+                          alt={t(`publish.sides.${side}`)}
+                          className="aspect-[4/3] w-full object-contain"
+                          loading="lazy"
+                        />
+                      </button>
+                    ) : (
+                      <div className="grid aspect-[4/3] place-items-center rounded-md border border-dashed border-line p-2 text-center text-xs text-faint">
+                        {side === 'difference' && picture.verdict === 'identical'
+                          ? t('publish.noDifference')
+                          : t('publish.notShown')}
+                      </div>
+                    )}
+                    <figcaption className="mt-1 text-center text-xs text-soft">{t(`publish.sides.${side}`)}</figcaption>
+                  </figure>
+                ))}
+              </div>
+            </article>
+          ))}
+        </div>
+      </details>
       {consent && (
         <p className="num text-xs text-soft">
           {t('publish.consentedAt', { by: consent.by, at: format.stamp(consent.at) })}
         </p>
       )}
-      {open && (
+      {enlarged && (
         <Modal
           open
           wide
-          onClose={() => setOpen(null)}
-          title={pictures[open.at]!.workflow}
+          onClose={() => setEnlarged(null)}
+          title={pictures[enlarged.at]!.workflow}
           footer={
             <Segmented
               label={t('publish.proof')}
-              value={open.side}
-              choices={pictures[open.at]!.shows.map((side) => ({ value: side, label: t(`publish.sides.${side}`) }))}
-              onChange={(side) => setOpen({ ...open, side })}
+              value={enlarged.side}
+              choices={pictures[enlarged.at]!.shows.map((side) => ({ value: side, label: t(`publish.sides.${side}`) }))}
+              onChange={(side) => setEnlarged({ ...enlarged, side })}
             />
           }
         >
           <img
-            src={proofUrl(id, open.at, open.side)}
-            alt={t(`publish.sides.${open.side}`)}
+            src={proofUrl(id, enlarged.at, enlarged.side)}
+            alt={t(`publish.sides.${enlarged.side}`)}
             className="mx-auto max-h-[62vh] max-w-full object-contain"
           />
         </Modal>

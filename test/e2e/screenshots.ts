@@ -120,6 +120,7 @@ async function fillEndpoints(workflowId: string) {
     '/readyz': { ok: true },
     '/api/system_stats': { system: { comfyui_version: '0.33.0' }, devices: [card] },
     '/v1/releases': { rows: releases },
+    '/api/workflows': { workflows: [{ id: 'postcards', name: 'Postcards', panel: {}, parameters: [] }] },
     '/v1/log': { rows: [{ at: Date.now() - 60_000, text: 'release.phase {"version":3,"phase":"models"}' }] },
   }
   const rented = await serve((request, response) => {
