@@ -176,6 +176,18 @@ describe('what the original stumbled over', () => {
     expect((await ask('/api/cancel?id=nobody', { method: 'POST' })).status).toBe(404)
   })
 
+  test('a caller who leaves in the middle of what it sends is no fault of the agent', async () => {
+    const { agent, ask, logged } = await anAgent()
+    const { hostname, port, host } = new URL(agent.url)
+    const socket = connect(Number(port), hostname)
+    socket.write(`POST /api/run HTTP/1.1\r\nHost: ${host}\r\nX-API-Key: ${KEY}\r\nContent-Length: 99\r\n\r\n{"3"`)
+    await once(socket, 'connect')
+    await ask('/api/tasks') // what was written before is read by then
+    socket.destroy()
+    await ask('/api/run', { body: aWorkflow(1) })
+    expect(logged.map(({ event }) => event)).not.toContain('door.failed')
+  })
+
   test('a caller who leaves does not end the task', async () => {
     const { ask, comfyui } = await anAgent({}, ['hold'])
     const left = new AbortController()
@@ -353,6 +365,8 @@ test('of 1000 malformed requests none is the agent’s own fault, and it still w
   expect(statuses.get(400)).toBeGreaterThan(100)
   expect(comfyui.alive).toBe(true)
   expect((await ask('/api/run', { body: aWorkflow(1) })).status).toBe(200)
+  const odd = JSON.stringify(aWorkflow(2)).replace('"VAEDecode"', '"__proto__"') // a class nobody knows, like any
+  expect((await ask('/api/run', { body: odd })).status).toBe(200)
 })
 
 test('50 callers at once, some of whom leave or read slowly: every task is answered, each with its own picture', async () => {

@@ -524,8 +524,7 @@ const SAMPLERS = /^(KSampler|KSamplerAdvanced|SamplerCustom|SamplerCustomAdvance
 /** Carries out one node. @throws whatever makes the real node fail too. */
 export function carryOut(context: NodeContext): Promise<NodeResult> {
   const { classType, definition } = context
-  const maker = makers[classType]
-  if (maker) return maker(context)
+  if (Object.hasOwn(makers, classType)) return makers[classType]!(context)
   if (definition.output_node) return saveOutputs(context)
   if (SAMPLERS.test(classType) && definition.output.includes('LATENT')) return sample(context)
   return Promise.resolve(passThrough(context))

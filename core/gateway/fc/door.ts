@@ -716,6 +716,7 @@ export class FcDoor {
   /** `failed`: a task that did not succeed, or what was thrown. */
   #fail({ reply, request, requestId }: Asked, failed: unknown, status?: number) {
     const task = isTask(failed) ? failed : null
+    if (request.errored) return void reply.destroy() // it left before all of what it asked was here
     const failure: Failure = task ? (task.failure ?? toFailure(new AppError('prompt.interrupted'))) : toFailure(failed)
     if (failure.code === 'app.internal') this.#options.log?.('door.failed', { requestId, reason: failure.message })
     if (reply.headersSent) return void reply.destroy()
