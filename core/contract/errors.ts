@@ -48,7 +48,7 @@ export const errors = {
   },
   'disk.full': {
     message: 'The disk that holds {dir} is full.',
-    remedy: 'Make room, then press Resume; the pictures are fetched again.',
+    remedy: 'Make room, then go on: press Resume, or do the same again. What was finished stays.',
   },
   'disk.denied': {
     message: 'Nightshift may not write to {dir}.',
@@ -824,7 +824,7 @@ export const errors = {
   },
   'snapshot.not-empty': {
     message: '{dir} is there already, and holds something else.',
-    remedy: 'Choose a folder that does not exist yet.',
+    remedy: 'Choose a folder that does not exist yet, or is empty.',
   },
   'snapshot.other-platform': {
     message: 'The snapshot is of {its}; this is {mine}.',
@@ -999,7 +999,7 @@ export const errors = {
   },
   'publish.busy': {
     message: 'Something is being published to {endpoint} already.',
-    remedy: 'Wait until it is done, or stop it.',
+    remedy: 'Wait until it is done, stop it, or answer what it asks on the Publish page.',
   },
   'publish.missing-class': {
     message: '{workflow} needs {classTypes}, which the snapshot does not have.',

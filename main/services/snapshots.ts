@@ -17,6 +17,7 @@ import type {
   SnapshotView,
 } from '../../core/contract/snapshot.ts'
 import { compareManifests } from '../../core/domain/snapshot/compare.ts'
+import { diskFailure, isFull } from '../../core/engine/download/disk.ts'
 import { capture } from '../../core/engine/snapshot/capture.ts'
 import type { Depot } from '../../core/engine/snapshot/depot.ts'
 import { deriveSnapshot } from '../../core/engine/snapshot/derive.ts'
@@ -428,6 +429,8 @@ export class Snapshots implements Service {
     try {
       await mkdir(path.join(this.#deps.dataDir, 'logs'), { recursive: true })
       return await act(running.signal)
+    } catch (cause) {
+      throw isFull(cause) ? diskFailure(cause, this.#deps.dataDir) : cause
     } finally {
       this.#running = null
       this.#progress = null

@@ -51,6 +51,13 @@ export async function noSpace(file: string, needBytes: number, cause?: unknown):
 export const isFull = (cause: unknown) =>
   ['ENOSPC', 'EDQUOT'].includes((cause as NodeJS.ErrnoException | null)?.code ?? '')
 
+/** What went wrong with a file in `dir`, as an AppError where the disk has no room for it or takes none. */
+export function diskFailure(cause: unknown, dir: string): unknown {
+  const { code = '', message = '' } = cause as NodeJS.ErrnoException
+  if (isFull(cause) || /No space left on device/.test(message)) return new AppError('disk.full', { dir }, { cause })
+  return ['EACCES', 'EROFS', 'EPERM'].includes(code) ? new AppError('disk.denied', { dir }, { cause }) : cause
+}
+
 function tooLarge(file: string, sizeBytes: number, cause?: unknown) {
   const facts = { file: path.basename(file), dir: path.dirname(file), sizeGiB: Number((sizeBytes / GIB).toFixed(1)) }
   return new AppError('download.too-large-for-disk', facts, { cause })
@@ -113,10 +120,11 @@ export async function syncFolder(file: string) {
   await folder.close()
 }
 
+/** With those around it. @throws AppError 'disk.full' | 'disk.denied' */
 export async function makeFolder(dir: string) {
   try {
     await mkdir(dir, { recursive: true })
   } catch (cause) {
-    throw new AppError('disk.denied', { dir }, { cause })
+    throw new AppError(isFull(cause) ? 'disk.full' : 'disk.denied', { dir }, { cause }) // ENOENT where it is only read
   }
 }

@@ -1,11 +1,12 @@
 import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises'
+import { open, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises'
 import path from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { AppError } from '../../contract/errors.ts'
 import { parseJson } from '../../contract/json.ts'
 import { PublishedSnapshot } from '../../contract/snapshot.ts'
+import { diskFailure, makeFolder } from '../download/disk.ts'
 import { takeName } from '../download/lock.ts'
 import { hashFile } from '../hash-file.ts'
 import { packFile } from './pack.ts'
@@ -145,16 +146,21 @@ export class FolderDepot implements Depot {
 
   async putSnapshot(published: PublishedSnapshot) {
     const to = path.join(this.#dir, 'snapshots', `${published.sealed.id}.json`)
-    await mkdir(path.dirname(to), { recursive: true })
+    await makeFolder(path.dirname(to))
     const part = `${to}.part-${process.pid}`
-    const handle = await open(part, 'w')
     try {
-      await handle.writeFile(canonical(published))
-      await handle.sync()
-    } finally {
-      await handle.close()
+      const handle = await open(part, 'w')
+      try {
+        await handle.writeFile(canonical(published))
+        await handle.sync()
+      } finally {
+        await handle.close()
+      }
+      await rename(part, to)
+    } catch (cause) {
+      await rm(part, { force: true })
+      throw diskFailure(cause, this.#dir)
     }
-    await rename(part, to)
     for (const folder of [this.#packs, path.join(this.#dir, 'models')]) await removeAbandoned(folder)
   }
 
@@ -166,8 +172,8 @@ export class FolderDepot implements Depot {
   }
 
   async #put(id: string, file: string, to: string, transfer: Transfer) {
+    await makeFolder(path.dirname(to))
     try {
-      await mkdir(path.dirname(to), { recursive: true })
       const letGo = await takeName(to, transfer.signal ?? NEVER, () => {})
       try {
         const [{ size }, there] = await Promise.all([stat(file), bytesOf(to)])
@@ -184,7 +190,7 @@ export class FolderDepot implements Depot {
         await letGo()
       }
     } catch (cause) {
-      throw whatHappened(cause, this.#dir)
+      throw diskFailure(cause, this.#dir)
     }
   }
 }
@@ -254,12 +260,4 @@ async function moved(from: string, to: string): Promise<boolean> {
     if ((cause as NodeJS.ErrnoException).code === 'EXDEV') return false
     throw cause
   }
-}
-
-const whatHappened = (cause: unknown, dir: string) => {
-  const { code } = cause as NodeJS.ErrnoException
-  if (code === 'ENOSPC') return new AppError('disk.full', { dir }, { cause })
-  return code === 'EACCES' || code === 'EROFS' || code === 'EPERM'
-    ? new AppError('disk.denied', { dir }, { cause })
-    : cause
 }

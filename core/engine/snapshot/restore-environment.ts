@@ -1,9 +1,10 @@
 import { statSync } from 'node:fs'
-import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { AppError } from '../../contract/errors.ts'
 import type { Layer, LayerName, Manifest, ModelNeeded, SealedManifest } from '../../contract/snapshot.ts'
+import { diskFailure, makeFolder } from '../download/disk.ts'
 import { takeName } from '../download/lock.ts'
 import { hashFile } from '../hash-file.ts'
 import type { CommandOptions } from '../install/command.ts'
@@ -155,27 +156,29 @@ export async function restoreEnvironment(
   const { python, command, signal } = options
   const ready = await readFile(path.join(to, READY), 'utf8').catch(() => null)
   if (ready === id) return environmentIn(to)
-  if (await isThere(to)) throw new AppError('snapshot.not-empty', { dir: to })
+  const isEmpty = (await readdir(to).catch(() => null))?.length === 0
+  if (!isEmpty && (await isThere(to))) throw new AppError('snapshot.not-empty', { dir: to })
   refuseOutside(manifest)
   refuseOtherPlatform(manifest, await askPython(python, command))
 
   const part = `${to}.part`
   const where = environmentIn(part)
-  await mkdir(path.dirname(to), { recursive: true })
+  await makeFolder(path.dirname(to))
   const free = await takeName(to, signal ?? NEVER, () => {})
   try {
     await rm(part, { recursive: true, force: true })
-    await mkdir(where.base, { recursive: true })
+    await makeFolder(where.base)
     await runCommand(python, ['-I', '-m', 'venv', '--without-pip', path.join(part, 'venv')], command)
     const places = await placesIn(part)
     await rm(places.packages, { recursive: true })
     await restoreLayers(store, manifest.layers, part, options)
     await settle(manifest, part, to)
     await writeWhole(path.join(part, READY), id)
+    if (isEmpty) await rmdir(to)
     await rename(part, to)
   } catch (cause) {
     await removeDir(part)
-    throw cause
+    throw diskFailure(cause, path.dirname(to))
   } finally {
     await free()
   }

@@ -107,8 +107,14 @@ test.skipIf(!python)(
       nodeClasses: ['A', 'B'],
     })
 
-    const to = path.join(tempDir(), 'restored')
-    const made = await restoreEnvironment(store, seal(manifest, null), to, { ...options, python: here.python })
+    const full = tempDir()
+    writeFileSync(path.join(full, 'mine'), '')
+    const into = (dir: string) =>
+      restoreEnvironment(store, seal(manifest, null), dir, { ...options, python: here.python })
+    await expect(into(full)).rejects.toMatchObject({ code: 'snapshot.not-empty' })
+    await expect(into(path.join(full, 'mine', 'below'))).rejects.toMatchObject({ code: 'disk.denied' })
+    const to = tempDir() // it is there, and empty
+    const made = await into(to)
     const said = execFileSync(made.python, ['-c', 'import tiny; print(tiny.answer)']).toString().trim()
     expect(said).toBe('42')
     const under = readdirSync(to, { recursive: true }).map(String)

@@ -122,6 +122,15 @@ test.each(['a folder', 'an agent'])(
   },
 )
 
+test('a folder that cannot be written to is told by its name', async () => {
+  const { store } = await made()
+  const file = path.join(tempDir(), 'file')
+  writeFileSync(file, '')
+  const depot = new FolderDepot(path.join(file, 'below'))
+  const push = planPush(store, all, depot).then((planned) => carryOutPush(store, planned, depot))
+  await expect(push).rejects.toMatchObject({ code: 'disk.denied' })
+})
+
 test('what nobody went on with for a week in a folder goes with the next push', async () => {
   const { store } = await made()
   const where = tempDir()
