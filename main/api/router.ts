@@ -387,7 +387,10 @@ export function appRouter(services: Services, reach: Reach): Router<App> {
     'endpoint.add': (asked) => endpoints.add(asked),
     'endpoint.set': ({ name, settings }) => endpoints.set(name, settings),
     'endpoint.setKey': ({ name, key }) => endpoints.setKey(name, key),
-    'endpoint.remove': async ({ name }) => changed(await endpoints.remove(name)),
+    'endpoint.remove': async ({ name }) => {
+      await services.publish.cancelAll(name)
+      return changed(await endpoints.remove(name))
+    },
     'endpoint.look': ({ name }) => endpoints.look(name),
     'endpoint.releases': async ({ name }) => ({ rows: await endpoints.releases(name) }),
     'endpoint.forms': async ({ name }) => ({ rows: await endpoints.forms(name) }),

@@ -41,6 +41,7 @@ export async function deploy(context: Context, client: Client, args: string[], v
   const workflows: string[] = []
   for (const file of values.workflow ?? []) workflows.push(...(await importOne(context, client, file)))
   const { engine, snapshot, consent = [] } = values
+  const earlier = values['dry-run'] ? null : await goOn(context, client, endpoint, values)
   const plan = await client.call('publish.plan', { endpoint, engine, snapshot, workflows, consent })
   tellPlan(context, plan)
   const [secret] = plan.secrets
@@ -52,16 +53,38 @@ export async function deploy(context: Context, client: Client, args: string[], v
     })
   for (const refusal of plan.refusals.slice(1)) terminal.failure(refusal)
   if (plan.refusals[0]) throw new FailureError(plan.refusals[0])
-  if (values['dry-run']) return true
+  const isThat =
+    earlier?.state.is === 'done' && earlier.snapshotId === plan.snapshot.id && sameOf(earlier.workflows, plan.workflows)
+  if (values['dry-run'] || isThat) return true
   const publication = await client.call('publish.start', {
     ...{ endpoint, engine, workflows, bytesPerSecond },
     snapshot: plan.snapshot.id,
     note: values.note ?? '',
     acceptDifferent: values['accept-different'] ?? false,
   })
+  return follow(context, client, publication.id)
+}
+
+/** What was begun before and not ended, as by the same command that was killed, comes first. */
+async function goOn(context: Context, client: Client, endpoint: string, values: Values): Promise<Publication | null> {
+  const { rows } = await client.call('publish.list', { endpoint })
+  const open = rows.find(({ state }) => state.is === 'running' || state.is === 'asking')
+  if (!open) return null
+  const { terminal } = context
+  terminal.event('going-on', { id: open.id, endpoint, snapshotId: open.snapshotId })
+  if (!terminal.json) terminal.say(terminal.speech.words.endpoint.goingOn, { endpoint })
+  if (open.state.is === 'asking')
+    await client.call('publish.answer', { id: open.id, accept: !!values['accept-different'] })
+  if (open.state.is !== 'asking' || values['accept-different']) await follow(context, client, open.id)
+  return client.call('publish.get', { id: open.id })
+}
+const sameOf = (some: Publication['workflows'], others: Publication['workflows']) =>
+  some.length === others.length && some.every(({ id }) => others.some((other) => other.id === id))
+
+async function follow(context: Context, client: Client, id: string): Promise<boolean> {
   const interrupt = hearInterruption(EXIT.interrupted)
   try {
-    return await toTheEnd(context, client, publication.id, interrupt.signal)
+    return await toTheEnd(context, client, id, interrupt.signal)
   } finally {
     interrupt.end()
   }

@@ -20,6 +20,9 @@ interface Deps {
   readonly clock: Pick<Clock, 'now'>
 }
 
+/** An agent that is started anew is silent for a while. */
+const PATIENCE_MS = 60_000
+
 /** From where to where it is published: the ComfyUI here, and the agents of endpoints. */
 export function publishPlaces({ endpoints, snapshots, localEngine, fleet, newId, dispatcher, clock }: Deps) {
   return {
@@ -39,6 +42,7 @@ export function publishPlaces({ endpoints, snapshots, localEngine, fleet, newId,
             ...(release !== null && { release }),
             newId,
             dispatcher,
+            patienceMs: PATIENCE_MS,
             now: clock.now,
           }),
         planPush: (id, models, signal) => snapshots.planPush(id, place, { models, signal }),

@@ -280,12 +280,20 @@ export class Publish implements Service {
     return this.get(id)
   }
 
-  /** @throws AppError 'publish.busy' */
+  /** Of an endpoint that goes. */
+  async cancelAll(endpoint: string): Promise<void> {
+    await Promise.all(this.#rows(`WHERE endpoint = ? AND state = 'running'`, endpoint).map(({ id }) => this.cancel(id)))
+  }
+
+  /** What the endpoint refused is sent and asked for again: what it lacked may be here by now. @throws AppError 'publish.busy' */
   resume(id: string): Publication {
     const row = this.#row(id)
     if (row.state === 'failed' || row.state === 'stopped') {
       this.#mustBeFree(row.endpoint)
-      this.#set(id, { state: 'running', failure: null, ended_at: null })
+      const refused =
+        row.state === 'failed' && (row.step === 'prepare' || this.#failureOf(row).code.startsWith('release.'))
+      const step = refused ? 'push' : row.step
+      this.#set(id, { state: 'running', step, failure: null, ended_at: null })
       this.#go(id)
     }
     return this.get(id)
@@ -348,7 +356,7 @@ export class Publish implements Service {
     const wanted = version === null ? earlier[0] : rows.find((row) => row.version === version)
     if (!wanted) throw new AppError('publish.no-version', { endpoint })
     if (wanted.state.is === 'live') return wanted
-    this.#mustBeFree(endpoint)
+    this.#mustBeFree(endpoint, ['running'])
     const now = await this.#promote(client, wanted.version, signal)
     this.#deps.log?.('publish.rolled-back', { endpoint, from: live?.version ?? 0, to: wanted.version })
     this.events.emit('changed', '')
@@ -397,7 +405,8 @@ export class Publish implements Service {
       }
       // asked for before, and the answer was lost
       const ours = (await client.releases(signal)).find(
-        (each) => each.version > before && each.snapshotId === row.snapshot_id && each.note === facts.note,
+        ({ version, snapshotId, note, state }) =>
+          version > before && snapshotId === row.snapshot_id && note === facts.note && state.is !== 'refused',
       )
       const { version } = ours ?? (await client.publish(asked, signal))
       this.#set(row.id, { version })
@@ -419,7 +428,9 @@ export class Publish implements Service {
       const { workflows, engine } = this.#factsOf(row)
       if (workflows.length === 0) return
       const { signal } = going.stopping
-      const { isHere, worker } = target(row.endpoint)
+      const { client, isHere, worker } = target(row.endpoint)
+      // an endpoint that was restarted makes it ready once more
+      await this.#until(client, row.version!, signal, ({ state }) => state.is !== 'preparing')
       const here = await desk(engine ?? undefined, signal)
       const there = worker(row.version)
       // a release is ready only with the very classes of the snapshot, and one that is not live is not asked for them
@@ -502,6 +513,7 @@ export class Publish implements Service {
   async #carryOut(id: string, going: Going) {
     const { clock, log, person } = this.#deps
     try {
+      await this.#startOverUnlessThere(this.#row(id), going.stopping.signal)
       for (let row = this.#row(id); row.state === 'running'; row = this.#row(id)) {
         const { step } = row
         Object.assign(going, { step, since: clock.now(), phase: null, done: 0, total: 0, from: null })
@@ -527,6 +539,19 @@ export class Publish implements Service {
       log?.('publish.failed', { id, step: going.step, code: failure.code })
       this.#set(id, { state: 'failed', failure: writeJson(failure as unknown as Json), ended_at: clock.now() })
     }
+  }
+
+  /** From a release that the endpoint no longer has nothing goes on: it may be another one by now, or was emptied. */
+  async #startOverUnlessThere({ id, endpoint, step, version, snapshot_id }: Row, signal: AbortSignal) {
+    if (version === null || step === 'push' || step === 'release') return
+    const { client } = this.#deps.target(endpoint)
+    const there = await this.#until(client, version, signal, () => true).catch((cause: unknown) => {
+      if (codeOf(cause) === 'app.not-found') return null
+      throw cause
+    })
+    if (there?.snapshotId === snapshot_id) return
+    this.#note(id, { before: null, seconds: {}, proof: null, files: [] })
+    this.#set(id, { step: 'push', version: null, consent_by: null, consent_at: null })
   }
 
   #tell(id: string, going: Going, done: number, total: number) {
@@ -624,6 +649,9 @@ export class Publish implements Service {
   #factsOf({ facts }: Row): Facts {
     return Facts.parse(parseJson(facts))
   }
+  #failureOf({ failure }: Pick<Row, 'failure'>): Failure {
+    return Failure.parse(parseJson(failure!))
+  }
   #note(id: string, some: Partial<Facts>) {
     this.#set(id, { facts: writeJson({ ...this.#factsOf(this.#row(id)), ...some } as unknown as Json) })
   }
@@ -635,8 +663,8 @@ export class Publish implements Service {
     this.events.emit('changed', id)
   }
 
-  #mustBeFree(endpoint: string) {
-    if (this.#rows(`WHERE endpoint = ? AND state IN ('running', 'asking')`, endpoint).length > 0)
+  #mustBeFree(endpoint: string, from: readonly PublishState['is'][] = ['running', 'asking']) {
+    if (this.#rows('WHERE endpoint = ?', endpoint).some(({ state }) => from.includes(state)))
       throw new AppError('publish.busy', { endpoint })
   }
 
@@ -660,7 +688,7 @@ export class Publish implements Service {
   }
 
   #stateOf({ id, state, step, failure }: Row): PublishState {
-    if (state === 'failed') return { is: state, step, failure: Failure.parse(parseJson(failure!)) }
+    if (state === 'failed') return { is: state, step, failure: this.#failureOf({ failure }) }
     if (state === 'stopped') return { is: state, step }
     if (state !== 'running') return { is: state }
     const going = this.#going.get(id)

@@ -47,7 +47,9 @@ class FakeEndpoint {
       releases: async () => this.releases.toReversed(),
       release: async (version) => {
         this.#fail('release')
-        return this.releases[version - 1]!
+        const found = this.releases[version - 1]
+        if (!found) throw new AppError('app.not-found', { what: String(version) })
+        return found
       },
       publish: async (asked) => {
         this.#fail('publish')
@@ -287,6 +289,42 @@ test('a release the endpoint refuses is refused in its words, and what was live 
   const { id } = await publish.begin(ask({ note: 'again' }))
   expect((await publish.settled(id)).state).toEqual({ is: 'failed', step: 'prepare', failure })
   expect(endpoint.releases.map(({ state }) => state.is)).toEqual(['live', 'refused'])
+  endpoint.becomes = { is: 'ready' } // what it lacked is there
+  publish.resume(id)
+  expect(await publish.settled(id)).toMatchObject({ state: { is: 'done' }, version: 3 })
+  expect(endpoint.pushed).toHaveLength(3)
+})
+
+test('what comes back to an endpoint that lost its release, or is another one by now, begins anew and promotes nothing else', async () => {
+  const { open, ask, endpoint } = await publishKit(withModel)
+  otherPictures(endpoint)
+  const publish = open()
+  const { id } = await publish.begin(ask())
+  await publish.settled(id)
+  endpoint.releases[0]!.snapshotId = EARLIER
+  publish.answer(id, true)
+  expect(await publish.settled(id)).toMatchObject({ state: { is: 'asking' }, version: 2, consent: null })
+  expect(endpoint.releases.map(({ state }) => state.is)).toEqual(['ready', 'ready'])
+  endpoint.releases.length = 0
+  publish.answer(id, true)
+  expect(await publish.settled(id)).toMatchObject({ state: { is: 'asking' }, version: 1, consent: null })
+  publish.answer(id, true)
+  expect(await publish.settled(id)).toMatchObject({ state: { is: 'done' }, version: 1, consent: { by: 'mo' } })
+})
+
+test('while a person is asked, what was live before can come back; an endpoint that goes ends what is under way', async () => {
+  const { open, ask, endpoint } = await publishKit(withModel)
+  const publish = open()
+  for (const note of ['1', '2']) await publish.settled((await publish.begin(ask({ note }))).id)
+  otherPictures(endpoint)
+  await publish.settled((await publish.begin(ask({ note: '3' }))).id)
+  expect(await publish.rollBack('gpu', null)).toMatchObject({ version: 1, state: { is: 'live' } })
+  const [asking] = publish.list('gpu')
+  publish.answer(asking!.id, false)
+  endpoint.held = new Promise(() => {})
+  const { id } = await publish.begin(ask({ note: '4' }))
+  await publish.cancelAll('gpu')
+  expect(publish.get(id).state).toEqual({ is: 'stopped', step: 'push' })
 })
 
 /** The endpoint samples with another seed: its picture is another one. */
