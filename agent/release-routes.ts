@@ -1,7 +1,7 @@
 import { AppError } from '../core/contract/errors.ts'
 import { type Json, parseJson } from '../core/contract/json.ts'
 import { ReleaseAsked } from '../core/contract/release.ts'
-import type { DoorRoute, RouteAsked } from '../core/gateway/fc/door.ts'
+import type { DoorRoute, RouteAsked } from '../core/gateway/fc/asked.ts'
 import { json } from '../core/gateway/wire.ts'
 import type { Lifecycle } from './lifecycle.ts'
 

@@ -137,3 +137,18 @@ export function checkBody(bytes: Uint8Array, sha256: string) {
   if (createHash('sha256').update(bytes).digest('hex') !== sha256)
     throw new AppError('agent.refused', { reason: 'the body is not the one that was signed' })
 }
+
+/** Of the last while, each let through once. */
+export class Nonces {
+  readonly #seen = new Map<string, number>()
+  take(mark: string, now: number): boolean {
+    for (const [old, at] of this.#seen) {
+      if (now - at < NONCE_KEPT_MS) break
+      this.#seen.delete(old)
+    }
+    if (this.#seen.has(mark)) return false
+    this.#seen.set(mark, now)
+    return true
+  }
+}
+const NONCE_KEPT_MS = 660_000 // longer than a signature is good for

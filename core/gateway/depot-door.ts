@@ -18,7 +18,7 @@ import type { DepotList, ModelFetching } from '../engine/snapshot/http-depot.ts'
 import { readSealed } from '../engine/snapshot/manifest.ts'
 import { readIndex } from '../engine/snapshot/pack.ts'
 import { freeBytes } from '../engine/volume.ts'
-import type { DoorRoute, RouteAsked } from './fc/door.ts'
+import type { DoorRoute, RouteAsked } from './fc/asked.ts'
 import { json } from './wire.ts'
 
 export interface DepotDoorOptions {

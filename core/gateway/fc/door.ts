@@ -1,16 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import {
-  createServer,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-} from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type Duplex, Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout as pause } from 'node:timers/promises'
-import { Agent, request } from 'undici'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { isOver, type Task, TaskState } from '../../contract/agent.ts'
 import type { Values } from '../../contract/batch.ts'
@@ -21,16 +14,17 @@ import type { PublishedWorkflow } from '../../contract/release.ts'
 import { fillPublished, formOf } from '../../domain/workflow/published.ts'
 import type { ComfyAddress } from '../../engine/comfy/address.ts'
 import { ComfyClient } from '../../engine/comfy/client.ts'
-import { bytesWithin } from '../../engine/download/follow.ts'
-import { type Caller, type Callers, checkBody, checkSignature, keyIdOf } from '../callers.ts'
+import { type Caller, type Callers, checkBody, checkSignature, keyIdOf, Nonces } from '../callers.ts'
 import { isOurHost, reachableAs } from '../guard.ts'
 import { metricsText } from '../metrics.ts'
 import { Rate } from '../rate.ts'
-import { bytesOf, json, listen, passReply, passUpgrade } from '../wire.ts'
+import { bytesOf, json, listen, passUpgrade } from '../wire.ts'
+import { type Asked, type DoorRoute, parsed, UPLOAD_LIMIT_BYTES } from './asked.ts'
 import { hasInput, isInputName, keepInput } from './inputs.ts'
 import { Links } from './links.ts'
+import { Passing } from './passing.ts'
 import { progressMap, seedsHeader } from './progress.ts'
-import { type ComfyRunner, readWorkflow, told } from './runner.ts'
+import { type ComfyRunner, told } from './runner.ts'
 import type { TaskStore } from './tasks.ts'
 import { Webhooks } from './webhooks.ts'
 
@@ -81,34 +75,9 @@ export interface SnapshotFacts {
   /** Of each phase that is over. */
   readonly seconds: Readonly<Record<string, number>>
 }
-/** `prefix`, as /v1/packs: it, and all below it. What `serve` throws is answered. */
-export interface DoorRoute {
-  readonly prefix: string
-  readonly scope: KeyScope
-  serve(asked: RouteAsked): Promise<void>
-}
-export interface RouteAsked {
-  readonly method: string
-  readonly path: string
-  readonly search: URLSearchParams
-  /** To be read itself only where its bytes are checked by their hash. */
-  readonly request: IncomingMessage
-  /** A whole body, as it was signed. @throws AppError 'app.too-large' | 'agent.refused' */
-  readonly body: (limitBytes: number) => Promise<Buffer>
-  readonly reply: ServerResponse
-  readonly requestId: string
-  readonly caller: Caller
-}
-interface Asked extends RouteAsked {
-  /** Without /api before it. */
-  readonly route: string
-  readonly headers: IncomingHttpHeaders
-}
 type Serve = (asked: Asked) => unknown
 
 const BODY_LIMIT_BYTES = 64 * 2 ** 20
-const UPLOAD_LIMIT_BYTES = 256 * 2 ** 20
-const REPLY_LIMIT_BYTES = 256 * 2 ** 20
 const PING_EVERY_MS = 30_000
 const BODY_WITHIN_MS = 120_000
 const MOST_WAIT_SECONDS = 300
@@ -118,7 +87,6 @@ const INITIALIZE_WITHIN_MS = 300_000
 const READY_EVERY_MS = 250
 const WRITTEN_EVERY_MS = 20
 const TELL_EVERY_MS = 500
-const WORD = '[^/]{1,200}'
 const PAGE_RIGHTS = [
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self'; connect-src 'self'",
   "img-src 'self' blob: data: http: https:; media-src 'self' blob: http: https:",
@@ -135,7 +103,7 @@ export class FcDoor {
   readonly #byKey: Rate
   readonly #runs = new Map<number, Rate>()
   readonly #answered = new Map<number, number>()
-  readonly #agent = new Agent({ headersTimeout: 300_000, bodyTimeout: 60_000 })
+  readonly #passing: Passing
   readonly #streams = new Set<Duplex>()
   readonly #sockets = new WebSocketServer({ noServer: true, maxPayload: BODY_LIMIT_BYTES, perMessageDeflate: false })
   #server: Server | undefined
@@ -146,6 +114,8 @@ export class FcDoor {
     this.#options = options
     const { store, now, log, mayReach, webhookHosts: hosts } = options
     this.#links = new Links(store, now)
+    const { address, own = false } = options
+    this.#passing = new Passing({ address, own, text: this.#text })
     this.#webhooks = new Webhooks({ store, links: this.#links, now, mayReach, hosts, log })
     this.#failing = new Rate(20, 0.5, options.now)
     this.#byKey = new Rate(options.mostAtOnce ?? 2_000, options.perSecond ?? 200, options.now)
@@ -194,7 +164,7 @@ export class FcDoor {
     }
     this.#stopped.abort()
     await this.#webhooks.stop()
-    await this.#agent.destroy()
+    await this.#passing.stop()
   }
 
   #cut() {
@@ -343,10 +313,7 @@ export class FcDoor {
     }
     if (path === '/metrics' && method === 'GET') return this.#metrics(asked)
     if (!CLEAN.test(path)) throw new AppError('agent.refused', { reason: path.slice(0, 100) })
-    const passed = this.#passed.find(({ methods, route: known }) => methods.includes(method) && known.test(route))
-    if (!passed || (this.#options.own && !OF_NODES.test(route)))
-      throw new AppError('agent.refused', { reason: `${method} ${path.slice(0, 100)}` })
-    await passed.serve(asked)
+    await this.#passing.serve(asked)
   }
 
   readonly #own: Record<string, { methods: readonly string[]; serve: Serve }> = {
@@ -505,7 +472,7 @@ export class FcDoor {
     json(reply, 200, found)
   }
 
-  /** @throws AppError 'app.not-found' | 'app.bad-request' | 'agent.bad-values' */
+  /** @throws AppError 'app.not-found' | 'app.bad-request' | 'agent.bad-value' */
   async #filled({ route }: Asked, text: string): Promise<Json> {
     const id = route.slice('workflows/'.length)
     const workflow = (await this.#options.workflows?.())?.find((each) => each.id === id)
@@ -747,92 +714,7 @@ export class FcDoor {
     })
   }
 
-  // ---- passed on to ComfyUI ----
-
-  readonly #passed: readonly { methods: readonly string[]; route: RegExp; serve: Serve }[] = [
-    { methods: ['GET'], route: /^system_stats$/, serve: (asked) => this.#stats(asked) },
-    {
-      methods: ['GET', 'HEAD'],
-      route: new RegExp(
-        `^(?:queue|prompt|features|embeddings|extensions|view|(?:history|object_info|models)(?:/${WORD})?)$`,
-      ),
-      serve: (asked) => this.#pass(asked),
-    },
-    { methods: ['POST'], route: /^prompt$/, serve: (asked) => this.#prompt(asked) },
-    { methods: ['POST'], route: /^upload\/(?:image|mask)$/, serve: (asked) => this.#upload(asked) },
-    { methods: ['POST'], route: /^(?:queue|interrupt)$/, serve: (asked) => this.#end(asked) },
-  ]
-
   #text = async ({ body }: Asked) => (await body(this.#options.limitBytes ?? BODY_LIMIT_BYTES)).toString('utf8')
-
-  async #prompt(asked: Asked) {
-    const text = await this.#text(asked)
-    const said = parsed(text)
-    readWorkflow(isJsonObject(said) ? said.prompt! : null)
-    await this.#pass(asked, text)
-  }
-
-  /** Into the input folder only. */
-  async #upload(asked: Asked) {
-    const bytes = await asked.body(UPLOAD_LIMIT_BYTES)
-    const type = asked.headers['content-type'] ?? ''
-    const form = await new Response(new Uint8Array(bytes), { headers: { 'content-type': type } })
-      .formData()
-      .catch(() => null)
-    const file = form?.get('image')
-    if (!form || !(file instanceof File) || file.name === '')
-      throw new AppError('app.bad-request', { reason: 'no file' })
-    if ((form.get('type') ?? 'input') !== 'input') throw new AppError('agent.refused', { reason: 'not an input' })
-    await this.#pass(asked, bytes)
-  }
-
-  /** Of named prompts only: not all that waits, nor whatever happens to run. */
-  async #end(asked: Asked) {
-    const text = await this.#text(asked)
-    const said = parsed(text)
-    const { delete: names, clear, prompt_id } = isJsonObject(said) ? said : {}
-    const named = asked.route === 'queue' ? Array.isArray(names) && clear === undefined : typeof prompt_id === 'string'
-    if (!named) throw new AppError('agent.refused', { reason: `${asked.route} without naming a prompt` })
-    await this.#pass(asked, text)
-  }
-
-  async #pass(asked: Asked, body?: string | Buffer) {
-    const { request, reply } = asked
-    const answer = await this.#ask(asked, body)
-    request.resume()
-    if (answer.statusCode >= 500) {
-      await answer.body.dump()
-      throw new AppError('worker.unreachable', { url: 'ComfyUI', reason: `HTTP ${answer.statusCode}` })
-    }
-    await passReply(answer, reply)
-  }
-
-  /** Without the command line, which tells of the folders there. */
-  async #stats(asked: Asked) {
-    const answer = await this.#ask(asked)
-    const said = parsed((await bytesWithin(answer, REPLY_LIMIT_BYTES)).toString('utf8'))
-    if (isJsonObject(said) && isJsonObject(said.system)) delete said.system.argv
-    json(asked.reply, answer.statusCode, said)
-  }
-
-  async #ask({ headers, method, route, search, reply }: Asked, body?: string | Buffer) {
-    const { url, header } = this.#options.address()
-    const passed: Record<string, string> = {}
-    for (const name of ['range', 'accept', 'content-type'] as const) if (headers[name]) passed[name] = headers[name]
-    if (header) passed[header.name] = header.value
-    const target = new URL(search.size > 0 ? `${route}?${search}` : route, url)
-    const left = new AbortController()
-    reply.on('close', () => left.abort())
-    return request(target, {
-      method: method as 'GET',
-      headers: passed,
-      body,
-      signal: left.signal,
-      dispatcher: this.#agent,
-    }).catch((cause) => {
-      throw new AppError('worker.unreachable', { url: 'ComfyUI', reason: (cause as Error).message }, { cause })
-    })
-  }
 
   // ---- sockets ----
 
@@ -956,8 +838,6 @@ export class FcDoor {
 const HEALTH: Record<string, 'alive' | 'ready' | 'ping'> = { '/healthz': 'alive', '/readyz': 'ready', '/ping': 'ping' }
 /** How Function Compute calls that one. */
 const HOOK_METHOD: Record<string, string> = { '/pre-stop': 'GET' }
-/** Tells nothing of what a person makes. */
-const OF_NODES = /^(?:system_stats|features|embeddings|extensions|(?:object_info|models)(?:\/[^/]{1,200})?)$/
 const wantsLinks = ({ search }: Asked) => search.get('results') === 'links'
 const LINK_SECONDS = 3_600
 /** How whoever asks calls us, also through a proxy that speaks TLS for us. */
@@ -1043,12 +923,6 @@ function letIn(reply: ServerResponse, origin: string) {
   reply.setHeader('access-control-max-age', '600')
 }
 
-function parsed(text: string): Json {
-  const said = tryJson(text)
-  if (said === undefined) throw new AppError('app.bad-request', { reason: 'the body is no JSON' })
-  return said
-}
-
 async function* base64(bytes: AsyncIterable<Buffer>, unpadded: boolean) {
   let rest: Buffer = Buffer.alloc(0)
   for await (const chunk of bytes) {
@@ -1077,20 +951,6 @@ async function devicesOf(address: ComfyAddress, comfyui: number) {
   return (probed?.stats.devices ?? []).map((device) => ({ ...device, comfyui })) // cards of one kind have one name
 }
 
-/** Of the last while, each let through once. */
-class Nonces {
-  readonly #seen = new Map<string, number>()
-  take(mark: string, now: number): boolean {
-    for (const [old, at] of this.#seen) {
-      if (now - at < NONCE_KEPT_MS) break
-      this.#seen.delete(old)
-    }
-    if (this.#seen.has(mark)) return false
-    this.#seen.set(mark, now)
-    return true
-  }
-}
-const NONCE_KEPT_MS = 660_000 // longer than a signature is good for
 const NOBODY: Caller = { id: '', scopes: [] }
 /** Whoever has a link to one file may have that file, of whomever it is. */
 const LINK: Caller = { id: '', scopes: ['publish'] }
