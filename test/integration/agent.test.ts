@@ -209,6 +209,11 @@ describe('what the original stumbled over', () => {
     expect((await ask('/readyz')).status).toBe(503)
     expect((await ask('/ping')).status).toBe(204)
     expect((await ask('/healthz')).status).toBe(200)
+    const run = await ask('/api/run', { body: aWorkflow(1), headers: { 'task-id': 't' } })
+    expect(run).toMatchObject({ status: 502 })
+    expect(run.json().error).toMatchObject({ type: 'worker.unreachable', message: 'ComfyUI does not answer.' })
+    for (const way of ['/api/status?id=t', '/api/result?id=t', '/api/tasks'])
+      expect(run.text + (await ask(way)).text, way).not.toContain(port)
   })
 })
 

@@ -23,7 +23,7 @@ import { type Asked, type DoorRoute, parsed, UPLOAD_LIMIT_BYTES } from './asked.
 import { hasInput, isInputName, keepInput } from './inputs.ts'
 import { Links } from './links.ts'
 import { Passing } from './passing.ts'
-import { progressMap, seedsHeader } from './progress.ts'
+import { isBehind, progressMap, seedsHeader, toldOf } from './progress.ts'
 import { type ComfyRunner, told } from './runner.ts'
 import type { TaskStore } from './tasks.ts'
 import { Webhooks } from './webhooks.ts'
@@ -406,7 +406,7 @@ export class FcDoor {
         updatedAt,
         queuePosition,
         release,
-        error: failure && { type: failure.code, message: failure.message },
+        error: failure && { type: failure.code, message: toldOf(failure).message },
       }))
     json(reply, 200, { rows, ...runner.counts })
   }
@@ -685,19 +685,12 @@ export class FcDoor {
     const task = isTask(failed) ? failed : null
     if (request.errored) return void reply.destroy() // it left before all of what it asked was here
     const failure: Failure = task ? (task.failure ?? toFailure(new AppError('prompt.interrupted'))) : toFailure(failed)
-    if (failure.code === 'app.internal') this.#options.log?.('door.failed', { requestId, reason: failure.message })
+    if (!task && isBehind(failure)) this.#options.log?.('door.failed', { requestId, reason: failure.message })
     if (reply.headersSent) return void reply.destroy()
     if (reply.destroyed) return
-    const { code, message, remedy, facts } = failure
-    const internal = code === 'app.internal' || code === 'worker.unreachable' // they name what is behind us
+    const { code, facts } = failure
     const progress = task ? progressMap(task) : undefined
-    const error: Json = task?.refusal ??
-      (progress?.['']?.error as JsonObject | undefined) ?? {
-        type: code,
-        message: internal ? PLAIN[code]! : message,
-        remedy,
-        ...(!internal && { facts }),
-      }
+    const error: Json = task?.refusal ?? (progress?.['']?.error as JsonObject | undefined) ?? toldOf(failure)
     const retry = typeof facts.seconds === 'number' ? String(facts.seconds) : RETRY[code]
     if (code in RETRY) reply.setHeader('retry-after', retry!)
     if (code === 'agent.no-key') reply.setHeader('www-authenticate', 'Bearer')
@@ -769,10 +762,10 @@ export class FcDoor {
       this.#follow(text, wanted, caller, left.signal, socket, send).catch((cause: unknown) => {
         if (left.signal.aborted) return
         const failure = toFailure(cause)
-        if (failure.code === 'app.internal') this.#options.log?.('door.failed', { reason: failure.message })
+        if (isBehind(failure)) this.#options.log?.('door.failed', { reason: failure.message })
         send('error', {
           message: kindOf(failure.code),
-          error: PLAIN[failure.code] ?? failure.message,
+          error: toldOf(failure).message,
           code: failure.code,
         })
         socket.close(1000)
@@ -817,7 +810,7 @@ export class FcDoor {
         if (socket.readyState === socket.OPEN) socket.send(`{"type":"result","data":${whole}}`)
       } else {
         const failure = task.failure ?? toFailure(new AppError('prompt.interrupted'))
-        const error = task.refusal ?? (progressMap(task)[''] as JsonObject).error ?? failure.message
+        const error = task.refusal ?? (progressMap(task)[''] as JsonObject).error ?? toldOf(failure).message
         send('error', { message: kindOf(failure.code), error, code: failure.code, progress: progressMap(task) })
       }
       socket.close(1000)
@@ -847,15 +840,12 @@ const routeIn = (path: string) => path.replace(/^\/(?:api\/)?/, '')
 /** A path that means what it says: no dots that climb, nothing hidden by escapes of slashes. */
 const CLEAN = /^(?!.*(?:\/\.{1,2}(?:\/|$)|%2e%2e|%2f|%5c|\\|\/\/))\/[\x21-\x7e]*$/i
 
-const PLAIN: Record<string, string> = {
-  'app.internal': 'Something went wrong inside the agent.',
-  'worker.unreachable': 'ComfyUI does not answer.',
-}
 const RETRY: Record<string, string> = {
   'agent.busy': '5',
   'agent.too-many': '60',
   'agent.stopping': '1',
   'agent.not-ready': '5',
+  'store.unreachable': '5',
 }
 
 function statusOf({ code, facts }: Failure): number {
@@ -863,6 +853,7 @@ function statusOf({ code, facts }: Failure): number {
   if (known !== undefined) return known
   if (code === 'prompt.rejected' && String(facts.type).startsWith('http_5')) return 502
   if (code.startsWith('release.')) return 422
+  if (code.startsWith('store.')) return 503
   if (/^prompt\.(rejected|missing-node|outputs-dropped|invalid|paid)$/.test(code)) return 422
   return /^(worker|output)\./.test(code) ? 502 : 500
 }
@@ -883,6 +874,7 @@ const STATUS: Record<string, number> = {
   'agent.stopping': 503,
   'agent.not-ready': 503,
   'agent.too-long': 504,
+  'disk.full': 507,
   'prompt.interrupted': 499,
   'prompt.forgotten': 502,
 }

@@ -1,5 +1,6 @@
 import type { NodeReport, Task } from '../../contract/agent.ts'
 import type { NodeId, Prompt } from '../../contract/comfyui.ts'
+import type { Failure } from '../../contract/errors.ts'
 import { isJsonObject, type Json, type JsonObject, writeJson } from '../../contract/json.ts'
 import type { ComfyMessage } from '../../engine/comfy/messages.ts'
 
@@ -110,13 +111,7 @@ export class RunProgress {
 export function progressMap(task: Task): Record<NodeId, JsonObject> {
   const { id, promptId, state, nodes, queuePosition, seeds, failure, seconds } = task
   const whole = nodes[''] ?? blank()
-  const error = failure && {
-    type: failure.code,
-    message: failure.message,
-    remedy: failure.remedy,
-    facts: failure.facts,
-    ...errorAt(nodes),
-  }
+  const error = failure && { ...toldOf(failure), ...errorAt(nodes) }
   const own: JsonObject = {
     ...(whole as unknown as JsonObject),
     start: Math.floor(task.createdAt / 1000),
@@ -131,6 +126,25 @@ export function progressMap(task: Task): Record<NodeId, JsonObject> {
   }
   const others = Object.entries(nodes).filter(([node]) => node !== '')
   return Object.fromEntries([['', own], ...others]) as Record<NodeId, JsonObject>
+}
+
+/** What went wrong, without what names the machine and the network behind us. */
+export function toldOf(failure: Failure) {
+  const { code, message, remedy, facts } = failure
+  const behind = isBehind(failure)
+  return { type: code, message: behind ? BEHIND[code]! : message, remedy, facts: behind ? {} : facts }
+}
+export const isBehind = ({ code }: Failure) => Object.hasOwn(BEHIND, code)
+const AWAY = 'The storage of the agent does not answer as it should.'
+const BEHIND: Record<string, string> = {
+  'app.internal': 'Something went wrong inside the agent.',
+  'worker.unreachable': 'ComfyUI does not answer.',
+  'disk.full': 'The storage of the agent is full.',
+  'disk.denied': AWAY,
+  'store.unreachable': AWAY,
+  'store.refused': AWAY,
+  'store.no-bucket': AWAY,
+  'store.failed': AWAY,
 }
 
 function errorAt(nodes: Task['nodes']): JsonObject {
