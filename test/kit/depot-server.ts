@@ -11,7 +11,7 @@ import { tempDir } from './temp-dir.ts'
 
 export interface DepotServer {
   readonly url: string
-  /** `PUT /v1/packs/<id> 202`, as they were answered. */
+  /** `PUT /v1/packs/<id> 202`, as they were answered; `cut` where they were not. */
   readonly answers: string[]
   /** Called before each request; true: it did something itself. */
   fault: ((request: IncomingMessage, reply: ServerResponse) => boolean) | null
@@ -31,7 +31,9 @@ export async function serveDepot(
   const answer: RequestListener = (request, reply) => {
     const { method = 'GET', url = '/' } = request
     reply.on('close', () =>
-      server.answers.push(`${method} ${url.replace(/[0-9a-f]{52}(?=\b|\/)/, '')} ${reply.statusCode}`),
+      server.answers.push(
+        `${method} ${url.replace(/[0-9a-f]{52}(?=\b|\/)/, '')} ${reply.headersSent ? reply.statusCode : 'cut'}`,
+      ),
     )
     request.on('error', () => {})
     if (server.fault?.(request, reply)) return

@@ -1,5 +1,5 @@
 import { isLink, type ObjectInfo, type Prompt, type PromptNode } from '../../contract/comfyui.ts'
-import { isJsonObject, type Json } from '../../contract/json.ts'
+import { isJsonObject, type Json, type JsonObject } from '../../contract/json.ts'
 import type { Problem } from '../../contract/workflow.ts'
 import { broadcast } from './broadcast.ts'
 import { unaccounted } from './conservation.ts'
@@ -31,7 +31,10 @@ function cleanPrompt(prompt: Prompt): Prompt {
   const clean: Prompt = {}
   for (const [id, { class_type, inputs, _meta }] of Object.entries(prompt)) {
     const node: PromptNode = { class_type, inputs: { ...inputs } }
-    if (isJsonObject(_meta)) node._meta = _meta
+    if (isJsonObject(_meta)) {
+      const { title, ...more }: JsonObject = _meta
+      node._meta = typeof title === 'string' ? { title, ...more } : more
+    }
     clean[id] = node
   }
   return clean

@@ -1,6 +1,7 @@
 import type { Json } from '../../../contract/json.ts'
 import type { Problem } from '../../../contract/workflow.ts'
 import { problem } from '../problems.ts'
+import { isNumber } from '../python.ts'
 import { type Found, nothingFound, readA1111Text, takeTags, type Words } from './prompt-text.ts'
 import { samplingOf } from './samplers.ts'
 import { clamp, type Hires, isFlow, type ModelFiles, type PictureSettings } from './settings.ts'
@@ -388,7 +389,7 @@ function programOf(options: Options, version: string): string {
 
 /** Every digit counts; what is no seed is 0. */
 export function seedOf(value: Json | undefined): number | bigint {
-  const digits = /^\s*(\d{1,20})/.exec(String(value ?? ''))?.[1]
+  const digits = /^\s*(\d{1,20})/.exec(typeof value === 'string' || isNumber(value) ? String(value) : '')?.[1]
   if (digits === undefined) return 0
   const exact = BigInt(digits)
   const most = 0xffff_ffff_ffff_ffffn

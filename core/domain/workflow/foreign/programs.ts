@@ -1,6 +1,7 @@
 import { isJsonObject, type Json, type JsonObject, writeJson } from '../../../contract/json.ts'
 import type { Problem } from '../../../contract/workflow.ts'
 import { problem } from '../problems.ts'
+import { isNumber } from '../python.ts'
 import {
   type Described,
   fileOf,
@@ -24,10 +25,8 @@ export interface Understood {
 
 const text = (value: Json | undefined): string => (typeof value === 'string' ? value : '')
 const number = (value: Json | undefined): number | null => {
-  const read = typeof value === 'string' ? Number.parseFloat(value) : Number(value ?? Number.NaN)
-  return (typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint') && Number.isFinite(read)
-    ? read
-    : null
+  const read = typeof value === 'string' ? Number.parseFloat(value) : isNumber(value) ? Number(value) : Number.NaN
+  return Number.isFinite(read) ? read : null
 }
 const list = (value: Json | undefined): Json[] => (Array.isArray(value) ? value : [])
 const isSaid = (value: Json | undefined): boolean =>

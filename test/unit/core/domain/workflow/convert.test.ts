@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest'
 import type { Prompt } from '../../../../../core/contract/comfyui.ts'
 import { type Json, type JsonObject, parseJson, writeJson } from '../../../../../core/contract/json.ts'
 import { convertWorkflow, findCycle } from '../../../../../core/domain/workflow/convert.ts'
+import { findParameters } from '../../../../../core/domain/workflow/parameters.ts'
 import { readWorkflow } from '../../../../../core/domain/workflow/read.ts'
 import { definitions } from '../../../../kit/definitions.ts'
 import { stopwatch } from '../../../../kit/stopwatch.ts'
@@ -594,6 +595,13 @@ test('a prompt passes through without what servers left in it', () => {
     '3': { class_type: 'EmptyImage', inputs: { width: 9 }, _meta: { title: 'E' } },
   })
   expect(codes(convert({ '3': { class_type: 'SaveImage', inputs: { images: ['9', 0] } } }))).toEqual(['bad-link 3'])
+})
+
+test('a title that is no text is none', () => {
+  const odd = { class_type: 'EmptyImage', inputs: { width: 9 }, _meta: { title: { toString: null }, by: 1 } }
+  const { prompt } = convert({ 3: odd })
+  expect(prompt).toEqual({ 3: { ...odd, _meta: { by: 1 } } })
+  expect(findParameters(prompt, definitions, null)).toMatchObject([{ nodeTitle: 'Empty Image' }])
 })
 
 test('a broadcasting node feeds what is open, and says so; two that offer the same are a loss', () => {

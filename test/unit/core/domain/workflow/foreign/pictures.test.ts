@@ -226,6 +226,12 @@ test('whatever stands in a picture, reading it neither fails oddly nor takes lon
   )
 })
 
+test('settings that can be made neither number nor text are none', () => {
+  const odd = [{ toString: null }]
+  const said = { prompt: 'a', uc: '', sampler: 'k_euler', steps: odd, seed: odd, n_samples: odd }
+  expect(Object.keys(readWorkflow('a.png', { Comment: JSON.stringify(said) }).prompt!)).not.toEqual([])
+})
+
 test('settings in JSON of any shape neither fail oddly nor take long', () => {
   const templates = pictures.flatMap(({ texts }) =>
     Object.entries(texts).flatMap(([key, text]) =>
