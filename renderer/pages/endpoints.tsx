@@ -176,7 +176,13 @@ function EndpointCard({ endpoint }: { endpoint: Endpoint }) {
         {endpoint.comfyuiVersion && <Fact name={t('workers.version')} value={endpoint.comfyuiVersion} />}
         <Fact
           name={t('endpoints.used')}
-          value={endpoint.usedAt === null ? t('endpoints.never') : format.ago(endpoint.usedAt)}
+          value={
+            inFlight > 0
+              ? format.ago(Date.now())
+              : endpoint.usedAt === null
+                ? t('endpoints.never')
+                : format.ago(endpoint.usedAt)
+          }
         />
       </dl>
       {(devices.length > 0 || live) && (

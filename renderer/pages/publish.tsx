@@ -479,6 +479,10 @@ function PublicationCard({ publication, url }: { publication: Publication; url: 
   const { t, format } = useWords()
   const { id, endpoint, state, version, proof, consent, seconds, workflows, note, createdAt, sent } = publication
   const [isNews] = useState(state.is !== 'done')
+  const versions = useAsk('publish.versions', { endpoint }, { enabled: state.is === 'done' })
+  /** What became of it since: another may have been put live. */
+  const since = versions.data?.rows.find((row) => row.version === version)?.state.is ?? 'live'
+  const isOver = state.is === 'done' && since !== 'live'
   const [question, ask] = useAsking()
   const again = () => refresh('publish.list', 'publish.versions', 'endpoint.list')
   const stop = useDo('publish.stop', { onError: sayFault, onSettled: again })
@@ -501,7 +505,11 @@ function PublicationCard({ publication, url }: { publication: Publication; url: 
         <div className="min-w-0 flex-1">
           <h2 className="flex items-center gap-2 text-base">
             {title}
-            <span className={`badge ${tones[state.is]}`}>{t(`publish.is.${state.is}`)}</span>
+            {isOver ? (
+              <span className={`badge ${versionTones[since]}`}>{t(`publish.versionIs.${since}`)}</span>
+            ) : (
+              <span className={`badge ${tones[state.is]}`}>{t(`publish.is.${state.is}`)}</span>
+            )}
           </h2>
           <p className="num truncate text-xs text-faint">
             {[format.stamp(createdAt), note, workflows.map(({ name }) => name).join(', ')].filter(Boolean).join(' · ')}

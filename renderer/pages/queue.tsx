@@ -415,7 +415,7 @@ function Running({ batchId }: { batchId?: string }) {
 function RunningJob({ job }: { job: Job }) {
   const { t, format } = useWords()
   const { id, workerId } = job
-  const label = job.label || t('queue.row', { row: format.number(job.row) })
+  const label = job.label || `${t('queue.row', { row: format.number(job.row) })} · #${format.number(job.index + 1)}`
   const progress = useProgress(id)
   const cancel = useCancel()
   return (
@@ -666,8 +666,8 @@ function JobRow({
       <span className="w-14 shrink-0 truncate text-right text-xs text-faint">
         {t('queue.row', { row: format.number(job.row) })}
       </span>
-      <span className="min-w-0 flex-1 truncate" title={job.label}>
-        {job.label}
+      <span className={`min-w-0 flex-1 truncate ${job.label ? '' : 'text-faint'}`} title={job.label}>
+        {job.label || `#${format.number(job.index + 1)}`}
       </span>
       {batch && <span className="hidden w-36 shrink-0 truncate text-xs text-faint @3xl:block">{batch}</span>}
       <span className="w-24 shrink-0 truncate text-right text-xs text-faint">

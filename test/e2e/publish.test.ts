@@ -46,6 +46,7 @@ test('what differs is looked at and accepted, which is kept; a version before it
   await versions.getByRole('row', { name: /^2/ }).getByRole('button', { name: 'Roll back' }).click()
   await page.getByRole('dialog').getByRole('button', { name: 'Roll back' }).click()
   await versions.getByRole('row', { name: /^2/ }).getByText('live', { exact: true }).waitFor()
+  await publication.getByText('served before', { exact: true }).waitFor()
   const { rows } = await client.call('publish.versions', { endpoint: 'night-gpu' })
   expect(rows.map(({ version, state }) => [version, state.is])).toEqual([
     [3, 'retired'],
