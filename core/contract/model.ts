@@ -223,7 +223,7 @@ export type Published = z.infer<typeof Published>
 export const CheckedModel = z.object({
   id: ModelId,
   name: z.string(),
-  is: z.enum(['good', 'new', 'changed', 'other', 'damaged', 'gone']),
+  is: z.enum(['good', 'new', 'changed', 'other', 'damaged', 'unreadable', 'gone']),
   sha256: z.string().nullable(),
   known: z.string().nullable(),
   /** null: no hub that answers knows it. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { existsSync } from 'node:fs'
-import { lstat, mkdir, realpath, rename, rm, stat } from 'node:fs/promises'
+import { lstat, mkdir, realpath, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Artifact } from '../../core/contract/artifact.ts'
@@ -32,6 +32,7 @@ import type { ModelNeeded } from '../../core/contract/snapshot.ts'
 import { sayModelFault } from '../../core/domain/model-faults.ts'
 import { baseOfCivitai, belongsIn, folderOfKind, kindOfFolder } from '../../core/domain/model-kind.ts'
 import { matchFile, modelFilesIn } from '../../core/domain/workflow/models.ts'
+import { place } from '../../core/engine/download/disk.ts'
 import { findInstalls, type Look, thisMachine } from '../../core/engine/installs.ts'
 import { foldersOf } from '../../core/engine/model-paths.ts'
 import { type Beside, readBeside } from '../../core/engine/models/beside.ts'
@@ -157,6 +158,7 @@ export class Models implements Service {
   #faults: { path: string; failure: Failure }[] = []
   #kept = new Map<string, Kept>()
   #entries: Entry[] = []
+  readonly #sorted = new Map<ModelFilter['sort'], readonly Entry[]>()
   #byId = new Map<string, Entry>()
   #byHash = new Map<string, Entry[]>()
   #byBase = new Map<string, Entry[]>()
@@ -279,7 +281,7 @@ export class Models implements Service {
   } {
     const { search = '', kind, base, root, flag, unused, sort = 'name', offset = 0, limit = 100 } = filter
     const words = search.toLowerCase().split(/\s+/).filter(Boolean)
-    const found = this.#entries.filter(
+    const found = this.#inOrder(sort).filter(
       ({ model, words: all }) =>
         (kind === undefined || model.kind === kind) &&
         (base === undefined || model.base === base) &&
@@ -288,9 +290,15 @@ export class Models implements Service {
         (unused !== true || isUnused(model)) &&
         words.every((word) => all.includes(word)),
     )
-    found.sort(orders[sort])
     const rows = found.slice(offset, offset + limit).map(({ model }) => model)
     return { rows, total: found.length, bytes: found.reduce((sum, { model }) => sum + model.sizeBytes, 0) }
+  }
+
+  /** All of them, sorted once for all the pages that are asked for. */
+  #inOrder(sort: ModelFilter['sort']): readonly Entry[] {
+    const sorted = this.#sorted.get(sort) ?? this.#entries.toSorted(orders[sort])
+    this.#sorted.set(sort, sorted)
+    return sorted
   }
 
   /** What workflows and pictures name of those this engine loads, hashed first where they were not. */
@@ -767,17 +775,18 @@ export class Models implements Service {
         let sha256: string | null = null
         if (mark) {
           let last = 0
-          sha256 = await this.#thread.ask(
-            { is: 'hash', path: kept.real },
-            {
-              signal,
-              onBytes: (at) => {
-                news.bytes(at - last)
-                last = at
-              },
-            },
-          )
+          const onBytes = (at: number) => {
+            news.bytes(at - last)
+            last = at
+          }
+          sha256 = await this.#thread.ask({ is: 'hash', path: kept.real }, { signal, onBytes }).catch(() => {
+            signal.throwIfAborted()
+            return null
+          })
           news.bytes(-last)
+          is = 'unreadable'
+        }
+        if (mark && sha256 !== null) {
           const facts = kept.facts.faults.some(({ code }) => DAMAGED.includes(code))
           is = known === null ? (facts ? 'damaged' : 'new') : known === sha256 && !facts ? 'good' : 'damaged'
           if (!sameMark(kept, mark) && known !== null && known !== sha256) is = 'changed'
@@ -925,7 +934,8 @@ export class Models implements Service {
         path.dirname(to),
         stem(path.basename(to)) + name.slice(stem(path.basename(kept.real)).length),
       )
-      await rename(path.join(path.dirname(kept.real), name), target).catch(() => {}) // a picture is not worth a failure
+      // a picture is not worth a failure, nor another's picture
+      await place(path.join(path.dirname(kept.real), name), target).catch(() => {})
     }
     this.#kept.delete(kept.real)
     this.#deps.database.prepare('DELETE FROM model_files WHERE real = ?').run(kept.real)
@@ -1077,6 +1087,7 @@ export class Models implements Service {
     for (const some of this.#byHash.values())
       if (some.length > 1) for (const { model } of some) model.flags.push('duplicate')
     this.#entries = entries
+    this.#sorted.clear()
     this.#byId = new Map(entries.map((entry) => [entry.model.id, entry]))
     this.#byBase = new Map()
     for (const entry of entries)
@@ -1210,8 +1221,8 @@ const hashOf = (text: string) => createHash('sha256').update(text).digest('hex')
 const isUnused = ({ usedBy, kind }: Model) => usedBy.workflows === 0 && usedBy.artifacts === 0 && kind !== 'vae-approx'
 const isUnsafe = (flags: readonly ModelFlag[]) => flags.includes('unsafe') || flags.includes('unknown-code')
 
-const byName = (a: Entry, b: Entry) =>
-  a.model.name.localeCompare(b.model.name, 'en', { numeric: true, sensitivity: 'base' })
+const names = new Intl.Collator('en', { numeric: true, sensitivity: 'base' })
+const byName = (a: Entry, b: Entry) => names.compare(a.model.name, b.model.name)
 const orders: Record<ModelFilter['sort'], (a: Entry, b: Entry) => number> = {
   name: byName,
   newest: (a, b) => b.model.modifiedAt - a.model.modifiedAt || byName(a, b),

@@ -58,7 +58,7 @@ export function ModelsPage() {
   const verify = useDo('model.verify', {
     onError: sayFault,
     onSuccess({ rows }) {
-      const bad = rows.filter(({ is }) => is === 'damaged' || is === 'other' || is === 'gone')
+      const bad = rows.filter(({ is }) => !['good', 'new', 'changed'].includes(is))
       const description = bad.map(({ name }) => name).join(', ')
       if (bad.length > 0) say({ title: t('models.someBad', { count: bad.length }), description }, 'bad')
       else say({ title: t('models.allGood', { count: rows.length }) })

@@ -1,6 +1,7 @@
 import {
   existsSync,
   linkSync,
+  mkdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -216,6 +217,9 @@ test('verifying tells whole files from damaged and changed ones', async () => {
     'a.safetensors': 'good',
     'b.safetensors': expect.stringMatching(/damaged|changed/),
   })
+  rmSync(file)
+  mkdirSync(file)
+  expect(await checked()).toEqual({ 'a.safetensors': 'good', 'b.safetensors': 'unreadable' })
 })
 
 test('what a hub publishes decides: a file it has is whole, one it has otherwise is told, and silent hubs are named', async () => {
@@ -289,6 +293,9 @@ test('five thousand models are shown, searched and sorted at once', async () => 
     expect(models.state().models).toBe(5000)
   }
   expect((performance.now() - began) / 20).toBeLessThan(150)
+  const paging = performance.now()
+  for (let offset = 0; offset < 5000; offset += 200) expect(models.page({ offset, limit: 200 }).rows).toHaveLength(200)
+  expect(performance.now() - paging).toBeLessThan(1000)
 })
 
 test('the tables come to a database of the version before, and its rows stay', () => {
