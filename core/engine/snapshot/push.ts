@@ -4,6 +4,7 @@ import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises'
 import { AppError } from '../../contract/errors.ts'
 import { writeJson } from '../../contract/json.ts'
 import type { ModelNeeded, PublishedSnapshot, PushPlan, SealedManifest } from '../../contract/snapshot.ts'
+import { diskFailure } from '../download/disk.ts'
 import { hashFile } from '../hash-file.ts'
 import { writeWhole } from '../write-whole.ts'
 import type { Depot, Transfer } from './depot.ts'
@@ -242,6 +243,7 @@ export async function pull(
   await mkdir(inbox, { recursive: true })
   await inLines(todo, lines, async (pack) => {
     const file = path.join(inbox, `${pack.id}.part`)
+    const damaged = new AppError('snapshot.damaged', { reason: `pack ${pack.id.slice(0, 12)} of ${depot.where}` })
     for (let tries = 1; ; tries++) {
       let counted = 0
       const count = (bytes: number) => {
@@ -249,13 +251,22 @@ export async function pull(
         news.sentBytes += bytes
         onNews?.(news)
       }
-      await depot.getPack(pack.id, file, { signal, onBytes: count, onThere: count })
+      const onBytes = async (bytes: number) => {
+        count(bytes)
+        if (counted > pack.bytes) throw damaged // it may never end
+      }
+      try {
+        await depot.getPack(pack.id, file, { signal, onBytes, onThere: count })
+      } catch (cause) {
+        if (cause === damaged) await rm(file, { force: true })
+        throw diskFailure(cause, store.dir)
+      }
       if ((await hashFile(file, signal)) === pack.id) break
       await rm(file, { force: true }) // of what was begun before, or on its way: once more from the beginning
       count(-counted)
       if (tries === 1) continue
       await depot.setAside?.(pack.id).catch(() => {})
-      throw new AppError('snapshot.damaged', { reason: `pack ${pack.id.slice(0, 12)} of ${depot.where}` })
+      throw damaged
     }
     const index = readIndex(file)
     const to = packFile(store.packsDir, pack.id)

@@ -1,7 +1,16 @@
 import { hash, randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import path from 'node:path'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import type { SealedManifest } from '../../../../../core/contract/snapshot.ts'
 import { FolderDepot } from '../../../../../core/engine/snapshot/depot.ts'
 import { Keeper } from '../../../../../core/engine/snapshot/keep.ts'
@@ -121,6 +130,27 @@ test.each(['a folder', 'an agent'])(
     readAll(elsewhere, await pull(elsewhere, all.id, depot))
   },
 )
+
+test('a pack that never ends is not waited for, and nothing of it stays', async () => {
+  const { store } = await made()
+  const folder = new FolderDepot(tempDir())
+  await carryOutPush(store, await planPush(store, all, folder), folder)
+  const server = await serveDepot(folder)
+  let ended = false
+  server.fault = (request, reply) => {
+    if (request.method !== 'GET' || !request.url?.startsWith('/v1/packs/')) return false
+    const more = () => !reply.destroyed && reply.write(Buffer.alloc(1 << 20), () => setImmediate(more))
+    reply.on('close', () => {
+      ended = true
+    })
+    more()
+    return true
+  }
+  const elsewhere = await ObjectStore.open(tempDir())
+  await expect(pull(elsewhere, all.id, httpDepot(server.url))).rejects.toMatchObject({ code: 'snapshot.damaged' })
+  expect(readdirSync(path.join(elsewhere.dir, 'inbox'))).toEqual([])
+  await vi.waitFor(() => expect(ended).toBe(true))
+})
 
 test('a folder that cannot be written to is told by its name', async () => {
   const { store } = await made()
