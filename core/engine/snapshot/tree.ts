@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { AppError } from '../../contract/errors.ts'
-import { type Json, tryJson, writeJson } from '../../contract/json.ts'
+import { tryJson, writeJson } from '../../contract/json.ts'
 
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 const Size = z.int().min(0)
@@ -95,10 +95,11 @@ export const treeBytes = (tree: Tree): Buffer =>
   Buffer.from(canonical(tree.toSorted((a, b) => (a.name < b.name ? -1 : 1))))
 
 /** JSON with sorted keys and no spaces, so that equal values have equal bytes. */
-export function canonical(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map((each) => canonical(each)).join(',')}]`
-  if (typeof value !== 'object' || value === null) return writeJson(value as Json)
-  const fields = Object.entries(value).filter(([, field]) => field !== undefined)
-  fields.sort(([a], [b]) => (a < b ? -1 : 1))
-  return `{${fields.map(([key, field]) => `${writeJson(key)}:${canonical(field)}`).join(',')}}`
+export const canonical = (value: unknown): string => writeJson(inOrder(value))
+
+function inOrder(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map((each) => inOrder(each))
+  if (typeof value !== 'object' || value === null) return value
+  const fields = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))
+  return Object.fromEntries(fields.map(([key, field]) => [key, inOrder(field)]))
 }
