@@ -54,7 +54,10 @@ export async function deploy(context: Context, client: Client, args: string[], v
   for (const refusal of plan.refusals.slice(1)) terminal.failure(refusal)
   if (plan.refusals[0]) throw new FailureError(plan.refusals[0])
   const isThat =
-    earlier?.state.is === 'done' && earlier.snapshotId === plan.snapshot.id && sameOf(earlier.workflows, plan.workflows)
+    earlier?.state.is === 'done' &&
+    earlier.version === plan.live?.version &&
+    plan.changes?.length === 0 &&
+    sameOf(earlier.workflows, plan.workflows)
   if (values['dry-run'] || isThat) return true
   const publication = await client.call('publish.start', {
     ...{ endpoint, engine, workflows, bytesPerSecond },

@@ -194,6 +194,22 @@ test('an endpoint elsewhere is reached through the proxy, one on this machine is
   expect(proxy.asked.length).toBeGreaterThan(0)
 })
 
+test('what runs on an endpoint that is removed is let go of at once, for a person to decide on', async () => {
+  const { client, submit } = await startApp()
+  const server = new RehearsalServer({ dir: tempDir(), stepMs: 500 })
+  await server.start()
+  onTestFinished(() => server.stop())
+  await client.call('endpoint.add', {
+    url: (await agentOn(tempDir(), { worker: server.url })).url,
+    key: KEY,
+    name: 'gpu',
+  })
+  const { batchId } = await submit({ workers: ['gpu'] }, slowPicture(30))
+  await eventually(async () => (await client.call('queue.state', {})).running.length === 1)
+  await client.call('endpoint.remove', { name: 'gpu' })
+  await eventually(async () => (await client.call('batch.get', { id: batchId })).counts.parked === 1, 5_000)
+})
+
 test('two endpoints, each for a checkpoint, get their own jobs of one batch', async () => {
   const { client, submit, ended } = await startApp()
   for (const name of ['red', 'blue'])

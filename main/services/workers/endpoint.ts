@@ -77,6 +77,7 @@ export class EndpointWorker implements Worker {
   #watching: Promise<void> = Promise.resolve()
   #wake = new AbortController()
   #inFlight = 0
+  #closed = false
   /** Tasks that failed in a row for no fault of theirs. */
   #failures = 0
   #restUntil = 0
@@ -284,6 +285,7 @@ export class EndpointWorker implements Worker {
   }
 
   async close() {
+    this.#closed = true
     await this.#stopWatching()
     await Promise.all([this.client.close(), this.#comfy.close()])
     this.#events.removeAllListeners()
@@ -328,7 +330,8 @@ export class EndpointWorker implements Worker {
         return await this.client.status(id, { waitSeconds, signal })
       } catch (cause) {
         signal?.throwIfAborted()
-        if (codeOf(cause) === 'endpoint.key-refused' || performance.now() > until) throw this.#lostTouch(cause)
+        const enough = this.#closed || codeOf(cause) === 'endpoint.key-refused' || performance.now() > until
+        if (enough) throw this.#lostTouch(cause)
         await pause(waitMs, undefined, { signal })
       }
     }
