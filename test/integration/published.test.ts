@@ -1,6 +1,10 @@
 import { createHash } from 'node:crypto'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
+import type { Prompt } from '../../core/contract/comfyui.ts'
+import { findParameters } from '../../core/domain/workflow/parameters.ts'
+import { fillPublished } from '../../core/domain/workflow/published.ts'
+import { bundledDefinitions } from '../../core/engine/definitions.ts'
 import { KEY } from '../kit/agent-kit.ts'
 import { aPublishedDoor, published } from '../kit/published-kit.ts'
 
@@ -30,6 +34,27 @@ test('a published workflow tells its form and no prompt, and is run by the value
   const picture = sharp(Buffer.from(made.json[3].results[0], 'base64'))
   expect(await picture.metadata()).toMatchObject({ width: 128, height: 48 })
   expect(await picture.raw().toBuffer()).toSatisfy((pixels: Buffer) => pixels[0] === 0xcc && pixels[1] === 0x33)
+})
+
+test('choices in its texts are made anew for each task, and the same way when one is asked for twice', async () => {
+  const prompt = {
+    '1': { class_type: 'EmptyImage', inputs: { width: 16, height: 16, batch_size: 1, color: 0 } },
+    '2': { class_type: 'SaveImage', inputs: { filename_prefix: 'x', images: ['1', 0] } },
+    '3': { class_type: 'CheckpointLoaderSimple', inputs: { ckpt_name: 'sd.safetensors' } },
+    '4': { class_type: 'CLIPTextEncode', inputs: { text: '{warm|cold} lanterns', clip: ['3', 1] } },
+  } satisfies Prompt
+  const parameters = findParameters(prompt, bundledDefinitions().definitions, null)
+  const workflow = published({ prompt, panel: null, parameters })
+  const said = (chance: number) => fillPublished(workflow, {}, chance).prompt['4']!.inputs.text
+  expect(new Set(Array.from({ length: 20 }, (_, chance) => said(chance)))).toEqual(
+    new Set(['warm lanterns', 'cold lanterns']),
+  )
+  expect(said(7)).toBe(said(7))
+  const { url } = await aPublishedDoor([workflow])
+  const ask = (id: string) => post(`${url}/api/workflows/postcard`, '{"values":{}}', { 'task-id': id })
+  const once = await ask('once')
+  expect(once.status).toBe(200)
+  expect(await ask('once')).toEqual(once)
 })
 
 test.each([

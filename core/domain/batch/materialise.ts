@@ -31,17 +31,10 @@ export function materialise(
   { chance, index, textMagic, now }: Occasion,
 ): Materialised {
   const valued = withOverrides(base, overrides, parameters)
-  const chosenText: Record<string, string> = {}
+  const chosenText = textMagic ? chooseTexts(valued, parameters, chance, index) : {}
   let prompt = valued
   if (textMagic) {
-    const texts: Values = {}
-    for (const { key, node, input, dynamicPrompts } of parameters) {
-      const text = dynamicPrompts ? valued[node]?.inputs[input] : undefined
-      if (typeof text !== 'string') continue
-      const chosen = expandChoices(stripComments(text), chanceOf(chance, index, 'text', key))
-      if (chosen !== text) texts[key] = chosenText[key] = chosen
-    }
-    prompt = withOverrides(prompt, texts, [])
+    prompt = withOverrides(prompt, chosenText, [])
     prompt = withOverrides(prompt, namedFiles(prompt, now), [])
   }
   const seeds: Record<string, Json> = {}
@@ -50,6 +43,23 @@ export function materialise(
     if (value !== undefined && !Array.isArray(value)) seeds[parameter.key] = value
   }
   return { prompt, seeds, chosenText }
+}
+
+/** By parameter key: texts of which choices such as `{warm|cold}` or comments make something else. */
+export function chooseTexts(
+  prompt: Prompt,
+  parameters: readonly Parameter[],
+  chance: number,
+  index: number,
+): Record<string, string> {
+  const texts: Record<string, string> = {}
+  for (const { key, node, input, dynamicPrompts } of parameters) {
+    const text = dynamicPrompts ? prompt[node]?.inputs[input] : undefined
+    if (typeof text !== 'string') continue
+    const chosen = expandChoices(stripComments(text), chanceOf(chance, index, 'text', key))
+    if (chosen !== text) texts[key] = chosen
+  }
+  return texts
 }
 
 /** An input of a node, or one `{{mark}}` in its text. */

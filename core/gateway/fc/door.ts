@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type Duplex, Readable } from 'node:stream'
@@ -473,14 +473,15 @@ export class FcDoor {
   }
 
   /** @throws AppError 'app.not-found' | 'app.bad-request' | 'agent.bad-value' */
-  async #filled({ route }: Asked, text: string): Promise<Json> {
+  async #filled({ route }: Asked, text: string, taskId: string): Promise<Json> {
     const id = route.slice('workflows/'.length)
     const workflow = (await this.#options.workflows?.())?.find((each) => each.id === id)
     if (!workflow) throw new AppError('app.not-found', { what: id })
+    const chance = createHash('sha256').update(taskId).digest().readUInt32BE() // asked twice, it is the same task
     const said = text.trim() === '' ? { values: {} } : parsed(text)
     const given = isJsonObject(said) && isJsonObject(said.values) ? said.values : null
     if (!given) throw new AppError('app.bad-request', { reason: 'the body is {"values": {FIELD: value}}' })
-    const { prompt, faults, unknown, fields } = fillPublished(workflow, given as Values)
+    const { prompt, faults, unknown, fields } = fillPublished(workflow, given as Values, chance)
     if (unknown[0] !== undefined)
       throw new AppError('app.bad-request', {
         reason: `the form has no field ${unknown[0].slice(0, 100)}; it has ${fields.join(', ')}`,
@@ -502,7 +503,7 @@ export class FcDoor {
     const id = taskIdOf(headers['task-id'] ?? headers['x-fc-async-task-id'])
     const text = await this.#text(asked)
     const published = asked.route.startsWith('workflows/')
-    const workflow = published ? await this.#filled(asked, text) : parsed(text)
+    const workflow = published ? await this.#filled(asked, text, id) : parsed(text)
     reply.setHeader('task-id', id)
     this.#maySend(caller)
     const webhook = headers.webhook ?? search.get('webhook')
