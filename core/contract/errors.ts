@@ -890,6 +890,10 @@ export const errors = {
     message: 'The key for {url} may run workflows there, and not publish.',
     remedy: 'Give a key of that agent with the scope “publish”.',
   },
+  'endpoint.takes-no-releases': {
+    message: '{url} runs workflows, but nothing can be published there.',
+    remedy: 'Publish to an agent: “nightshift agent”, of the version of this Nightshift.',
+  },
   'endpoint.unknown': {
     message: 'There is no endpoint named {name}.',
     remedy: 'Add it on the Endpoints page, or with "nightshift endpoint add URL".',

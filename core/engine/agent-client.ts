@@ -288,6 +288,8 @@ export class AgentClient {
     const failure = failureOf(said as JsonObject)
     if (failure.code === 'agent.no-key') throw new AppError('endpoint.key-refused', { url })
     if (failure.facts.scope === 'publish') throw new AppError('endpoint.may-not-publish', { url })
+    if (failure.code === 'agent.refused' && String(failure.facts.reason).endsWith(' /v1/releases'))
+      throw new AppError('endpoint.takes-no-releases', { url })
     if (failure.code === 'worker.unreachable') throw this.#unreachable(failure.message)
     const retryAfter = Number(reply.headers['retry-after'])
     const facts = Number.isFinite(retryAfter) ? { ...failure.facts, retryAfterSeconds: retryAfter } : failure.facts

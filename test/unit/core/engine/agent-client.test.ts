@@ -34,6 +34,8 @@ test.each([
   [503, '', 'worker.unreachable'],
   [401, '{"message":"x","error":{},"code":"agent.no-key"}', 'endpoint.key-refused'],
   [403, '{"message":"x","error":{},"code":"agent.refused"}', 'agent.refused'],
+  [403, '{"error":{},"code":"agent.refused","facts":{"scope":"publish"}}', 'endpoint.may-not-publish'],
+  [403, '{"error":{},"code":"agent.refused","facts":{"reason":"GET /v1/releases"}}', 'endpoint.takes-no-releases'],
   [429, '{"message":"x","error":{"message":"full"},"code":"agent.busy"}', 'agent.busy'],
 ])('a status of %i with the body %j is told as %s once it asks', async (status, body, code) => {
   const url = await serve((_, reply) => void reply.writeHead(status, { location: 'http://other.example/' }).end(body))
