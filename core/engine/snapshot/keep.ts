@@ -133,9 +133,10 @@ export class Keeper {
   async finish(): Promise<{ packs: string[]; bytes: number }> {
     try {
       await this.#pool.run('keepBytes', { objects: this.#trees, packs: this.#store.packsDir })
-      const written = (await this.#pool.all('close', {})).flat()
+      const closing = this.#pool.all('close', {})
+      const [closed] = await Promise.all([closing, writeSeen(this.#store, this.#seen)])
+      const written = closed.flat()
       for (const each of written) this.#store.take(each)
-      await writeSeen(this.#store, this.#seen)
       return { packs: written.map(({ id }) => id), bytes: sum(written.map(({ bytes }) => bytes)) }
     } finally {
       await this.#pool.end()
