@@ -82,7 +82,7 @@ export const SecretFound = z.object({
   line: z.int(),
   kind: z.string(),
   shown: z.string(),
-  /** What consent is given to: this secret in this file. */
+  /** What consent is given to: this secret, wherever it is. */
   id: z.string(),
 })
 export type SecretFound = z.infer<typeof SecretFound>

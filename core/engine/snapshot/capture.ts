@@ -51,6 +51,8 @@ const CACHES = [
   /(?:^|\/)\.git\/?$/,
   /(?:^|\/)\.(?:pytest_cache|mypy_cache|ruff_cache|cache|DS_Store)\/?$/,
 ]
+/** They say what a person did, and are written to all the time. */
+const LOGS = /\.log(?:\.\d+)?$/
 const NOT_COMFYUI =
   /^(?:models|input|output|temp|user|custom_nodes|venv|\.venv|env|python_embeded|tests?|tests-unit|\.github|\.ci)\/$/
 const NOT_NODES = [
@@ -58,7 +60,7 @@ const NOT_NODES = [
   /^\.[^/]*\/?$/,
   /(?:^|\/)(?:\.?venv|node_modules)\/$/,
   /\.(?:part|tmp)(?:-\d+)?\/?$/,
-  /\.log$/,
+  LOGS,
 ]
 /** Where models lie is said anew on each machine. */
 const PATHS_FILE = /^extra_model_paths\.yaml$/
@@ -90,7 +92,7 @@ export async function capture(
   const comfyui = await checkoutOf(here.dir, command)
   const nodes = await nodesIn(nodesDir, command)
   const roots: { name: LayerName; root: string; except: readonly RegExp[] }[] = [
-    { name: 'comfyui', root: here.dir, except: [...CACHES, NOT_COMFYUI, PATHS_FILE] },
+    { name: 'comfyui', root: here.dir, except: [...CACHES, LOGS, NOT_COMFYUI, PATHS_FILE] },
     { name: 'nodes', root: nodesDir, except: [...CACHES, ...NOT_NODES] },
     // byte-code comes along: without it every start of an instance compiles for many seconds
     { name: 'packages', root: python.packagesDir, except: [] },

@@ -178,6 +178,8 @@ export async function pythonOfVersion(
   { python, builder, command, signal }: Pick<DeriveOptions, 'python' | 'builder' | 'command' | 'signal'>,
 ): Promise<string> {
   if (python !== null) return python
+  if (!/^\d[\w.+]*$/.test(version))
+    throw new AppError('snapshot.unsafe', { path: version, reason: 'it is no version of Python' })
   const minor = version.split('.').slice(0, 2).join('.')
   const find = (wanted: string) => runCommand(builder.uv, ['python', 'find', wanted], command)
   for (const wanted of [version, minor]) {
@@ -225,6 +227,10 @@ export function planPackages({ packages, places = [] }: Manifest, target: NodeJS
   const edited: { name: string; source: string }[] = []
   const left: { path: string; what: string }[] = []
   for (const { name, version, url } of packages) {
+    if (!/^\w[\w.-]*$/.test(name) || !/^\w[\w.+!-]*$/.test(version)) {
+      left.push({ path: name, what: 'it is no name and version of a package' }) // but an option, or a path
+      continue
+    }
     const key = normal(name)
     const plain = version.replace(/\+.*$/, '') // +cu128 is of the other machine's card
     const foreign = Object.entries(OF_ONE_SYSTEM).find(([system, only]) => system !== target && only.test(key))

@@ -276,7 +276,10 @@ export function modelFile({ dir, base }: RestoredEnvironment, { folder, name }: 
 }
 
 /** Models are put where a manifest says; it may come from anybody. */
-function refuseOutside({ models }: Manifest) {
+function refuseOutside({ models, layers }: Manifest) {
+  for (const [n, { name }] of layers.entries())
+    if (layers.findIndex((layer) => layer.name === name) !== n)
+      throw new AppError('snapshot.unsafe', { path: name, reason: 'it is there twice' })
   for (const { folder, name } of models) {
     const at = `${folder}/${name}`
     if (/[\\\0]|^[a-z]:/i.test(at) || at.split('/').some((each) => each === '' || each === '.' || each === '..'))

@@ -58,7 +58,7 @@ export function secretsIn(text: string): Omit<SecretFound, 'path'>[] {
       const id = sha256(secret).slice(0, 16)
       if (found.has(id)) continue // under a better name
       const line = text.slice(0, match.index).split('\n').length
-      found.set(id, { line, kind, shown: `${secret.slice(0, 6)}…`, id })
+      found.set(id, { line, kind, shown: `${secret.slice(0, Math.min(6, secret.length >> 2))}…`, id })
     }
   }
   return [...found.values()]

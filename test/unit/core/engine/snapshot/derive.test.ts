@@ -39,6 +39,8 @@ test('the versions stay, a card and a system do not', () => {
     packageOf('pure', '1.0', 'https://example.org/pure-1.0-py3-none-any.whl'),
     packageOf('mine', '1.0', 'file:///home/me/project/inner'),
     packageOf('lost', '1.0', 'file:///C:/Users/me/lost'),
+    packageOf('--index-url', '1.0'),
+    packageOf('odd', '1.0 --pre'),
   ]
   expect(planPackages(manifestWith(packages, [{ at: 'sources/0', was: '/home/me/project' }]), 'linux')).toEqual({
     torch: ['torch==2.8.0', 'torchvision==0.23.0'],
@@ -51,7 +53,11 @@ test('the versions stay, a card and a system do not', () => {
       'lost==1.0',
     ],
     edited: [{ name: 'mine', source: '0/inner' }],
-    left: [{ path: 'pywin32', what: 'it is for win32 alone' }],
+    left: [
+      { path: 'pywin32', what: 'it is for win32 alone' },
+      { path: '--index-url', what: 'it is no name and version of a package' },
+      { path: 'odd', what: 'it is no name and version of a package' },
+    ],
   })
 })
 

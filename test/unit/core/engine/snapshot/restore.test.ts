@@ -232,6 +232,7 @@ test.skipIf(!python)(
     expect(await refused({ models: [model] })).toBe('snapshot.unsafe')
     expect(await refused({ models: [{ ...model, folder: '..', name: 'x' }] })).toBe('snapshot.unsafe')
     expect(await refused({ layers: [{ ...manifest.layers[0]!, tree: 'f'.repeat(64) }] })).toBe('snapshot.incomplete')
+    expect(await refused({ layers: [manifest.layers[0]!, manifest.layers[0]!] })).toBe('snapshot.unsafe')
 
     put(path.join(here.nodesDir, '风格', 'more.py'), 'x = 1\n'.repeat(1000))
     const later = await capture(store, here, facts, options)
