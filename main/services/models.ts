@@ -5,8 +5,6 @@ import { lstat, mkdir, realpath, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Artifact } from '../../core/contract/artifact.ts'
-import type { Prompt } from '../../core/contract/comfyui.ts'
-import type { EngineView } from '../../core/contract/engine.ts'
 import { AppError, type Failure, toFailure } from '../../core/contract/errors.ts'
 import type { GetPlan } from '../../core/contract/hub.ts'
 import { parseJson, writeJson } from '../../core/contract/json.ts'
@@ -33,18 +31,10 @@ import { sayModelFault } from '../../core/domain/model-faults.ts'
 import { baseOfCivitai, belongsIn, folderOfKind, kindOfFolder } from '../../core/domain/model-kind.ts'
 import { matchFile, modelFilesIn } from '../../core/domain/workflow/models.ts'
 import { place } from '../../core/engine/download/disk.ts'
-import { findInstalls, type Look, thisMachine } from '../../core/engine/installs.ts'
-import { foldersOf } from '../../core/engine/model-paths.ts'
+import { type Look, thisMachine } from '../../core/engine/installs.ts'
 import { type Beside, readBeside } from '../../core/engine/models/beside.ts'
 import { bring } from '../../core/engine/models/bring.ts'
-import {
-  canonicalFolder,
-  type FolderFault,
-  matrixModels,
-  type Root,
-  rootOfComfy,
-  rootOfFolder,
-} from '../../core/engine/models/folders.ts'
+import { canonicalFolder } from '../../core/engine/models/folders.ts'
 import { READER } from '../../core/engine/models/header.ts'
 import { type FileMark, type FoundModel, keyOf, markOf, sameMark, scanRoot } from '../../core/engine/models/scan.ts'
 import type { Clock } from './clock.ts'
@@ -52,7 +42,9 @@ import type { Database } from './database/open.ts'
 import type { Library } from './library.ts'
 import type { LocalEngine } from './local-engine.ts'
 import { ModelMerges, type ModelNews } from './model-merges.ts'
+import { ModelRoots } from './model-roots.ts'
 import { ModelThread } from './model-thread.ts'
+import { ModelUses, type PastBatch } from './model-uses.ts'
 import { ModelWatch } from './model-watch.ts'
 import type { ModelFacts } from './model-worker.ts'
 import type { QueuedJob } from './queue.ts'
@@ -71,7 +63,7 @@ interface Deps {
   /** Pictures made in a batch, for those who ask which a model made. */
   readonly artifactsOf: (batchId: string, limit: number) => string[]
   /** What was made before uses were written down. */
-  readonly pastBatches?: () => Iterable<{ batchId: string; prompt: Prompt; artifacts: number; at: number }>
+  readonly pastBatches?: () => Iterable<PastBatch>
   /** Where Civitai's pages are; null: nowhere. */
   readonly civitai?: () => string | null
   /** What hubs say of a file with this hash; `tell` hears of those that could not be asked. */
@@ -149,12 +141,12 @@ export type ModelShelf = Pick<
 export class Models implements Service {
   readonly events = new EventEmitter<{ changed: []; progress: [] }>()
   readonly #deps: Deps
-  readonly #look: Look
+  readonly #roots: ModelRoots
+  readonly #uses: ModelUses
   readonly #thread = new ModelThread()
   readonly #watch: ModelWatch
   readonly #merges: ModelMerges
   readonly #jobs = new Map<ModelProgress['what'], Job>()
-  #roots: (Root & { id: string })[] = []
   #faults: { path: string; failure: Failure }[] = []
   #kept = new Map<string, Kept>()
   #entries: Entry[] = []
@@ -175,8 +167,9 @@ export class Models implements Service {
 
   constructor(deps: Deps) {
     this.#deps = deps
-    this.#look = deps.look ?? thisMachine(process.env)
-    const { clock, log, database, newId } = deps
+    const { clock, log, database, newId, localEngine, pastBatches, look = thisMachine(process.env) } = deps
+    this.#roots = new ModelRoots({ database, clock, localEngine, look })
+    this.#uses = new ModelUses({ database, ...(pastBatches && { pastBatches }) })
     this.#merges = new ModelMerges({
       ...{ database, clock, newId },
       copies: () => this.#byHash,
@@ -195,8 +188,8 @@ export class Models implements Service {
     const { localEngine, library, idle } = this.#deps
     this.#readKept()
     await this.#merges.recover()
-    this.#rememberPast()
-    await this.#findRoots()
+    this.#uses.rememberPast()
+    await this.#roots.find()
     this.#rebuild()
     localEngine.events.on('changed', this.#scanLater)
     library.events.on('changed', this.#countUses)
@@ -224,23 +217,12 @@ export class Models implements Service {
   // ---- what others ask ----
 
   roots(): ModelRoot[] {
-    return this.#roots.map(({ mixed: _, ...root }) => root)
+    return this.#roots.all.map(({ mixed: _, ...root }) => root)
   }
 
   /** Where a new model of ComfyUI's `folder` goes; `engine` null: the first there is. null: nobody looks for that. */
   folderFor(engine: string | null, folder: string): string | null {
-    const wanted = canonicalFolder(folder)
-    const mine = this.#roots.filter((root) => (engine === null ? true : root.engine === engine))
-    const rank = ({ engine: name, kind }: Root) => (name !== null ? 0 : kind === 'added' ? 1 : 2)
-    const sorted = mine.toSorted((a, b) => rank(a) - rank(b))
-    for (const root of sorted) {
-      const found = root.folders.filter((each) => each.folder === wanted)
-      const best = found.find(({ isDefault }) => isDefault) ?? found[0]
-      if (best) return best.dir
-    }
-    // a kind of a custom node's, of which there is nothing yet
-    const own = sorted[0]?.folders.find((each) => each.folder === 'checkpoints' && each.isDefault)
-    return own && /^[\w-]+$/.test(wanted) ? path.join(path.dirname(own.dir), wanted) : null
+    return this.#roots.folderFor(engine, folder)
   }
 
   bySha256(sha256: string): Model | null {
@@ -261,7 +243,7 @@ export class Models implements Service {
    */
   byName(folder: string, name: string, engine?: string): Model | null {
     const wanted = canonicalFolder(folder)
-    const its = new Set(this.#roots.filter((root) => root.engine === engine).map(({ id }) => id))
+    const its = this.#roots.idsOf(engine)
     const places = (this.#byBase.get(baseOf(name)) ?? []).flatMap(({ model }) =>
       model.places
         .filter((at) => at.folder === wanted && (engine === undefined || its.has(at.root)))
@@ -303,7 +285,7 @@ export class Models implements Service {
 
   /** What workflows and pictures name of those this engine loads, hashed first where they were not. */
   async usedBy(engine: string): Promise<ModelNeeded[]> {
-    const mine = new Set(this.#roots.filter((root) => root.engine === engine).map(({ id }) => id))
+    const mine = this.#roots.idsOf(engine)
     const used = () =>
       this.#entries.filter(({ model }) => !isUnused(model) && model.places.some(({ root }) => mine.has(root)))
     const unhashed = used().filter(({ model }) => model.sha256 === null)
@@ -321,7 +303,7 @@ export class Models implements Service {
     if (real === null || !isModelFile(real)) return null
     const mark = await markOf(real)
     const facts = await this.#thread.ask({ is: 'read', path: real })
-    this.#keep({ ...mark, real, facts, beside: null, besideNames: [], places: this.#placesOf(file), sha256 })
+    this.#keep({ ...mark, real, facts, beside: null, besideNames: [], places: this.#roots.placesOf(file), sha256 })
     this.#rebuild()
     this.#scanLater() // what lies beside it, and names that lead to it through links
     return this.#entryAt(real)?.model ?? null
@@ -413,8 +395,9 @@ export class Models implements Service {
       workflows: [...this.#deps.library.modelNames()]
         .filter(({ files }) => files.some((file) => names.has(file)))
         .map(({ id, name }) => ({ id, name })),
-      artifactIds: this.#batchesOf(names)
-        .flatMap(({ batch_id }) => this.#deps.artifactsOf(batch_id, MOST_ARTIFACTS))
+      artifactIds: this.#uses
+        .batchesOf(names)
+        .flatMap((batchId) => this.#deps.artifactsOf(batchId, MOST_ARTIFACTS))
         .slice(0, MOST_ARTIFACTS),
       hashes: { autoV2: model.sha256?.slice(0, 10).toUpperCase() ?? null, sha256: model.sha256 },
     }
@@ -455,19 +438,11 @@ export class Models implements Service {
 
   /** @throws AppError 'model.folder-unreadable' */
   async addFolder(dir: string): Promise<void> {
-    const real = await realpath(dir).catch((cause: unknown) => {
-      throw new AppError('model.folder-unreadable', { dir, reason: (cause as Error).message }, { cause })
-    })
-    if (!(await stat(real)).isDirectory())
-      throw new AppError('model.folder-unreadable', { dir, reason: 'it is no folder' })
-    this.#deps.database
-      .prepare('INSERT OR IGNORE INTO model_roots VALUES (?, ?)')
-      .run(path.resolve(dir), this.#deps.clock.now())
+    await this.#roots.add(dir)
     await this.scan()
   }
   async removeFolder(id: string): Promise<number> {
-    const root = this.#roots.find((each) => each.id === id)
-    const { changes } = this.#deps.database.prepare('DELETE FROM model_roots WHERE dir = ?').run(root?.dir ?? '')
+    const changes = this.#roots.remove(id)
     if (changes > 0) await this.scan()
     return changes
   }
@@ -522,63 +497,12 @@ export class Models implements Service {
     return this.state()
   }
 
-  async #findRoots() {
-    const { localEngine, database } = this.#deps
-    const around = { home: this.#look.home, platform: this.#look.platform, env: this.#look.env }
-    const faults: FolderFault[] = []
-    const roots: Root[] = []
-    const add = ({ root, faults: more }: { root: Root; faults: FolderFault[] }) => {
-      roots.push(root)
-      faults.push(...more)
-    }
-    const comfys = new Map<
-      string,
-      {
-        name: string | null
-        kind: EngineView['kind']
-        dir: string
-        baseDir: string | null
-        flags: string[]
-        others: readonly string[]
-      }
-    >()
-    for (const { name, kind, dir, settings } of localEngine.list())
-      comfys.set(`${dir}\n${settings.baseDir ?? ''}`, {
-        name,
-        kind,
-        dir,
-        baseDir: settings.baseDir,
-        flags: [...settings.flags, ...settings.cards.flatMap((card) => card.flags)],
-        others: settings.modelsOf,
-      })
-    for (const { kind, dir, baseDir } of await findInstalls(this.#look))
-      if (![...comfys.values()].some((one) => one.dir === dir))
-        comfys.set(`${dir}\n${baseDir ?? ''}`, { name: null, kind, dir, baseDir, flags: [], others: [] })
-    const matrix = new Set<string>()
-    for (const { name, others, ...comfy } of comfys.values()) {
-      const read = await rootOfComfy({ engine: name, ...comfy }, around)
-      for (const dir of others)
-        for (const folder of await foldersOf(dir, around)) read.root.folders.push({ ...folder, isDefault: false })
-      add(read)
-      const shared = matrixModels(comfy)
-      if (shared !== null && existsSync(shared)) matrix.add(shared)
-    }
-    for (const dir of matrix) add(await rootOfFolder(dir, 'stability-matrix'))
-    const added = database.prepare<[], string>('SELECT dir FROM model_roots ORDER BY added_at, dir').pluck().all()
-    for (const dir of added) add(await rootOfFolder(dir, 'added'))
-    this.#roots = roots.map((root) => ({
-      ...root,
-      id: hashOf(root.engine === null ? `${root.kind}\n${root.dir}` : `engine\n${root.engine}`).slice(0, 12),
-    }))
-    return faults
-  }
-
   async #scan(signal: AbortSignal, news: ModelNews) {
     const { database, clock } = this.#deps
-    const faults = await this.#findRoots()
+    const faults = await this.#roots.find()
     const found = new Map<string, { file: FoundModel; places: ModelPlace[] }>()
     const folders = new Set<string>()
-    for (const root of this.#roots) {
+    for (const root of this.#roots.all) {
       folders.add(root.dir)
       // one that is not there yet is made in the folder above
       for (const { dir } of root.folders) folders.add(path.dirname(dir))
@@ -921,8 +845,7 @@ export class Models implements Service {
   async move(id: string, folder: string): Promise<{ model: Model; from: string }> {
     const { kept, model } = this.#must(id)
     const at = model.places[0]!
-    const root = this.#roots.find((each) => each.id === at.root)
-    const dir = this.folderFor(root?.engine ?? null, folder) ?? (root && siblingFor(root, folder))
+    const dir = this.#roots.beside(at.root, folder)
     if (!dir) throw new AppError('model.no-place', { folder })
     const to = path.join(dir, ...at.name.split('/'))
     if (existsSync(to)) throw new AppError('model.taken', { name: at.name, dir })
@@ -946,38 +869,9 @@ export class Models implements Service {
     return { model: this.#entryAt(await realpath(to))?.model ?? moved, from: at.folder }
   }
 
-  // ---- uses ----
-
   /** Outputs were kept: their prompt's files made them. */
   made(job: Pick<QueuedJob, 'batch' | 'overrides' | 'batchId'>, kept: readonly Artifact[]) {
-    if (kept.length === 0 || kept.every(({ rehearsal }) => rehearsal)) return
-    const files = modelFilesIn(writeJson([job.batch.prompt, job.overrides]))
-    this.#used(job.batchId, files, kept.length, kept[0]!.createdAt)
-    this.#countUses()
-  }
-  #used(batchId: string, files: readonly string[], artifacts: number, at: number) {
-    const add = this.#deps.database.prepare(
-      `INSERT INTO model_uses (file, batch_id, artifacts, last_at) VALUES (:file, :batchId, :artifacts, :at)
-       ON CONFLICT (file, batch_id) DO UPDATE SET artifacts = artifacts + excluded.artifacts, last_at = max(last_at, excluded.last_at)`,
-    )
-    this.#deps.database.transaction(() => {
-      for (const file of files) add.run({ file, batchId, artifacts, at })
-    })()
-  }
-  /** Once: batches that were made before uses were written down. */
-  #rememberPast() {
-    const { database, pastBatches } = this.#deps
-    if (!pastBatches || database.prepare('SELECT 1 FROM model_uses LIMIT 1').get()) return
-    for (const { batchId, prompt, artifacts, at } of pastBatches())
-      this.#used(batchId, modelFilesIn(writeJson(prompt)), artifacts, at)
-    this.#used('', [''], 0, 0) // so that it is known to have been done
-  }
-  #batchesOf(names: ReadonlySet<string>) {
-    return this.#deps.database
-      .prepare<[string], { batch_id: string }>(
-        `SELECT DISTINCT batch_id FROM model_uses WHERE file IN (SELECT value FROM json_each(?)) ORDER BY last_at DESC LIMIT 20`,
-      )
-      .all(writeJson([...names]))
+    if (this.#uses.made(job, kept)) this.#countUses()
   }
 
   // ---- inside ----
@@ -997,17 +891,6 @@ export class Models implements Service {
       )
       .pluck()
       .get(writeJson(reals), kept.sha256)
-  }
-
-  /** The names by which loaders know a path. */
-  #placesOf(file: string): ModelPlace[] {
-    return this.#roots.flatMap((root) =>
-      [...root.folders, ...root.mixed.map((dir) => ({ folder: '', dir }))].flatMap(({ folder, dir }) => {
-        const name = path.relative(dir, file)
-        if (name === '' || name.startsWith('..') || path.isAbsolute(name)) return []
-        return [{ root: root.id, folder, name: name.split(path.sep).join('/'), path: file, linked: false }]
-      }),
-    )
   }
 
   #readKept() {
@@ -1063,14 +946,7 @@ export class Models implements Service {
       .prepare<[], { real: string; sha256: string | null }>('SELECT real, sha256 FROM model_notes')
       .all()
     const noted = new Set(notes.flatMap(({ real, sha256 }) => (sha256 ? [real, sha256] : [real])))
-    const uses = new Map(
-      database
-        .prepare<[], { file: string; artifacts: number; at: number }>(
-          'SELECT file, sum(artifacts) AS artifacts, max(last_at) AS at FROM model_uses GROUP BY file',
-        )
-        .all()
-        .map((use) => [use.file, use]),
-    )
+    const uses = this.#uses.totals()
     const workflows = new Map<string, number>()
     for (const { files } of library.modelNames())
       for (const file of new Set(files)) workflows.set(file, (workflows.get(file) ?? 0) + 1)
@@ -1235,10 +1111,6 @@ function misplaced({ places }: Model, kind: ModelKind | null): string | null {
   const wrong = places.map(({ folder }) => belongsIn(folder, kind))
   return wrong.every((folder) => folder !== null) ? (wrong[0] ?? null) : null
 }
-
-/** In a folder the person added: beside those it has. */
-const siblingFor = ({ folders, dir }: Root, folder: string) =>
-  folders.find((each) => each.folder === folder)?.dir ?? path.join(dir, folder)
 
 async function atOnce<T>(items: readonly T[], limit: number, act: (item: T) => Promise<void>): Promise<void> {
   const waiting = items.values()
