@@ -20,6 +20,7 @@ import {
 } from 'lucide-react'
 import { useState } from 'react'
 import { type Endpoint, type EndpointState, MOST_IN_FLIGHT } from '../../core/contract/endpoint.ts'
+import { isJsonObject, tryJson, writeJson } from '../../core/contract/json.ts'
 import { type ReleaseState, type ReleaseView, releasePhases } from '../../core/contract/release.ts'
 import { refresh, useAsk, useDo } from '../client/client.ts'
 import { sayFailure, useWords } from '../i18n.ts'
@@ -170,7 +171,7 @@ function EndpointCard({ endpoint }: { endpoint: Endpoint }) {
         <Fact name={t('endpoints.inFlight')} value={`${format.number(inFlight)} / ${format.number(capacity)}`} />
         <Fact name={t('endpoints.warm')} help={t('endpoints.warmNote')} value={seconds(pace.warmSeconds)} />
         <Fact name={t('endpoints.cold')} help={t('endpoints.coldNote')} value={seconds(pace.coldSeconds)} />
-        {endpoint.latencyMs !== null && (
+        {state.is === 'ready' && endpoint.latencyMs !== null && (
           <Fact name={t('workers.latency')} value={`${format.number(Math.round(endpoint.latencyMs))} ms`} />
         )}
         {endpoint.comfyuiVersion && <Fact name={t('workers.version')} value={endpoint.comfyuiVersion} />}
@@ -359,6 +360,17 @@ function ReleaseRow({ release }: { release: ReleaseView }) {
 const toneOf = ({ is }: ReleaseState) =>
   ({ live: 'tone-good', ready: 'tone-accent', preparing: 'tone-accent', refused: 'tone-bad', retired: '' })[is]
 
+/** `event {"fact":…}` as the agent writes it, without the marks of JSON. */
+function readable(line: string): string {
+  const [, event = '', facts = ''] = /^(\S+) (\{.*\})$/.exec(line) ?? []
+  const read = tryJson(facts)
+  if (!isJsonObject(read)) return line
+  const told = Object.entries(read).map(
+    ([key, value]) => `${key} ${typeof value === 'string' ? value : writeJson(value)}`,
+  )
+  return [event, ...told].join(' · ')
+}
+
 function Log({ name }: { name: string }) {
   const { t, format } = useWords()
   const log = useAsk('endpoint.log', { name }, { refetchInterval: 3_000 })
@@ -372,7 +384,7 @@ function Log({ name }: { name: string }) {
         <li key={String(place)} className="flex gap-2">
           <span className="shrink-0 text-faint">{format.stamp(at)}</span>
           <span className="shrink-0 text-soft">{t(`endpoints.from.${from}`)}</span>
-          <span className="min-w-0 break-words whitespace-pre-wrap">{text}</span>
+          <span className="min-w-0 break-words whitespace-pre-wrap">{readable(text)}</span>
         </li>
       ))}
     </ol>

@@ -200,18 +200,20 @@ function Compose({ endpoint, engines, last }: { endpoint: string; engines: strin
             )}
           </Field>
         )}
-        <Field label={t('publish.noteField')}>
-          {(ids) => (
-            <input
-              {...ids}
-              value={note}
-              maxLength={2000}
-              placeholder={t('publish.notePlaceholder')}
-              onChange={({ target }) => setNote(target.value)}
-              className="field"
-            />
-          )}
-        </Field>
+        <div className={engines.length > 1 ? 'col-span-full' : undefined}>
+          <Field label={t('publish.noteField')}>
+            {(ids) => (
+              <input
+                {...ids}
+                value={note}
+                maxLength={2000}
+                placeholder={t('publish.notePlaceholder')}
+                onChange={({ target }) => setNote(target.value)}
+                className="field"
+              />
+            )}
+          </Field>
+        </div>
       </div>
       <Workflows list={library} chosen={workflows} onChange={change(setPicked)} />
       {plan.error && <ErrorNotice compact cause={plan.error} onRetry={look} />}
