@@ -20,10 +20,11 @@ import { metricsText } from '../metrics.ts'
 import { Rate } from '../rate.ts'
 import { bytesOf, json, listen, passUpgrade } from '../wire.ts'
 import { type Asked, type DoorRoute, parsed, UPLOAD_LIMIT_BYTES } from './asked.ts'
+import { isBehind, kindOf, RETRY, statusOf, toldOf } from './failures.ts'
 import { hasInput, isInputName, keepInput } from './inputs.ts'
 import { Links } from './links.ts'
 import { Passing } from './passing.ts'
-import { isBehind, progressMap, seedsHeader, toldOf } from './progress.ts'
+import { progressMap, seedsHeader } from './progress.ts'
 import { type ComfyRunner, told } from './runner.ts'
 import type { TaskStore } from './tasks.ts'
 import { Webhooks } from './webhooks.ts'
@@ -840,53 +841,6 @@ const baseOf = ({ request: { headers } }: Asked) =>
 const routeIn = (path: string) => path.replace(/^\/(?:api\/)?/, '')
 /** A path that means what it says: no dots that climb, nothing hidden by escapes of slashes. */
 const CLEAN = /^(?!.*(?:\/\.{1,2}(?:\/|$)|%2e%2e|%2f|%5c|\\|\/\/))\/[\x21-\x7e]*$/i
-
-const RETRY: Record<string, string> = {
-  'agent.busy': '5',
-  'agent.too-many': '60',
-  'agent.stopping': '1',
-  'agent.not-ready': '5',
-  'store.unreachable': '5',
-}
-
-function statusOf({ code, facts }: Failure): number {
-  const known = STATUS[code]
-  if (known !== undefined) return known
-  if (code === 'prompt.rejected' && String(facts.type).startsWith('http_5')) return 502
-  if (code.startsWith('release.')) return 422
-  if (code.startsWith('store.')) return 503
-  if (/^prompt\.(rejected|missing-node|outputs-dropped|invalid|paid)$/.test(code)) return 422
-  return /^(worker|output)\./.test(code) ? 502 : 500
-}
-const STATUS: Record<string, number> = {
-  'app.bad-request': 400,
-  'app.not-found': 404,
-  'app.too-large': 413,
-  'agent.no-key': 401,
-  'agent.refused': 403,
-  'agent.no-task': 404,
-  'agent.task-differs': 409,
-  'agent.bad-input': 422,
-  'agent.bad-value': 422,
-  'agent.bad-file': 422,
-  'agent.no-release': 409,
-  'agent.busy': 429,
-  'agent.too-many': 429,
-  'agent.stopping': 503,
-  'agent.not-ready': 503,
-  'agent.too-long': 504,
-  'disk.full': 507,
-  'prompt.interrupted': 499,
-  'prompt.forgotten': 502,
-}
-
-/** fc-comfyui's own words for what went wrong. */
-function kindOf(code: string): string {
-  if (code === 'agent.no-task' || code === 'app.not-found') return 'LoadProgressError'
-  return /^(prompt|worker|output)\./.test(code) || code === 'agent.too-long'
-    ? 'CallComfyUIPromptError'
-    : 'RequestParamsError'
-}
 
 /** @throws AppError 'app.bad-request' */
 function taskIdOf(given: string | string[] | undefined): string {

@@ -1,8 +1,8 @@
 import type { NodeReport, Task } from '../../contract/agent.ts'
 import type { NodeId, Prompt } from '../../contract/comfyui.ts'
-import type { Failure } from '../../contract/errors.ts'
 import { isJsonObject, type Json, type JsonObject, writeJson } from '../../contract/json.ts'
 import type { ComfyMessage } from '../../engine/comfy/messages.ts'
+import { toldOf } from './failures.ts'
 
 type Entry = NodeReport
 
@@ -126,25 +126,6 @@ export function progressMap(task: Task): Record<NodeId, JsonObject> {
   }
   const others = Object.entries(nodes).filter(([node]) => node !== '')
   return Object.fromEntries([['', own], ...others]) as Record<NodeId, JsonObject>
-}
-
-/** What went wrong, without what names the machine and the network behind us. */
-export function toldOf(failure: Failure) {
-  const { code, message, remedy, facts } = failure
-  const behind = isBehind(failure)
-  return { type: code, message: behind ? BEHIND[code]! : message, remedy, facts: behind ? {} : facts }
-}
-export const isBehind = ({ code }: Failure) => Object.hasOwn(BEHIND, code)
-const AWAY = 'The storage of the agent does not answer as it should.'
-const BEHIND: Record<string, string> = {
-  'app.internal': 'Something went wrong inside the agent.',
-  'worker.unreachable': 'ComfyUI does not answer.',
-  'disk.full': 'The storage of the agent is full.',
-  'disk.denied': AWAY,
-  'store.unreachable': AWAY,
-  'store.refused': AWAY,
-  'store.no-bucket': AWAY,
-  'store.failed': AWAY,
 }
 
 function errorAt(nodes: Task['nodes']): JsonObject {
