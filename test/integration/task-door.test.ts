@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { asking, aWorkflow } from '../kit/agent-kit.ts'
+import { eventually } from '../kit/eventually.ts'
 import { startApp } from '../kit/start-app.ts'
 
 const settings = { on: true, host: '127.0.0.1', port: 0, names: [], origins: [] }
@@ -61,4 +62,23 @@ test('where nothing can run it says so, and answers when something can', async (
   const run = ask('/api/run', { key: token, body: aWorkflow(1) })
   await client.call('worker.enable', { id: 'rehearsal', enabled: true })
   expect((await run).status).toBe(200)
+})
+
+test('what waited or ran as the app stopped is done after its next start', async () => {
+  const { client, ask, token, dataDir, stop } = await open()
+  const send = (id: string, steps: number) =>
+    ask('/api/run', { key: token, body: aWorkflow(1, { steps }), headers: { 'task-id': id, prefer: 'respond-async' } })
+  const stateOf = async (id: string, by = ask) => (await by(`/api/status?id=${id}`, { key: token })).json()[''].state
+  await send('runs', 40)
+  await eventually(async () => (await stateOf('runs')) === 'running')
+  await client.call('worker.enable', { id: 'rehearsal', enabled: false })
+  await send('waits', 1)
+  expect(await stateOf('waits')).toBe('queued')
+  await stop()
+
+  const next = await startApp({ dataDir })
+  await next.client.call('worker.enable', { id: 'rehearsal', enabled: true })
+  const { url } = await next.client.call('taskDoor.state', {})
+  const again = asking({ url: url! })
+  for (const id of ['waits', 'runs']) await eventually(async () => (await stateOf(id, again)) === 'succeeded', 30_000)
 })
