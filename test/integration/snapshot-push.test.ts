@@ -165,3 +165,31 @@ test.skipIf(!python)(
     expect(await dumpOf(path.join(dataDir, 'snapshots'))).not.toContain(CREDENTIALS.secretAccessKey)
   },
 )
+
+test.skipIf(!python)(
+  'damage is mended by the next snapshot; one that cannot be read keeps all others from being tidied away',
+  { timeout: 60_000 },
+  async () => {
+    const { snapshots, nodesDir, dataDir } = desk()
+    const dir = path.join(dataDir, 'snapshots')
+    put(path.join(nodesDir, '风格', 'noise.txt'), randomBytes(5_000).toString('base64'))
+    const first = (await snapshots.create({})).snapshot!
+    const packs = path.join(dir, 'packs')
+    for (const name of readdirSync(packs, { recursive: true }).map(String)) {
+      if (!name.endsWith('.pack')) continue
+      const bytes = readFileSync(path.join(packs, name))
+      bytes[100]! ^= 255
+      writeFileSync(path.join(packs, name), bytes)
+    }
+    expect((await snapshots.verify()).broken).toMatchObject([{ id: first.id }])
+    await snapshots.create({})
+    expect(await snapshots.verify()).toMatchObject({ damaged: [], broken: [] })
+
+    writeFileSync(path.join(dir, 'snapshots', `${first.id}.json`), '{"half')
+    await expect(snapshots.collect({ graceMs: 0 })).rejects.toMatchObject({ code: 'snapshot.unreadable' })
+    await snapshots.remove(first.id)
+    await snapshots.collect({ graceMs: 0 })
+    expect(await snapshots.verify()).toMatchObject({ damaged: [], broken: [] })
+    expect(await snapshots.list()).toHaveLength(1)
+  },
+)
