@@ -1,9 +1,8 @@
 import { expect, test } from 'vitest'
 import type { Task } from '../../../../../core/contract/agent.ts'
 import type { Prompt } from '../../../../../core/contract/comfyui.ts'
-import { AppError, toFailure } from '../../../../../core/contract/errors.ts'
 import { readMessage } from '../../../../../core/engine/comfy/messages.ts'
-import { progressMap, RunProgress, seedsHeader, toldOf } from '../../../../../core/gateway/fc/progress.ts'
+import { progressMap, RunProgress, seedsHeader } from '../../../../../core/gateway/fc/progress.ts'
 
 const prompt: Prompt = {
   3: { class_type: 'KSampler', inputs: {} },
@@ -105,13 +104,6 @@ test('the whole task is under the empty name, its node ids may be anything', () 
   const map = progressMap(task)
   expect(Object.keys(map).toSorted()).toEqual(['', '__proto__'])
   expect(map['']).toMatchObject({ start: 5, last_updated: 7, state: 'queued', queue_position: 2, seeds: { 3: 77 } })
-})
-
-test('what lies behind the agent is not told', () => {
-  const failure = toFailure(new AppError('disk.full', { dir: '/srv/store' }))
-  expect(toldOf(failure)).toMatchObject({ type: 'disk.full', message: 'The storage of the agent is full.', facts: {} })
-  const other = toFailure(new AppError('agent.no-task', { id: 't' }))
-  expect(toldOf(other)).toMatchObject({ message: other.message, facts: { id: 't' } })
 })
 
 test('seeds fit into a header whatever the nodes are called', () => {
