@@ -9,7 +9,7 @@ import { type Json, parseJson, writeJson } from '../../core/contract/json.ts'
 import type { WorkerView } from '../../core/contract/worker.ts'
 import type { Parameter } from '../../core/contract/workflow.ts'
 import { withOverrides } from '../../core/domain/batch/materialise.ts'
-import { mayTake, usesOne } from '../../core/domain/queue/choose-worker.ts'
+import { mayName, mayTake, usesOne } from '../../core/domain/queue/choose-worker.ts'
 import { jobStates, statesBefore } from '../../core/domain/queue/job-state.ts'
 import { retryAfterMs } from '../../core/domain/queue/retry.ts'
 import { isOpen, minuteOfDay, opensNext, planWindow, type Window } from '../../core/domain/queue/window.ts'
@@ -184,15 +184,26 @@ export class Queue {
     return this.#queuedJob(row)
   }
 
-  /** For a worker that takes only some: the first of those each batch would give next. */
+  /** For a worker that takes only some: the first of those each batch would give it. */
   #claimUsing(checkpoints: readonly string[], asked: { worker: string; real: number; now: number; minute: number }) {
-    const wanted = this.#sql.offered.all(asked).find((row) => {
+    // most rows name none, which their text tells before anything is made of it
+    const asIs = new Map<number, boolean>()
+    const mayUse = ({ batch, overrides }: JobRow) => {
+      if (!asIs.has(batch)) asIs.set(batch, usesOne(checkpoints, this.#batch(batch).prompt))
+      return asIs.get(batch) || mayName(checkpoints, overrides)
+    }
+    let seq: number | null = null
+    for (const row of this.#sql.offered.iterate(asked)) {
+      if (!mayUse(row)) continue
       const { batch, overrides } = this.#queuedJob(row)
-      return usesOne(checkpoints, withOverrides(batch.prompt, overrides, batch.parameters))
-    })
-    if (!wanted) return undefined
+      if (!usesOne(checkpoints, withOverrides(batch.prompt, overrides, batch.parameters))) continue
+      seq = row.seq
+      break
+    }
+    if (seq === null) return undefined
     const { worker, now } = asked
-    return this.#lightly(() => this.#sql.claimThis.get({ worker, now, seq: wanted.seq }))
+    const found = seq
+    return this.#lightly(() => this.#sql.claimThis.get({ worker, now, seq: found }))
   }
 
   /** Committed before the prompt is sent. False: the job is no longer to be made (see `wanted`). */
@@ -935,7 +946,7 @@ function statements(db: Database) {
     offered: get<[{ worker: string; real: number; now: number; minute: number }], JobRow>(`SELECT j.*
       FROM batches b CROSS JOIN jobs j ON j.seq IN
           (SELECT seq FROM jobs WHERE batch = b.number AND state = 'waiting' AND not_before <= :now
-            ORDER BY priority DESC, position LIMIT 200)
+            ORDER BY priority DESC, position LIMIT 2000)
         WHERE ${eligible} AND (SELECT paused FROM queue) = 'no' ORDER BY j.priority DESC, j.position`),
     claimThis: get<[{ worker: string; now: number; seq: number }], JobRow>(`UPDATE jobs
       SET state = 'running', worker_id = :worker, started_at = :now, wanted = NULL, failure = NULL

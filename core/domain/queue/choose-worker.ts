@@ -22,6 +22,14 @@ export function usesOne(checkpoints: readonly string[], prompt: Prompt): boolean
     }),
   )
 }
+/** Whether values, as JSON, could name one of these checkpoints: quickly, and never wrongly no. */
+export function mayName(checkpoints: readonly string[], json: string): boolean {
+  const text = json.toLowerCase()
+  return checkpoints.some((name) => {
+    const bare = plain(name).split('/').at(-1)!
+    return /["\\\p{Cc}]/u.test(bare) || text.includes(bare)
+  })
+}
 const plain = (name: string) => name.replaceAll('\\', '/').toLowerCase()
 const MODEL = /\.(safetensors|sft|ckpt|gguf|pth?|bin)$/i
 

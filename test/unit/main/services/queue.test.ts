@@ -123,6 +123,18 @@ describe('claiming', () => {
     expect(claim('base.safetensors')).toBe('as it was')
     expect(queue.claim(gpu)?.label).toBe('other.safetensors')
   })
+  test('a worker for one checkpoint is not kept waiting by however many jobs for another', () => {
+    const { queue } = startQueue()
+    const jobs = Array.from({ length: 600 }, (_, at) => ({
+      ...{ row: at + 1, index: at, label: String(at) },
+      overrides: { '1.ckpt_name': at < 450 ? 'red.safetensors' : 'Blue 蓝.safetensors' },
+    }))
+    const prompt = { '1': { class_type: 'CheckpointLoaderSimple', inputs: { ckpt_name: 'red.safetensors' } } }
+    queue.submit(aBatch({}, { prompt }), jobs)
+    const blue = { id: 'gpu', kind: 'endpoint' as const, checkpoints: ['blue 蓝.safetensors'] }
+    expect(queue.claim(blue)?.label).toBe('450')
+    expect(queue.claim(blue)?.label).toBe('451')
+  })
   test('higher priority first, then the order of submission', () => {
     const { queue } = startQueue()
     queue.submit(aBatch(), someJobs(2))
