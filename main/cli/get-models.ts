@@ -79,6 +79,12 @@ export async function getModels(
   if (dryRun) return whole
   const began = await client.call('catalogue.get', ask)
   const ids = began.rows.flatMap(({ state }) => (state.is === 'queued' ? [state.downloadId] : []))
+  // what an earlier run began, and left waiting, paused or failed, goes on with this one
+  const before = plan.rows.flatMap(({ state }) => (state.is === 'queued' ? [state.downloadId] : []))
+  if (before.length > 0) {
+    await client.call('download.resume', { ids: before })
+    await client.call('download.retry', { ids: before })
+  }
   const refused = began.rows.filter(({ state }, at) => state.is === 'refused' && plan.rows[at]?.state.is !== 'refused')
   for (const { state } of refused) if (state.is === 'refused') terminal.failure(state.because)
   const arrived = await followDownloads(context, client, ids)

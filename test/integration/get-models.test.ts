@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { writeJson } from '../../core/contract/json.ts'
+import { openDatabase } from '../../main/services/database/open.ts'
 import { hubFarm, sha256 } from '../kit/hub-farm.ts'
 import { installedComfy } from '../kit/installed-comfy.ts'
 import { tempDir } from '../kit/temp-dir.ts'
@@ -42,6 +43,14 @@ test('what a workflow lacks is fetched by one command, whole and once; what nobo
     { event: 'plan', files: 1, totalBytes: bytes.length },
     { event: 'done', ok: true },
   ])
+  // a run that was killed before it fetched anything: the next one goes on with what it had begun
+  const database = openDatabase(path.join(dataDir, 'nightshift.db'))
+  const to = path.join(home, 'base', 'models', 'vae', 'dream.safetensors')
+  database
+    .prepare(`INSERT INTO downloads (name, kind, path, sources, about, priority, place, created_at, state)
+      VALUES ('dream.safetensors', 'model', ?, ?, '{}', 0, 1, 1, 'running')`)
+    .run(to, writeJson([{ hub: 'url', url: link }]))
+  database.close()
   const got = await run()
   expect(got.code).toBe(0)
   expect(got.events.find(({ event }) => event === 'download')).toMatchObject({ state: 'done', sha256: sha256(bytes) })
