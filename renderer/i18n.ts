@@ -63,6 +63,9 @@ const reasonWords = () => (language() === 'zh-CN' ? zhReasons : enReasons)
 /** Why a connection or source failed, in the person's language where we have the words. */
 export const sayReason = (reason: string) => reasons.sayReason(reason, reasonWords())
 
+/** The rehearsal's device in the person's language; real ones are called what they are called. */
+export const sayDevice = (name: string) => (name === 'Rehearsal (no GPU)' ? i18next.t('workers.noCard') : name)
+
 /** A sentence with a code: a problem of a workflow, a warning, a fault in a row. */
 export function saySentence(one: { code?: string; message: string; facts?: JsonObject }): string {
   const words: Record<string, string | undefined> = language() === 'zh-CN' ? zhProblems : enProblems

@@ -355,20 +355,21 @@ function Sources({ download }: { download: DownloadView }) {
             {connections.map((connection) => {
               const { from, to, doneBytes, source } = connection
               const percent = (bytes: number) => `${(bytes / sizeBytes) * 100}%`
-              const place = sources.findIndex(({ id }) => id === source)
+              const shade = shades[sources.findIndex(({ id }) => id === source) % shades.length]
               return (
                 <span
                   key={from}
                   title={`${source}: ${format.bytes(connection.bytesPerSecond)}/s`}
-                  className="absolute inset-y-0 border-l border-surface"
-                  style={{ left: percent(from), width: percent(to - from), background: 'var(--line)' }}
+                  className="absolute inset-y-0 min-w-1" // of a large file a piece is less than a pixel
+                  style={{
+                    left: percent(from),
+                    width: percent(to - from),
+                    background: `color-mix(in srgb, ${shade} 45%, var(--line))`,
+                  }}
                 >
                   <span
                     className="block h-full"
-                    style={{
-                      width: `${(doneBytes / Math.max(1, to - from)) * 100}%`,
-                      background: shades[place % shades.length],
-                    }}
+                    style={{ width: `${(doneBytes / Math.max(1, to - from)) * 100}%`, background: shade }}
                   />
                 </span>
               )

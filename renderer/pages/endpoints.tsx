@@ -23,7 +23,7 @@ import { type Endpoint, type EndpointState, MOST_IN_FLIGHT } from '../../core/co
 import { isJsonObject, tryJson, writeJson } from '../../core/contract/json.ts'
 import { type ReleaseState, type ReleaseView, releasePhases } from '../../core/contract/release.ts'
 import { refresh, useAsk, useDo } from '../client/client.ts'
-import { sayFailure, useWords } from '../i18n.ts'
+import { sayDevice, sayFailure, useWords } from '../i18n.ts'
 import { AddEndpoint, sayPhase } from '../parts/add-endpoint.tsx'
 import { useAsking } from '../parts/asking.tsx'
 import { Button, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
@@ -190,7 +190,7 @@ function EndpointCard({ endpoint }: { endpoint: Endpoint }) {
         <div className="mt-3 flex flex-wrap gap-x-6 gap-y-1 text-xs text-soft">
           {devices.map((device, at) => (
             <span key={`${device.name} ${String(at)}`} className="truncate">
-              {device.name}
+              {sayDevice(device.name)}
               {device.vramTotalBytes > 0 &&
                 ` · ${t('workers.memoryFree', {
                   free: format.bytes(device.vramFreeBytes),

@@ -16,7 +16,7 @@ import {
 import { useState } from 'react'
 import type { WorkerHealth, WorkerView } from '../../core/contract/worker.ts'
 import { refresh, useAsk, useDo } from '../client/client.ts'
-import { sayFailure, useWords } from '../i18n.ts'
+import { sayDevice, sayFailure, useWords } from '../i18n.ts'
 import { AddWorker } from '../parts/add-worker.tsx'
 import { Button, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
@@ -134,7 +134,7 @@ function WorkerCard({ worker }: { worker: WorkerView }) {
           {health.devices.map(({ name, type, vramTotalBytes, vramFreeBytes }, place) => (
             <li key={`${name} ${String(place)}`} className="num flex items-center gap-3 text-xs">
               <span className="min-w-0 flex-1 truncate" title={name}>
-                {name} {type !== name && <span className="text-faint">({type})</span>}
+                {sayDevice(name)} {type !== name && <span className="text-faint">({type})</span>}
               </span>
               {vramTotalBytes > 0 && (
                 <>

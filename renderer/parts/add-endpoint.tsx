@@ -2,7 +2,7 @@ import { CircleCheck, Zap } from 'lucide-react'
 import { useState } from 'react'
 import { type EndpointFound, MOST_IN_FLIGHT } from '../../core/contract/endpoint.ts'
 import { call, failureOf, refresh } from '../client/client.ts'
-import { useWords } from '../i18n.ts'
+import { sayDevice, useWords } from '../i18n.ts'
 import { Button, ErrorNotice } from './basics.tsx'
 import { Field, Stepper } from './forms.tsx'
 import { Modal, say } from './overlays.tsx'
@@ -122,7 +122,7 @@ export function AddEndpoint({ onClose }: { onClose: () => void }) {
                   ? t('endpoints.answers', {
                       version: test.found.comfyuiVersion ?? '?',
                       ms: format.number(test.found.latencyMs),
-                      devices: test.found.devices.map((device) => device.name).join(', '),
+                      devices: test.found.devices.map((device) => sayDevice(device.name)).join(', '),
                     })
                   : t('endpoints.answersLater', { phase: sayPhase(test.found.phase, t) })}{' '}
                 {t(test.found.mayPublish ? 'endpoints.mayPublish' : 'endpoints.mayRun')}
