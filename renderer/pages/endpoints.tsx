@@ -29,6 +29,7 @@ import { useAsking } from '../parts/asking.tsx'
 import { Button, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
 import { EndpointForms } from '../parts/endpoint-forms.tsx'
 import { EndpointSnippets } from '../parts/endpoint-snippets.tsx'
+import { Fact } from '../parts/facts.tsx'
 import { Field, Stepper } from '../parts/forms.tsx'
 import { Menu, Modal, say, sayFault } from '../parts/overlays.tsx'
 import { useNow } from '../parts/use-now.ts'
@@ -235,15 +236,6 @@ function EndpointCard({ endpoint }: { endpoint: Endpoint }) {
       {changing === 'key' && <ChangeKey name={name} onClose={() => setChanging(null)} />}
       {question}
     </li>
-  )
-}
-
-function Fact({ name, value, help }: { name: string; value: string; help?: string }) {
-  return (
-    <div title={help}>
-      <dt className="text-faint">{name}</dt>
-      <dd className="font-medium">{value}</dd>
-    </div>
   )
 }
 

@@ -43,6 +43,7 @@ import { EngineLog } from '../parts/engine-log.tsx'
 import { EngineModels } from '../parts/engine-models.tsx'
 import { EngineSettingsForm } from '../parts/engine-settings.tsx'
 import { EngineVersions } from '../parts/engine-versions.tsx'
+import { Fact } from '../parts/facts.tsx'
 import { Told } from '../parts/finding.tsx'
 import { Field } from '../parts/forms.tsx'
 import { InstallEngine, Installs } from '../parts/install-engine.tsx'
@@ -163,10 +164,7 @@ function Machine({
       </div>
       <dl className="num mt-3 grid grid-cols-[repeat(auto-fit,minmax(150px,1fr))] gap-3 border-t border-line pt-3 text-xs">
         {facts.map(([name, value]) => (
-          <div key={name} className="min-w-0">
-            <dt className="text-faint">{name}</dt>
-            <dd className="font-medium break-words">{value}</dd>
-          </div>
+          <Fact key={name} name={name} value={value} />
         ))}
       </dl>
       {verdict.findings.length > 0 && (
@@ -526,10 +524,7 @@ function Process({
       {state.is !== 'stopped' && shown.length > 0 && (
         <dl className="num grid grid-cols-[repeat(auto-fit,minmax(130px,1fr))] gap-3 text-xs">
           {shown.map(([name, value]) => (
-            <div key={name} className="min-w-0">
-              <dt className="text-faint">{name}</dt>
-              <dd className="font-medium break-words">{value}</dd>
-            </div>
+            <Fact key={name} name={name} value={value} />
           ))}
         </dl>
       )}

@@ -20,6 +20,7 @@ import { useWords } from '../i18n.ts'
 import { useAsking } from '../parts/asking.tsx'
 import { Button, Empty, ErrorNotice, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
 import { EndpointForms } from '../parts/endpoint-forms.tsx'
+import { Fact } from '../parts/facts.tsx'
 import { Field, SearchField, Segmented, Select } from '../parts/forms.tsx'
 import { say, sayFault } from '../parts/overlays.tsx'
 import { ProofView, VerdictBadge } from '../parts/proof-view.tsx'
@@ -397,10 +398,7 @@ function Plan({
     <section className="flex flex-col gap-3 rounded-lg bg-sunken p-3" aria-label={t('publish.plan')}>
       <dl className="num grid grid-cols-[repeat(auto-fit,minmax(120px,1fr))] gap-3 text-xs">
         {facts.map(([name, value]) => (
-          <div key={name} className="min-w-0">
-            <dt className="text-faint">{name}</dt>
-            <dd className="font-medium break-words">{value}</dd>
-          </div>
+          <Fact key={name} name={name} value={value} />
         ))}
       </dl>
       <div className="flex flex-col gap-1">

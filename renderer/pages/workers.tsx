@@ -19,6 +19,7 @@ import { refresh, useAsk, useDo } from '../client/client.ts'
 import { sayDevice, sayFailure, useWords } from '../i18n.ts'
 import { AddWorker } from '../parts/add-worker.tsx'
 import { Button, ErrorNotice, IconButton, PageHead, ProgressBar, Skeleton } from '../parts/basics.tsx'
+import { Fact } from '../parts/facts.tsx'
 import { Menu, say, sayFault } from '../parts/overlays.tsx'
 import { Share, TaskDoor } from '../parts/share.tsx'
 import { useNow } from '../parts/use-now.ts'
@@ -223,15 +224,6 @@ function Silent({ worker: { id, kind }, quiet }: { worker: WorkerView; quiet: No
           )}
         </div>
       </div>
-    </div>
-  )
-}
-
-function Fact({ name, value }: { name: string; value: string }) {
-  return (
-    <div>
-      <dt className="text-faint">{name}</dt>
-      <dd className="font-medium">{value}</dd>
     </div>
   )
 }

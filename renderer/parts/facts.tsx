@@ -15,3 +15,13 @@ export function Facts({ title, facts }: { title: string; facts: readonly (readon
     </section>
   )
 }
+
+/** One of several side by side in a `dl`. */
+export function Fact({ name, value, help }: { name: string; value: string; help?: string }) {
+  return (
+    <div title={help} className="min-w-0">
+      <dt className="text-faint">{name}</dt>
+      <dd className="font-medium break-words">{value}</dd>
+    </div>
+  )
+}
