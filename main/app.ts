@@ -346,48 +346,11 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
   }
   const telling = tellAll({ ...services, awake, events })
   // what is told last may come from a service that ends
-  const life = lifecycle(
-    options.idle
-      ? [
-          telling,
-          network,
-          downloads,
-          thumbnails,
-          fleet,
-          endpoints,
-          localEngine,
-          installations,
-          customNodes,
-          models,
-          trash,
-          importer,
-          snapshots,
-          publish,
-        ]
-      : [
-          telling,
-          network,
-          downloads,
-          thumbnails,
-          artifacts,
-          fleet,
-          endpoints,
-          localEngine,
-          installations,
-          customNodes,
-          models,
-          trash,
-          importer,
-          snapshots,
-          publish,
-          editors,
-          dispatcher,
-          quiet,
-          share,
-          taskDoor,
-          awake,
-        ],
-  )
+  const life = lifecycle([
+    ...[telling, network, downloads, thumbnails, ...(options.idle ? [] : [artifacts])],
+    ...[fleet, endpoints, localEngine, installations, customNodes, models, trash, importer, snapshots, publish],
+    ...(options.idle ? [] : [editors, dispatcher, quiet, share, taskDoor, awake]),
+  ])
   return {
     ...life,
     served: {
