@@ -161,7 +161,7 @@ export async function restoreEnvironment(
   refuseOutside(manifest)
   refuseOtherPlatform(manifest, await askPython(python, command))
 
-  const part = `${to}.part`
+  const part = `${to}.nightshift.part` // it is emptied, and beside it may be others' files
   const where = environmentIn(part)
   await makeFolder(path.dirname(to))
   const free = await takeName(to, signal ?? NEVER, () => {})

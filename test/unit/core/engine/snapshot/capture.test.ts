@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { compareManifests } from '../../../../../core/domain/snapshot/compare.ts'
 import { capture, type EnvironmentHere } from '../../../../../core/engine/snapshot/capture.ts'
+import { withChangedFiles } from '../../../../../core/engine/snapshot/changed-files.ts'
 import { checkoutOf } from '../../../../../core/engine/snapshot/environment.ts'
 import { seal } from '../../../../../core/engine/snapshot/manifest.ts'
 import { restoreEnvironment } from '../../../../../core/engine/snapshot/restore-environment.ts'
@@ -113,8 +114,11 @@ test.skipIf(!python)(
       restoreEnvironment(store, seal(manifest, null), dir, { ...options, python: here.python })
     await expect(into(full)).rejects.toMatchObject({ code: 'snapshot.not-empty' })
     await expect(into(path.join(full, 'mine', 'below'))).rejects.toMatchObject({ code: 'disk.denied' })
-    const to = tempDir() // it is there, and empty
+    const to = path.join(tempDir(), 'restored')
+    put(path.join(`${to}.part`, 'mine'), '')
+    mkdirSync(to)
     const made = await into(to)
+    expect(existsSync(path.join(`${to}.part`, 'mine'))).toBe(true)
     const said = execFileSync(made.python, ['-c', 'import tiny; print(tiny.answer)']).toString().trim()
     expect(said).toBe('42')
     const under = readdirSync(to, { recursive: true }).map(String)
@@ -124,9 +128,14 @@ test.skipIf(!python)(
 
     writeFileSync(path.join(here.nodesDir, '风格', '__init__.py'), 'NODE_CLASS_MAPPINGS = {"C": 1}\n')
     const later = await capture(store, here, { ...facts, nodeClasses: ['A'] }, options)
-    expect(compareManifests(manifest, later.manifest)).toEqual([
+    const changes = compareManifests(manifest, later.manifest)
+    expect(changes).toEqual([
       { what: 'file', is: 'changed', name: 'custom_nodes', before: expect.any(String), after: expect.any(String) },
       { what: 'class', is: 'removed', name: 'B', before: 'B', after: null },
+    ])
+    expect(withChangedFiles(changes, manifest, later.manifest, store)).toEqual([
+      { what: 'class', is: 'removed', name: 'B', before: 'B', after: null },
+      { what: 'file', is: 'changed', name: 'custom_nodes/风格/__init__.py', before: null, after: null },
     ])
   },
 )
