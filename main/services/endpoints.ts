@@ -172,7 +172,6 @@ export class Endpoints implements Service {
     await this.test({ url, key })
     this.#deps.secrets.set(secretOf(name), key)
     const row = this.#deps.database.prepare<[string], Row>('SELECT * FROM endpoints WHERE name = ?').get(name)
-    await this.#deps.fleet.unhost(name)
     await firstState(this.#open(row!))
     return this.get(name)
   }
@@ -250,7 +249,7 @@ export class Endpoints implements Service {
       this.events.emit('changed', name)
       if (is === 'ready') void this.#askLive(name, known)
     })
-    fleet.host(worker)
+    void fleet.host(worker)
     return worker
   }
 

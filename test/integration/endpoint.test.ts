@@ -194,6 +194,21 @@ test('an endpoint elsewhere is reached through the proxy, one on this machine is
   expect(proxy.asked.length).toBeGreaterThan(0)
 })
 
+test('with another key what is under way is found again', async () => {
+  const { client, submit, ended } = await startApp()
+  const server = new RehearsalServer({ dir: tempDir(), stepMs: 60 })
+  await server.start()
+  onTestFinished(() => server.stop())
+  const agent = await agentOn(tempDir(), { worker: server.url, keys: [KEY, 'sk_the_second_key'] })
+  await client.call('endpoint.add', { url: agent.url, key: KEY, name: 'gpu' })
+  const { batchId } = await submit({ workers: ['gpu'], repeat: 2 }, slowPicture(30))
+  await eventually(async () => (await client.call('queue.state', {})).running.length > 0)
+  await client.call('endpoint.setKey', { name: 'gpu', key: 'sk_the_second_key' })
+  expect((await ended(batchId)).counts).toMatchObject({ done: 2, parked: 0 })
+  const reply = await fetch(`${agent.url}/api/tasks`, { headers: { 'x-api-key': KEY } })
+  expect(((await reply.json()) as { rows: unknown[] }).rows).toHaveLength(2)
+})
+
 test('what runs on an endpoint that is removed is let go of at once, for a person to decide on', async () => {
   const { client, submit } = await startApp()
   const server = new RehearsalServer({ dir: tempDir(), stepMs: 500 })

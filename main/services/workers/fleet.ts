@@ -202,10 +202,13 @@ export class Fleet implements Service {
     await this.unhost(id, true)
   }
 
-  /** Takes a worker in that another service made, and closes it. `forget`: it does not come back. */
-  host(worker: EndpointWorker) {
+  /** Takes a worker in that another service made; in the place of one of its name, whose tasks it finds again. */
+  async host(worker: EndpointWorker): Promise<void> {
+    const before = this.#workers.get(worker.id)
     this.#adopt(worker)
+    await before?.close()
   }
+  /** Closes what was taken in. `forget`: it does not come back. */
   async unhost(id: string, forget = false): Promise<void> {
     const worker = this.#workers.get(id)
     if (!worker) return
