@@ -19,6 +19,7 @@ import type {
 import { compareManifests } from '../../core/domain/snapshot/compare.ts'
 import { diskFailure, isFull } from '../../core/engine/download/disk.ts'
 import { capture } from '../../core/engine/snapshot/capture.ts'
+import { withChangedFiles } from '../../core/engine/snapshot/changed-files.ts'
 import type { Depot } from '../../core/engine/snapshot/depot.ts'
 import { deriveSnapshot } from '../../core/engine/snapshot/derive.ts'
 import { HttpDepot } from '../../core/engine/snapshot/http-depot.ts'
@@ -164,7 +165,8 @@ export class Snapshots implements Service {
   }
 
   async diff(before: string, after: string): Promise<SnapshotChange[]> {
-    return compareManifests((await this.get(before)).manifest, (await this.get(after)).manifest)
+    const [a, b] = [(await this.get(before)).manifest, (await this.get(after)).manifest]
+    return withChangedFiles(compareManifests(a, b), a, b, await this.#open())
   }
 
   /** `on` false: takes it away. A label is on one snapshot at a time. */
