@@ -9,7 +9,7 @@ const maxWrappings = 8
 
 /**
  * JSON from a stranger: unwrapped while it is a string of JSON, no deeper than we can walk, no key twice in one object
- * (a reader would drop one of the two silently), and no `__proto__` keys.
+ * (a reader would drop one of the two silently), and none of the keys that would harm.
  * @throws AppError 'import.empty', 'import.not-json', 'import.damaged'
  */
 export function parseForeignJson(name: string, text: string): Json {
@@ -49,7 +49,7 @@ function parseOnce(name: string, text: string, isRepaired = false): Json {
   if (repeated !== null) {
     throw new AppError('import.damaged', { name, reason: `the key ${JSON.stringify(repeated)} appears twice` })
   }
-  withoutProto(value)
+  withoutHarm(value)
   return value
 }
 
@@ -154,14 +154,15 @@ function endOfString(text: string, start: number): number {
   return text.length
 }
 
-/** Such a key would change an object's nature when copied. */
-function withoutProto(root: Json) {
+/** Such a key would change an object's nature when it is copied, or when it is read as a number or a text. */
+const HARMFUL = ['__proto__', 'toString', 'valueOf']
+function withoutHarm(root: Json) {
   const waiting: Json[] = [root]
   for (let value = waiting.pop(); value !== undefined; value = waiting.pop()) {
     if (Array.isArray(value)) {
       for (const item of value) if (typeof item === 'object' && item !== null) waiting.push(item)
     } else if (isJsonObject(value)) {
-      if (Object.hasOwn(value, '__proto__')) Reflect.deleteProperty(value, '__proto__')
+      for (const key of HARMFUL) if (Object.hasOwn(value, key)) Reflect.deleteProperty(value, key)
       for (const item of Object.values(value)) if (typeof item === 'object' && item !== null) waiting.push(item)
     }
   }

@@ -1,12 +1,14 @@
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { writeJson } from '../../../../../core/contract/json.ts'
+import { AppError } from '../../../../../core/contract/errors.ts'
+import { type Json, writeJson } from '../../../../../core/contract/json.ts'
 import { Inspection } from '../../../../../core/contract/workflow.ts'
 import { drawGraph } from '../../../../../core/domain/workflow/graph.ts'
 import { inspectWorkflow } from '../../../../../core/domain/workflow/inspect.ts'
 import { fitFiles } from '../../../../../core/domain/workflow/needs.ts'
 import { readWorkflow } from '../../../../../core/domain/workflow/read.ts'
+import { advise } from '../../../../../core/domain/workflow/suggest.ts'
 import { definitions } from '../../../../kit/definitions.ts'
 
 const inspect = (value: unknown, from = 'bundled', known = definitions) =>
@@ -130,6 +132,28 @@ test('classes called like the parts of every object are missing nodes', () => {
   })
   expect(customNodes.map(({ classType }) => classType)).toEqual(['constructor', '__proto__'])
 })
+
+test.each(['{"toString":null}', '[[{"toString":null}]]', 'null', '""', '-1', '[]', '{}'])(
+  'with %s for any of its values a workflow is read, judged and advised on, or refused in words of ours',
+  (odd) => {
+    const whole = readFileSync(path.resolve(import.meta.dirname, '../../../../../resources/sample/en.json'), 'utf8')
+    const places = (value: Json, at: (string | number)[] = []): (string | number)[][] =>
+      typeof value === 'object' && value !== null
+        ? [at, ...Object.entries(value).flatMap(([key, item]) => places(item as Json, [...at, key]))]
+        : [at]
+    for (const place of places(JSON.parse(whole)).slice(1)) {
+      const damaged = JSON.parse(whole)
+      const holder = place.slice(0, -1).reduce((inside, key) => inside[key], damaged)
+      holder[place.at(-1)!] = JSON.parse(odd)
+      try {
+        const { prompt, parameters } = inspect(damaged)
+        advise(prompt, definitions, parameters, {})
+      } catch (cause) {
+        expect([place, cause]).toEqual([place, expect.any(AppError)])
+      }
+    }
+  },
+)
 
 test('the picture of a workflow is as the editor placed it', () => {
   const workflow = {
