@@ -162,6 +162,7 @@ async function load(callers: number, seconds: number) {
   }
   await eventually(open, 60_000)
   const { text } = await ask(agent.url, '/metrics')
+  const [, ranSeconds = 0] = /task_seconds_sum ([\d.]+)/.exec(text) ?? []
   const count = (state: string) => Number(new RegExp(`tasks_total\\{state="${state}"\\} (\\d+)`).exec(text)?.[1] ?? 0)
   if (count('failed') > 0) violations.push(`${count('failed')} tasks failed`)
   if (count('succeeded') < took.length) violations.push(`${took.length} answered, ${count('succeeded')} done`)
@@ -180,6 +181,9 @@ async function load(callers: number, seconds: number) {
     leftOrSlow: asked,
     throttled,
     malformed,
+    perSecond: Math.round((count('succeeded') / seconds) * 10) / 10,
+    atOnce: 16,
+    meanRunMs: Math.round((Number(ranSeconds) / count('succeeded')) * 1000), // at the rehearsals; the rest was waiting for them
     p50Ms: at(0.5),
     p99Ms: at(0.99),
     mostMs: at(0.99999),
