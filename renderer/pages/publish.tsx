@@ -9,6 +9,7 @@ import {
   Play,
   RefreshCw,
   RotateCcw,
+  RotateCw,
   Send,
   ShieldAlert,
   Square,
@@ -634,14 +635,17 @@ function Versions({ endpoint, busy }: { endpoint: string; busy: boolean }) {
       say({ title: t('publish.back', { endpoint, version }) })
     },
   })
+  const rows = versions.data?.rows ?? []
+  const live = rows.find(({ state }) => state.is === 'live')?.version ?? 0
+  /** To one after it: it was rolled back from. */
+  const way = (version: number) => (version > live ? 'forward' : 'rollBack')
   const goBack = ({ version }: VersionView) =>
     ask({
-      title: t('publish.backAsk', { version }),
+      title: t(version > live ? 'publish.forwardAsk' : 'publish.backAsk', { version }),
       note: <p>{t('publish.backNote')}</p>,
-      yes: t('publish.rollBack'),
+      yes: t(`publish.${way(version)}`),
       run: () => rollBack.mutate({ endpoint, version }),
     })
-  const rows = versions.data?.rows ?? []
   return (
     <section className="card flex flex-col gap-2 p-4" aria-label={t('publish.versions')}>
       {question}
@@ -703,12 +707,12 @@ function Versions({ endpoint, busy }: { endpoint: string; busy: boolean }) {
                     {row.state.is === 'retired' && (
                       <Button
                         size="sm"
-                        icon={RotateCcw}
+                        icon={row.version > live ? RotateCw : RotateCcw}
                         disabled={busy}
                         busy={rollBack.isPending && rollBack.variables?.version === row.version}
                         onClick={() => goBack(row)}
                       >
-                        {t('publish.rollBack')}
+                        {t(`publish.${way(row.version)}`)}
                       </Button>
                     )}
                   </td>

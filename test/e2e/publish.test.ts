@@ -47,6 +47,7 @@ test('what differs is looked at and accepted, which is kept; a version before it
   await page.getByRole('dialog').getByRole('button', { name: 'Roll back' }).click()
   await versions.getByRole('row', { name: /^2/ }).getByText('live', { exact: true }).waitFor()
   await publication.getByText('served before', { exact: true }).waitFor()
+  await versions.getByRole('row', { name: /^3/ }).getByRole('button', { name: 'Put live again' }).waitFor()
   const { rows } = await client.call('publish.versions', { endpoint: 'night-gpu' })
   expect(rows.map(({ version, state }) => [version, state.is])).toEqual([
     [3, 'retired'],
