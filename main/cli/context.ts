@@ -44,6 +44,8 @@ export function exitCodeOf({ code }: Pick<Failure, 'code'>): number {
       'tunnel.bad-address',
       'worker.shares-several',
       'convert.no-definitions',
+      'mirror.unknown',
+      'mirror.bad-address',
     ].includes(code)
   )
     return EXIT.usage

@@ -147,6 +147,8 @@ export class Models implements Service {
   readonly #watch: ModelWatch
   readonly #merges: ModelMerges
   readonly #jobs = new Map<ModelProgress['what'], Job>()
+  /** What came just now: its hash is not to be lost. */
+  readonly #taking = new Set<Promise<Model | null>>()
   #faults: { path: string; failure: Failure }[] = []
   #kept = new Map<string, Kept>()
   #entries: Entry[] = []
@@ -211,6 +213,7 @@ export class Models implements Service {
     const jobs = [...this.#jobs.values()]
     for (const { stopping } of jobs) stopping.abort(new Error('stopped'))
     await Promise.allSettled(jobs.map(({ done }) => done))
+    await Promise.allSettled(this.#taking)
     await this.#thread.close()
   }
 
@@ -298,7 +301,12 @@ export class Models implements Service {
   }
 
   /** A file that came to its final place just now, with the hash it was checked by. */
-  async takeIn(file: string, sha256: string | null): Promise<Model | null> {
+  takeIn(file: string, sha256: string | null): Promise<Model | null> {
+    const taking = this.#takeIn(file, sha256).finally(() => this.#taking.delete(taking))
+    this.#taking.add(taking)
+    return taking
+  }
+  async #takeIn(file: string, sha256: string | null): Promise<Model | null> {
     const real = await realpath(file).catch(() => null)
     if (real === null || !isModelFile(real)) return null
     const mark = await markOf(real)

@@ -20,6 +20,7 @@ test.each([
   ['app.usage', 2],
   ['import.damaged', 2],
   ['table.unreadable', 2],
+  ['mirror.unknown', 2],
   ['parameter.bad-value', 2],
   ['batch.empty', 2],
   ['convert.would-lose', 3],

@@ -53,6 +53,16 @@ test('what a look found is there again after a restart, hashes and all, and noth
   expect(again.models.state()).toMatchObject({ models: 2, unhashed: 1, faults: [] })
 })
 
+test('the hash a file came with is kept, even where all ends just then', async () => {
+  const { models, dir, data, stop } = await kit()
+  put(dir, { 'models/loras/a.safetensors': aLora() })
+  const taken = models.takeIn(path.join(dir, 'models/loras/a.safetensors'), 'f'.repeat(64)).catch(() => null)
+  await stop()
+  await taken
+  const { models: later } = await kit({ dir, data })
+  expect(later.page({}).rows.map(({ sha256 }) => sha256)).toEqual(['f'.repeat(64)])
+})
+
 test('what an older reader said of a file is asked anew; its hash is kept', async () => {
   const dir = tempDir()
   put(dir, { 'models/checkpoints/a.ckpt': aPickle('os', 'system') })
