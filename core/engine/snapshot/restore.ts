@@ -181,6 +181,8 @@ export async function restoreTree(
     const { code } = cause as NodeJS.ErrnoException
     if (code === 'ENAMETOOLONG')
       throw new AppError('snapshot.unsafe', { path: to, reason: 'its names are too long here' })
+    // a disk that takes a and A for one, whatever the system
+    if (code === 'EEXIST') throw new AppError('snapshot.unsafe', { path: to, reason: 'two of its names are one here' })
     if (code === 'ENOSPC') throw new AppError('disk.full', { dir: to }, { cause })
     throw damageOr(cause)
   } finally {

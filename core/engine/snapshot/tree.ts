@@ -65,7 +65,8 @@ export function checkTree(tree: Tree, at: string, depth: number, platform: NodeJ
   const seen = new Set<string>()
   for (const entry of tree) {
     const { name } = entry
-    if (name === '' || name === '.' || name === '..' || /[/\\]|\0/.test(name)) refuse(name, 'it is no name of a file')
+    if (name === '' || name === '.' || name === '..' || /[/\\]|\0/.test(name) || !name.isWellFormed())
+      refuse(name, 'it is no name of a file')
     if (platform === 'win32' && (DEVICE.test(name) || REFUSED_BY_WINDOWS.test(name)))
       refuse(name, 'Windows allows no such name')
     // Windows and macOS take Model and model for one, and both spellings of é

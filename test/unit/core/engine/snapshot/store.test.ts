@@ -143,6 +143,7 @@ test.each<[string, Tree | string, NodeJS.Platform, RegExp]>([
   ['a name with a slash', [file('a/b')], 'linux', /no name/],
   ['a name with a backslash', [file('a\\b')], 'linux', /no name/],
   ['an empty name', [file('')], 'linux', /no name/],
+  ['half a letter', [file('\ud801')], 'linux', /no name/],
   ['one name twice', [file('a'), file('a')], 'linux', /another file/],
   ['names that differ by capitals, on Windows', [file('Model'), file('model')], 'win32', /another file/],
   ['two spellings of one letter, on a Mac', [file('\u00e9'), file('e\u0301')], 'darwin', /another file/],
