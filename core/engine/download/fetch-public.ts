@@ -1,5 +1,6 @@
 import { lookup } from 'node:dns'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
+import os from 'node:os'
 import { Agent } from 'undici'
 import { AppError } from '../../contract/errors.ts'
 import { reasonOf } from '../comfy/client.ts'
@@ -16,7 +17,11 @@ for (const [net, bits] of [
   ['169.254.0.0', 16],
   ['172.16.0.0', 12],
   ['192.0.0.0', 24],
+  ['192.0.2.0', 24],
+  ['192.88.99.0', 24],
   ['192.168.0.0', 16],
+  ['198.51.100.0', 24],
+  ['203.0.113.0', 24],
   ['224.0.0.0', 3],
 ] as const)
   inside.ipv4.addSubnet(net, bits, 'ipv4')
@@ -26,6 +31,7 @@ for (const [net, bits] of [
   ['64:ff9b::', 96],
   ['64:ff9b:1::', 48],
   ['2001::', 32],
+  ['2001:db8::', 32],
   ['2002::', 16],
   ['fc00::', 7],
   ['fe80::', 10],
@@ -37,8 +43,12 @@ for (const [net, bits] of [
 /** Whether an address of the internet, rather than of this machine, its network, or a cloud's own services. */
 export function isPublic(address: string): boolean {
   const family = ({ 4: 'ipv4', 6: 'ipv6' } as const)[isIP(address)]
-  return family !== undefined && !inside[family].check(address, family)
+  return family !== undefined && !inside[family].check(address, family) && !isOfThisMachine(address)
 }
+
+/** Also one that the internet knows: from here it leads past the wall that is before it. */
+const isOfThisMachine = (address: string) =>
+  Object.values(os.networkInterfaces()).some((all) => all?.some((each) => each.address === address))
 
 /** A name's addresses, only those that may be reached: what is checked here is what is connected to. */
 export function lookupAmong(mayReach: (address: string) => boolean): LookupFunction {

@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest'
+import os from 'node:os'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { fetchPublic, isPublic } from '../../../../../core/engine/download/fetch-public.ts'
 import { serve } from '../../../../kit/serve.ts'
 
@@ -13,6 +14,9 @@ test.each([
   ['192.168.1.20', false],
   ['169.254.169.254', false],
   ['100.100.100.200', false],
+  ['192.0.2.9', false],
+  ['203.0.113.9', false],
+  ['2001:db8::9', false],
   ['224.0.0.1', false],
   ['255.255.255.255', false],
   ['::1', false],
@@ -27,6 +31,13 @@ test.each([
   ['not an address', false],
 ])('%s is of the internet: %s', (address, expected) => {
   expect(isPublic(address)).toBe(expected)
+})
+
+test('an address of this machine is none of the internet, whoever else knows it', () => {
+  const own = { family: 'IPv4', address: '93.184.216.35', netmask: '', mac: '', internal: false, cidr: null } as const
+  const spy = vi.spyOn(os, 'networkInterfaces').mockReturnValue({ eth0: [own] })
+  onTestFinished(() => spy.mockRestore())
+  expect([isPublic('93.184.216.34'), isPublic('93.184.216.35')]).toEqual([true, false])
 })
 
 const here = { limitBytes: 1000, mayReach: () => true }
