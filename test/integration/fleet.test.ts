@@ -222,7 +222,7 @@ test('a ComfyUI of one’s own says what nodes there are before an endpoint does
     now: Date.now,
   })
   endpoint.start()
-  fleet.host(endpoint)
+  await fleet.host(endpoint)
   await eventually(() => fleet.get('there')?.health.is === 'ready')
   expect(await fleet.definitionsFor()).toMatchObject({ from: 'there' })
   await fleet.add({ url: (await aComfyui()).url, name: 'gpu' })

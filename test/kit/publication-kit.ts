@@ -46,9 +46,7 @@ export async function keepPublication(dataDir: string, endpoint: string, workflo
   const picture = { ...compared, workflow: 'Poster', node: '9', mediaType: 'image/png', shows: Object.keys(files) }
   const facts = {
     ...{ engine: null, note: 'Softer light', acceptDifferent: false, bytesPerSecond: null, before: 2 },
-    workflows: [
-      { workflowId, id: 'poster', name: 'Poster', prompt: {}, panel: null, parameters: [], overrides: {} },
-    ],
+    workflows: [{ workflowId, id: 'poster', name: 'Poster', prompt: {}, panel: null, parameters: [], overrides: {} }],
     seconds: { push: 4.2, release: 0.4, prepare: 41, prove: 12 },
     sent: {
       ...{ id: SNAPSHOTS[2], where: endpoint, objects: { missing: 41, all: 24_180 }, packs: 1 },
