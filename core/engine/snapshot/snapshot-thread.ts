@@ -1,5 +1,6 @@
 // A thread that reads, hashes and packs files, or unpacks and writes them. Its own entry in the build.
 import {
+  accessSync,
   closeSync,
   constants,
   copyFileSync,
@@ -215,7 +216,9 @@ interface Within {
   readonly real: readonly string[]
 }
 function walk(root: string, within: Within, except: readonly RegExp[], found: Found[] = []): Found[] {
-  for (const entry of namesIn(path.join(root, within.path))) {
+  const names = namesIn(path.join(root, within.path))
+  if (!names) found.push({ is: 'other', path: within.path, what: CLOSED })
+  for (const entry of names ?? []) {
     const at = within.path === '' ? entry.name : `${within.path}/${entry.name}`
     if (except.some((pattern) => pattern.test(entry.isDirectory() ? `${at}/` : at))) continue
     const odd = oddName(at, entry.name)
@@ -229,7 +232,7 @@ function walk(root: string, within: Within, except: readonly RegExp[], found: Fo
       else follow(at)
     } else if (entry.isFile()) {
       const stat = lstatSync(path.join(root, at), { throwIfNoEntry: false })
-      if (stat) found.push(fileAt(at, stat))
+      if (stat) found.push(fileAt(root, at, stat))
     } else found.push({ is: 'other', path: at, what: 'it is a device, a pipe or a socket' })
   }
   return found
@@ -237,7 +240,7 @@ function walk(root: string, within: Within, except: readonly RegExp[], found: Fo
   /** What lies elsewhere is taken as if it were here: there it will not be. */
   function follow(at: string) {
     const stat = statSync(path.join(root, at), { throwIfNoEntry: false })
-    if (stat?.isFile()) found.push(fileAt(at, stat))
+    if (stat?.isFile()) found.push(fileAt(root, at, stat))
     else if (!stat?.isDirectory()) found.push({ is: 'other', path: at, what: 'its link leads to no file or folder' })
     else if (!except.some((pattern) => pattern.test(`${at}/`))) {
       const to = realpathSync(path.join(root, at))
@@ -252,11 +255,15 @@ function walk(root: string, within: Within, except: readonly RegExp[], found: Fo
   }
 }
 
-function namesIn(dir: string): Dirent[] {
+const CLOSED = 'it may not be read'
+
+/** null: they may not be read. */
+function namesIn(dir: string): Dirent[] | null {
   try {
     return readdirSync(dir, { withFileTypes: true })
   } catch (cause) {
     if (isGone(cause)) return []
+    if ((cause as NodeJS.ErrnoException).code === 'EACCES') return null
     throw cause
   }
 }
@@ -268,7 +275,12 @@ function oddName(at: string, name: string): string | null {
   return at.split('/').length > MOST_DEPTH ? 'it lies too deep' : null
 }
 
-function fileAt(at: string, stat: Stats): Found {
+function fileAt(root: string, at: string, stat: Stats): Found {
+  try {
+    accessSync(path.join(root, at), constants.R_OK)
+  } catch (cause) {
+    if (!isGone(cause)) return { is: 'other', path: at, what: CLOSED }
+  }
   const { size, mode, mtimeMs } = stat
   const executable = (mode & 0o100) !== 0
   return { is: 'file', path: at, size, mtime: Math.floor(mtimeMs / 1000), executable, stamp: stampOf(stat) }

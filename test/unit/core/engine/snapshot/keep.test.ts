@@ -1,4 +1,4 @@
-import { appendFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { Keeper, type KeepNews } from '../../../../../core/engine/snapshot/keep.ts'
@@ -43,6 +43,24 @@ test('what goes away while it is kept is not in it', async () => {
   await restore()
   expect([files, text('a')]).toEqual([1, 'begin'])
 })
+
+test.skipIf(process.platform === 'win32' || process.getuid?.() === 0)(
+  'what may not be read is told, and all else comes back',
+  async () => {
+    const dir = tempDir()
+    mkdirSync(path.join(dir, 'closed'))
+    for (const name of ['good', 'mine']) writeFileSync(path.join(dir, name), 'begin')
+    for (const name of ['closed', 'mine']) chmodSync(path.join(dir, name), 0)
+    const { left, restore, text } = await keep(dir)
+    chmodSync(path.join(dir, 'closed'), 0o700)
+    expect(left.map((each) => `${each.path}: ${each.what}`).toSorted()).toEqual([
+      'closed: it may not be read',
+      'mine: it may not be read',
+    ])
+    await restore()
+    expect(text('good')).toBe('begin')
+  },
+)
 
 test.skipIf(process.platform === 'win32')(
   'names that no restore would take are told, and all else comes back',
