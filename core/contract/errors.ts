@@ -803,7 +803,7 @@ export const errors = {
   },
   'snapshot.incomplete': {
     message: 'A part of the snapshot is missing ({what}).',
-    remedy: 'Push it again from where it was made; only what is missing travels.',
+    remedy: 'Where it was made, push it again, or make it again first; only what is missing travels.',
   },
   'snapshot.damaged': {
     message: 'A part of the snapshot is damaged: {reason}.',
