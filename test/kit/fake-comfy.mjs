@@ -10,6 +10,7 @@ const port = Number(given('--port'))
 const say = (line) => process.stderr.write(`${line}\n`)
 let hung = false
 let prompts = 0
+let unwell = has('--unwell') ? 3 : 0
 
 if (given('--starts')) appendFileSync(given('--starts'), `${process.pid}\n`)
 if (has('--stubborn')) {
@@ -49,6 +50,7 @@ else {
   const server = createServer((request, response) => {
     if (hung) return
     const reply = (body) => response.end(JSON.stringify(body))
+    if (unwell-- > 0) return response.writeHead(503).end('not yet')
     if (request.url === '/system_stats') {
       const system = { comfyui_version: '0.33.0', argv: process.argv.slice(1), pid: process.pid }
       return reply({ system, devices: [] })

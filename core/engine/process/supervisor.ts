@@ -376,7 +376,7 @@ export class Supervisor {
     try {
       const reply = await request(`http://127.0.0.1:${port}/${what}`, { signal: within, reset: true })
       if (reply.statusCode !== 200 || Number(reply.headers['content-length'] ?? 0) > REPLY_LIMIT_BYTES) {
-        reply.body.destroy()
+        reply.body.on('error', () => {}).destroy()
         return undefined
       }
       return parseJson(await reply.body.text())

@@ -151,6 +151,12 @@ onLinux('a stranger that takes the port after the choice is not taken for ours',
   expect(kinds(kit.states)).not.toContain('ready')
 })
 
+test('one that answers with an error at first is asked again, and nothing of ours ends of it', async () => {
+  const kit = supervise(['--unwell'])
+  await kit.supervisor.start()
+  expect(ready(kit).pid).toBe(kit.started()[0])
+})
+
 test('one that stops answering while it has nothing to do is ended and started again', async () => {
   const kit = supervise([], { pace: { answerWithinMs: 500, hungIdleMs: 600 } })
   await kit.supervisor.start()
