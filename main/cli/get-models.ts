@@ -72,7 +72,7 @@ export async function getModels(
   terminal.event('plan', { files: ready.length, totalBytes, unknownSizes, freeBytes })
   if (!terminal.json && ready.length > 0)
     terminal.say(said.getTotal, {
-      size: `${unknownSizes > 0 ? '≥ ' : ''}${sayBytes(totalBytes)}`,
+      size: unknownSizes === 0 ? sayBytes(totalBytes) : totalBytes === 0 ? '?' : `≥ ${sayBytes(totalBytes)}`,
       free: freeBytes === null ? '?' : sayBytes(freeBytes),
     })
   const whole = plan.rows.every(({ state }) => ['present', 'queued', 'ready', 'elsewhere'].includes(state.is))
