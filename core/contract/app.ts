@@ -67,7 +67,15 @@ import { command, event, query } from './procedure.ts'
 import { Publication, PublicationId, PublishAsk, PublishPlan, VersionView } from './publish.ts'
 import { ReleaseView } from './release.ts'
 import { Settings, SettingsChange } from './settings.ts'
-import { PushPlan, SealedManifest, SecretFound, SnapshotChange, SnapshotProgress, SnapshotView } from './snapshot.ts'
+import {
+  PushPlan,
+  SealedManifest,
+  SecretFound,
+  SnapshotChange,
+  SnapshotLabel,
+  SnapshotProgress,
+  SnapshotView,
+} from './snapshot.ts'
 import { WorkerAddress, WorkerContents, WorkerFound, WorkerId, WorkerView } from './worker.ts'
 import {
   Advice,
@@ -668,6 +676,7 @@ export const app = {
       engine: EngineName.optional(),
       name: z.string().max(200).optional(),
       consent: z.array(z.string()).optional(),
+      label: SnapshotLabel.optional(),
     }),
     z.object({
       snapshot: SnapshotView.nullable(),
@@ -683,10 +692,7 @@ export const app = {
     z.object({ before: z.string(), after: z.string() }),
     z.object({ changes: z.array(SnapshotChange) }),
   ),
-  'snapshot.label': command(
-    z.object({ id: z.string(), label: z.string().regex(/^[\p{L}\p{N}][\p{L}\p{N}._-]{0,39}$/u), on: z.boolean() }),
-    SnapshotView,
-  ),
+  'snapshot.label': command(z.object({ id: z.string(), label: SnapshotLabel, on: z.boolean() }), SnapshotView),
   'snapshot.remove': command(z.object({ id: z.string() }), changed),
   'snapshot.verify': command(
     nothing,

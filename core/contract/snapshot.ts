@@ -87,6 +87,8 @@ export const SecretFound = z.object({
 })
 export type SecretFound = z.infer<typeof SecretFound>
 
+export const SnapshotLabel = z.string().regex(/^[\p{L}\p{N}][\p{L}\p{N}._-]{0,39}$/u)
+
 export const SnapshotView = z.object({
   id: SnapshotId,
   name: z.string(),

@@ -30,7 +30,7 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
   async create(context, client, _, { engine, name, consent = [], label }) {
     const { terminal } = context
     const { snapshot: said } = terminal.speech.words
-    const made = await client.call('snapshot.create', { engine, name, consent })
+    const made = await client.call('snapshot.create', { engine, name, consent, label })
     for (const { path: at, what } of made.left) {
       terminal.event('left', { path: at, what })
       terminal.note(said.left, { path: at, what })
@@ -43,8 +43,7 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
         kind: first?.kind ?? '',
         path: first?.path ?? '',
       })
-    const view = label ? await client.call('snapshot.label', { id: made.snapshot.id, label, on: true }) : made.snapshot
-    tell(context, view, { newBytes: made.newBytes })
+    tell(context, made.snapshot, { newBytes: made.newBytes })
     if (!terminal.json) terminal.say(said.added, { size: sayBytes(made.newBytes) })
     return true
   },

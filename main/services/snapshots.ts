@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
-import { mkdir, readFile, rm, stat } from 'node:fs/promises'
+import { existsSync, readFileSync } from 'node:fs'
+import { mkdir, rm, stat } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import type { Dispatcher } from 'undici'
@@ -75,6 +76,8 @@ interface PushAsked {
   readonly onNews?: (news: { sentBytes: number; totalBytes: number }) => void
 }
 const Labels = z.record(z.string(), z.string())
+type Labels = z.infer<typeof Labels>
+const readLabels = (file: string) => Labels.parse(parseJson(existsSync(file) ? readFileSync(file, 'utf8') : '{}'))
 const SIGNING_KEY = 'snapshot-signing'
 /** A snapshot that is being made may name what lies here this long without an owner. */
 const GRACE_MS = 24 * 60 * 60_000
@@ -109,7 +112,7 @@ export class Snapshots implements Service {
   }
 
   /** `consent`: ids of secrets that may travel. `snapshot` null: there are others, and nothing was made. */
-  async create(asked: { engine?: string; name?: string; consent?: readonly string[] }): Promise<{
+  async create(asked: { engine?: string; name?: string; consent?: readonly string[]; label?: string }): Promise<{
     snapshot: SnapshotView | null
     secrets: SecretFound[]
     left: { path: string; what: string }[]
@@ -145,6 +148,7 @@ export class Snapshots implements Service {
       if (secrets.length > 0) return { snapshot: null, secrets, left, newBytes }
       const sealed = seal(manifest, this.#signingKey())
       await writeManifest(store.snapshotsDir, sealed)
+      if (asked.label) await this.#label(sealed.id, asked.label, true)
       return { snapshot: await this.#view(sealed), secrets, left, newBytes }
     })
   }
@@ -172,18 +176,20 @@ export class Snapshots implements Service {
   /** `on` false: takes it away. A label is on one snapshot at a time. */
   async label(asked: string, label: string, on: boolean): Promise<SnapshotView> {
     const sealed = await this.get(asked)
-    const { [label]: _, ...others } = await this.#labels()
-    writeWholeSync(await this.#labelsFile(), writeJson(on ? { ...others, [label]: sealed.id } : others))
+    await this.#label(sealed.id, label, on)
     this.events.emit('changed')
     return this.#view(sealed)
+  }
+
+  #label(id: string, label: string, on: boolean) {
+    return this.#changeLabels(({ [label]: _, ...others }) => (on ? { ...others, [label]: id } : others))
   }
 
   async remove(asked: string): Promise<void> {
     const { unreadable } = await readSnapshots((await this.#open()).snapshotsDir)
     const { id } = unreadable.find((each) => asked.length >= 6 && each.id.startsWith(asked)) ?? (await this.get(asked))
     await rm(path.join((await this.#open()).snapshotsDir, `${id}.json`), { force: true })
-    const labels = Object.entries(await this.#labels()).filter(([, of]) => of !== id)
-    writeWholeSync(await this.#labelsFile(), writeJson(Object.fromEntries(labels)))
+    await this.#changeLabels((labels) => Object.fromEntries(Object.entries(labels).filter(([, of]) => of !== id)))
     this.events.emit('changed')
   }
 
@@ -402,9 +408,12 @@ export class Snapshots implements Service {
   async #labelsFile() {
     return path.join((await this.#open()).dir, 'labels.json')
   }
-  async #labels(): Promise<z.infer<typeof Labels>> {
-    const text = await readFile(await this.#labelsFile(), 'utf8').catch(() => '{}')
-    return Labels.parse(parseJson(text))
+  async #labels(): Promise<Labels> {
+    return readLabels(await this.#labelsFile())
+  }
+  async #changeLabels(change: (labels: Labels) => Labels) {
+    const file = await this.#labelsFile()
+    writeWholeSync(file, writeJson(change(readLabels(file))))
   }
 
   #tell(what: SnapshotProgress['what'], part: string, bytes: number, totalBytes: number) {

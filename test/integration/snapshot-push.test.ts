@@ -93,7 +93,10 @@ test.skipIf(!python)(
     ])
     rmSync(path.join(nodesDir, '风格', 'config.json'))
     writeFileSync(direct, '{"url": "https://example.org/tiny.git"}')
-    const { id } = (await snapshots.create({})).snapshot!
+    const { id, labels } = (await snapshots.create({ label: 'good' })).snapshot!
+    expect(labels).toEqual(['good'])
+    await Promise.all(['a', 'b'].map((label) => snapshots.label('good', label, true)))
+    expect((await snapshots.label(id, 'a', false)).labels.toSorted()).toEqual(['b', 'good'])
 
     const store = tempDir()
     const { agent, logged } = await anAgent({ keys: [`${key} publish`, 'sk_runner run'], store })
