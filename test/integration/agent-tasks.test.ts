@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import path from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { type ComfyAddress, readAddress } from '../../core/engine/comfy/address.ts'
@@ -207,6 +209,72 @@ test('it stops although nothing can be written any more', async () => {
   }
   await runner.stop(0)
 })
+
+test('a ComfyUI that answers nothing for a while, as while it loads a model, is waited for; each task is done once', async () => {
+  const { comfyui } = await aComfy()
+  const front = await aFront(comfyui.url)
+  const { store } = aStore()
+  const heard: string[] = []
+  const log = (event: string) => heard.push(event)
+  const runner = aRunner(store, [readAddress(front.url)], {
+    timeoutMs: 100,
+    pace: { lookEveryMs: 50, patienceMs: 100 },
+    inFlight: 2,
+    log,
+  })
+  await runner.start()
+  comfyui.onNext('hold')
+  await runner.submit('runs', aWorkflow(1))
+  await eventually(async () => (await runner.status('runs'))?.state === 'running')
+  front.freeze()
+  await runner.submit('comes', aWorkflow(2))
+  const unheard = () => heard.filter((event) => event === 'task.unheard').length
+  await eventually(() => unheard() > 1)
+  comfyui.release()
+  front.thaw()
+  for (const id of ['runs', 'comes']) expect(await runner.result(id, soon())).toMatchObject({ state: 'succeeded' })
+  expect(comfyui.submissions).toBe(2)
+})
+
+/** Stands before a server and lets nothing through while it is frozen. */
+async function aFront(to: string) {
+  const sockets = new Set<Socket>()
+  let frozen = false
+  const server = createServer((from) => {
+    const onward = connect(Number(new URL(to).port), '127.0.0.1')
+    for (const [one, other] of [
+      [from, onward],
+      [onward, from],
+    ] as const) {
+      sockets.add(one)
+      one.on('error', () => other.destroy())
+      one.on('close', () => {
+        sockets.delete(one)
+        other.destroy()
+      })
+      one.on('data', (chunk) => other.write(chunk))
+      if (frozen) one.pause()
+    }
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  const { port } = server.address() as AddressInfo
+  return {
+    url: `http://127.0.0.1:${port}`,
+    freeze() {
+      frozen = true
+      for (const socket of sockets) socket.pause()
+    },
+    thaw() {
+      frozen = false
+      for (const socket of sockets) socket.resume()
+    },
+  }
+}
 
 async function* bytes(text: string) {
   yield Buffer.from(text)

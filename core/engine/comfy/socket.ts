@@ -25,6 +25,8 @@ export class ComfySocket {
   #open = false
   #heard = 0
   #lastReason = 'not connected'
+  /** Of the last try to connect; none where nothing was answered in time. */
+  #refusal: Error | undefined
 
   constructor(address: ComfyAddress, clientId: string) {
     this.#address = address
@@ -61,7 +63,11 @@ export class ComfySocket {
       reject(
         signal?.aborted
           ? signal.reason
-          : new AppError('worker.unreachable', { url: this.#address.url, reason: `socket: ${this.#lastReason}` }),
+          : new AppError(
+              'worker.unreachable',
+              { url: this.#address.url, reason: `socket: ${this.#lastReason}` },
+              { cause: this.#refusal ?? waiting.reason },
+            ),
       )
     this.events.once('opened', resolve)
     waiting.addEventListener('abort', giveUp, { once: true })
@@ -145,6 +151,7 @@ export class ComfySocket {
     })
     socket.on('error', (cause) => {
       this.#lastReason = cause.message
+      this.#refusal = cause.message === 'Opening handshake has timed out' ? undefined : cause
     })
     socket.on('close', () => closed.resolve())
     await closed.promise

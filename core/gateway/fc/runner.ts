@@ -13,6 +13,7 @@ import {
   cancelPrompt,
   type Ending,
   followPrompt,
+  type Pace,
   type Recovered,
   recoverPrompt,
   runPrompt,
@@ -48,6 +49,9 @@ export interface RunnerOptions {
   readonly inFlight?: number
   readonly mostWaiting?: number
   readonly limitMs?: number
+  /** Of a question to ComfyUI; one that does not answer in time is waited for, up to `limitMs`. */
+  readonly timeoutMs?: number
+  readonly pace?: Partial<Pace>
   readonly leaseMs?: number
   readonly keepMs?: number
   readonly inputs?: InputRules
@@ -380,7 +384,8 @@ export class ComfyRunner implements Runner {
   }
 
   async #run(held: Held, place: ComfyAddress): Promise<void> {
-    const { limitMs = 3_600_000, log } = this.#options
+    const { limitMs = 3_600_000, timeoutMs, log } = this.#options
+    const pace = { ...PACE, ...this.#options.pace }
     const { id, promptId, attempt } = held.task
     held.beganAt = performance.now()
     const limit = setTimeout(() => {
@@ -392,10 +397,12 @@ export class ComfyRunner implements Runner {
     const progress = new RunProgress(held.prompt)
     const tell = (change: Partial<Task> = {}) => this.#change(held, { ...change, nodes: progress.nodes })
     let client: HearingClient | undefined
-    try {
-      signal.throwIfAborted()
-      const { seen, at } = attempt > 1 ? await this.#lookFor(held, place) : { seen: LOST, at: place }
-      client = new HearingClient(at, { clientId: randomUUID() })
+    /** Up to its end, or up to where ComfyUI falls silent. */
+    const follow = async (lostSight: boolean) => {
+      const { seen, at } = lostSight ? await this.#lookFor(held, place) : { seen: LOST, at: place }
+      if (client && seen.is === 'lost' && (held.task.begun ?? 0) > 0) throw new AppError('prompt.forgotten')
+      await client?.close()
+      client = new HearingClient(at, { clientId: randomUUID(), timeoutMs })
       client.socket.events.on('message', (message) => {
         const { is } = message
         if ('promptId' in message && message.promptId !== null && message.promptId !== promptId) return
@@ -411,16 +418,28 @@ export class ComfyRunner implements Runner {
               client,
               { promptId, prompt, pngInfo: { nightshift: { task: id }, ...held.pngInfo } },
               signal,
-              PACE,
+              pace,
             )
           : seen.is === 'queued' || seen.is === 'running'
-            ? followPrompt(client, promptId, signal, PACE)
+            ? followPrompt(client, promptId, signal, pace)
             : [seen]
       for await (const step of steps) {
         if (step.is === 'started') {
           const { begun = 0 } = held.task
           tell({ state: 'running', queuePosition: null, begun: seen.is === 'running' ? begun : begun + 1 })
         } else if (isEnding(step)) await this.#ending(held, client, progress, step)
+      }
+    }
+    try {
+      signal.throwIfAborted()
+      for (let lostSight = attempt > 1; ; lostSight = true) {
+        try {
+          await follow(lostSight)
+          break
+        } catch (cause) {
+          if (signal.aborted || !this.#isBusy(held, place, cause)) throw cause
+          log?.('task.unheard', { id, reason: (cause as Error).message })
+        }
       }
     } catch (cause) {
       if (held.ended === 'release') return await this.#release(held)
@@ -444,7 +463,7 @@ export class ComfyRunner implements Runner {
   async #lookFor({ task, stopping }: Held, place: ComfyAddress): Promise<{ seen: Recovered; at: ComfyAddress }> {
     const all = await Promise.all(
       this.#options.places(task.release).map(async (at) => {
-        const client = new ComfyClient(at, { clientId: randomUUID() })
+        const client = new ComfyClient(at, { clientId: randomUUID(), timeoutMs: this.#options.timeoutMs })
         const seen = await recoverPrompt(client, task.promptId, stopping.signal).finally(() => client.close())
         return { seen, at }
       }),
@@ -452,6 +471,14 @@ export class ComfyRunner implements Runner {
     const found = all.find(({ seen }) => seen.is !== 'lost') ?? { seen: LOST, at: place }
     this.#running.get(task.id)!.place = found.at
     return found
+  }
+
+  /** It takes connections and says nothing: loading a model can hold it for minutes. Who watches it ends it, if anybody. */
+  #isBusy({ task }: Held, place: ComfyAddress, cause: unknown) {
+    if (!(cause instanceof AppError) || cause.code !== 'worker.unreachable') return false
+    return (
+      (cause.cause as Error | undefined)?.name === 'TimeoutError' && this.#options.places(task.release).includes(place)
+    )
   }
 
   /** It is certain that it runs no more: its ComfyUI has forgotten it, or has ended. */
