@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { defineConfig } from 'vitest/config'
 
@@ -18,6 +19,8 @@ const project = (name: string, testTimeout: number, fileParallelism = true) => (
 
 export default defineConfig({
   test: {
+    // of two cores, too, both have work to do: most tests wait for what they started
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
       project('unit', 60_000),
       project('integration', 60_000),

@@ -31,6 +31,13 @@ export function makeLine(send: (message: Message) => void, handlers: Handlers): 
       send({ is: 'answer', id, error: cause instanceof Error ? cause.message : String(cause) })
     }
   }
+  async function take(name: string, given: unknown) {
+    try {
+      await handlers[name]?.(given)
+    } catch (cause) {
+      console.error('stand-in:', cause)
+    }
+  }
   return {
     ask(name, given) {
       if (gone !== null) return Promise.reject(new Error(gone))
@@ -45,7 +52,7 @@ export function makeLine(send: (message: Message) => void, handlers: Handlers): 
     },
     hear(raw) {
       const message = raw as Message
-      if (message.is === 'tell') void handlers[message.name]?.(message.given)
+      if (message.is === 'tell') void take(message.name, message.given)
       else if (message.is === 'ask') void answer(message.id, message.name, message.given)
       else {
         const asker = waiting.get(message.id)
