@@ -24,7 +24,7 @@ export default defineConfig({
     projects: [
       project('unit', 60_000),
       project('integration', 60_000),
-      project('e2e', 120_000, false),
+      project('e2e', 120_000),
       project('electron', 120_000, false),
       project('pack', 300_000, false),
     ],
