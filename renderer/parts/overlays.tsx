@@ -157,7 +157,11 @@ function ToastList() {
           <Toast.Description className="text-xs text-soft break-words" />
         </div>
         {toast.actionProps && <Toast.Action className="btn btn-sm" />}
-        <Toast.Close render={<IconButton label={t('common.close')} icon={X} size="sm" className="-m-1" />} />
+        {/* ours lie beside each other: each is closed where it is, not only once the pile is opened */}
+        <Toast.Close
+          aria-hidden={false}
+          render={<IconButton label={t('common.close')} icon={X} size="sm" className="-m-1" />}
+        />
       </Toast.Content>
     </Toast.Root>
   ))

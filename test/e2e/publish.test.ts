@@ -48,6 +48,8 @@ test('what differs is looked at and accepted, which is kept; a version before it
   await versions.getByRole('row', { name: /^2/ }).getByText('live', { exact: true }).waitFor()
   await publication.getByText('served before', { exact: true }).waitFor()
   await versions.getByRole('row', { name: /^3/ }).getByRole('button', { name: 'Put live again' }).waitFor()
+  await page.getByRole('button', { name: 'Close' }).waitFor() // of what was told: to be reached while it is there
+  expect(await barriers(page)).toEqual([])
   const { rows } = await client.call('publish.versions', { endpoint: 'night-gpu' })
   expect(rows.map(({ version, state }) => [version, state.is])).toEqual([
     [3, 'retired'],

@@ -426,7 +426,7 @@ export class ComfyRunner implements Runner {
       for await (const step of steps) {
         if (step.is === 'started') {
           const { begun = 0 } = held.task
-          tell({ state: 'running', queuePosition: null, begun: seen.is === 'running' ? begun : begun + 1 })
+          tell({ state: 'running', queuePosition: null, begun: seen.is === 'running' ? Math.max(1, begun) : begun + 1 })
         } else if (isEnding(step)) await this.#ending(held, client, progress, step)
       }
     }
