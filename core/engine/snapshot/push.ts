@@ -326,10 +326,10 @@ async function gather(store: ObjectStore, { parts, objects }: Push, outbox: stri
     for (const [pack, wanted] of parts) {
       const file = packFile(store.packsDir, pack)
       for (const _ of copyFrames(file, store.packs.get(pack)!, wanted, writer, (key) => objects.has(key))) {
-        if (writer.isFull) close()
         await turn()
         signal?.throwIfAborted()
       }
+      if (writer.isFull) close()
     }
     close()
   } catch (cause) {

@@ -1,5 +1,5 @@
 import { hash, randomBytes } from 'node:crypto'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { ModelNeeded } from '../../../../../core/contract/snapshot.ts'
@@ -7,6 +7,7 @@ import { FolderDepot } from '../../../../../core/engine/snapshot/depot.ts'
 import { Keeper } from '../../../../../core/engine/snapshot/keep.ts'
 import { seal } from '../../../../../core/engine/snapshot/manifest.ts'
 import { carryOutPush, planPush, pull } from '../../../../../core/engine/snapshot/push.ts'
+import { restoreTree } from '../../../../../core/engine/snapshot/restore.ts'
 import { ObjectStore } from '../../../../../core/engine/snapshot/store.ts'
 import { httpDepot, serveDepot } from '../../../../kit/depot-server.ts'
 import { aManifest } from '../../../../kit/manifest.ts'
@@ -16,9 +17,9 @@ import { tempDir } from '../../../../kit/temp-dir.ts'
 const MIB = 1 << 20
 
 /** An environment of some files, and the models it needs as they lie here. */
-async function kept({ models = 2, files = 6 } = {}) {
+async function kept({ models = 2, files = 6, size = 200_000 } = {}) {
   const dir = tempDir()
-  for (let n = 0; n < files; n++) writeFileSync(path.join(dir, `${n}.py`), randomBytes(200_000))
+  for (let n = 0; n < files; n++) writeFileSync(path.join(dir, `${n}.py`), randomBytes(size))
   const store = await ObjectStore.open(tempDir())
   const keeper = await Keeper.open(store, 1)
   const { tree, files: count, bytes } = await keeper.keep(dir)
@@ -60,6 +61,25 @@ test('models go by their hash, each once; what a place has is not sent again, an
   const second = lastNews()
   await carryOutPush(store, again, depot, { onNews: second.onNews })
   expect(second.news).toEqual({ sentBytes: 0, totalBytes: 0 })
+})
+
+test('what is taken out of several packs goes as several, and arrives whole', async () => {
+  const { dir, store } = await kept({ models: 0, files: 66, size: MIB })
+  for (let n = 0; n < 66; n += 3) rmSync(path.join(dir, `${n}.py`))
+  const keeper = await Keeper.open(store, 1)
+  const { tree, files, bytes } = await keeper.keep(dir)
+  await keeper.finish()
+  const sealed = seal(aManifest({ layers: [{ name: 'comfyui', tree, files, bytes }], models: [] }), null)
+  const depot = new FolderDepot(tempDir())
+  const push = await planPush(store, sealed, depot, {})
+  const { packs } = await carryOutPush(store, push, depot)
+  expect([push.parts.size, packs.length - push.whole.length]).toEqual([3, 2])
+  const there = await ObjectStore.open(tempDir())
+  await pull(there, sealed.id, depot)
+  const to = path.join(tempDir(), 'back')
+  await restoreTree(there, tree, to, { threads: 1 })
+  expect(readdirSync(to)).toHaveLength(44)
+  expect(readFileSync(path.join(to, '65.py'))).toEqual(readFileSync(path.join(dir, '65.py')))
 })
 
 test('a model that is nowhere is told before anything is sent', async () => {
