@@ -1,11 +1,11 @@
-import { CircleCheck, Zap } from 'lucide-react'
+import { CircleCheck } from 'lucide-react'
 import { useState } from 'react'
 import { type EndpointFound, MOST_IN_FLIGHT } from '../../core/contract/endpoint.ts'
 import { call, failureOf, refresh } from '../client/client.ts'
 import { sayDevice, useWords } from '../i18n.ts'
-import { Button, ErrorNotice } from './basics.tsx'
 import { Field, Stepper } from './forms.tsx'
-import { Modal, say } from './overlays.tsx'
+import { say } from './overlays.tsx'
+import { type Test, TestAndAdd } from './test-and-add.tsx'
 
 const KEY = /^[\x21-\x7e]{8,500}$/
 const FIRST_IN_FLIGHT = 4
@@ -15,20 +15,13 @@ export function AddEndpoint({ onClose }: { onClose: () => void }) {
   const { t, format } = useWords()
   const [typed, setTyped] = useState({ url: '', key: '', name: '' })
   const [capacity, setCapacity] = useState(FIRST_IN_FLIGHT)
-  const [test, setTest] = useState<
-    | { is: 'not-yet' }
-    | { is: 'testing' }
-    | { is: 'adding' }
-    | { is: 'heard'; found: EndpointFound }
-    | { is: 'failed'; cause: unknown }
-  >({ is: 'not-yet' })
+  const [test, setTest] = useState<Test<EndpointFound>>({ is: 'not-yet' })
   const [url, key, name] = [typed.url.trim(), typed.key.trim(), typed.name.trim()]
   const faults = {
     key: key && !KEY.test(key) ? t('workers.badToken') : null,
     name: name && !/^[^\s,]{1,60}$/u.test(name) ? t('workers.badName') : null,
   }
   const ready = url !== '' && key !== '' && faults.key === null && faults.name === null
-  const busy = test.is === 'testing' || test.is === 'adding'
   const text = (part: keyof typeof typed, more: object = {}) => ({
     value: typed[part],
     autoComplete: 'off',
@@ -63,76 +56,53 @@ export function AddEndpoint({ onClose }: { onClose: () => void }) {
   }
 
   return (
-    <Modal
-      open
+    <TestAndAdd
+      id="add-endpoint"
+      words={{
+        title: t('endpoints.add'),
+        note: t('endpoints.addNote'),
+        test: t('endpoints.test'),
+        add: t('endpoints.addThis'),
+      }}
+      ready={ready}
+      test={test}
+      onTest={() => void ask()}
+      onAdd={() => void add()}
       onClose={onClose}
-      title={t('endpoints.add')}
-      note={t('endpoints.addNote')}
-      footer={
-        <>
-          <Button
-            icon={Zap}
-            disabled={!ready}
-            busy={test.is === 'testing'}
-            onClick={() => void ask()}
-            className="mr-auto"
-          >
-            {t('endpoints.test')}
-          </Button>
-          <Button onClick={onClose}>{t('common.cancel')}</Button>
-          <Button look="primary" type="submit" form="add-endpoint" disabled={!ready} busy={test.is === 'adding'}>
-            {t('endpoints.addThis')}
-          </Button>
-        </>
-      }
+      heard={(found) => (
+        <p
+          className={`flex items-center gap-2 rounded-md px-3 py-2 ${found.phase === null ? 'tone-good' : 'tone-warn'}`}
+        >
+          <CircleCheck size={16} className="shrink-0" aria-hidden />
+          <span>
+            {found.phase === null
+              ? t('endpoints.answers', {
+                  version: found.comfyuiVersion ?? '?',
+                  ms: format.number(found.latencyMs),
+                  devices: found.devices.map((device) => sayDevice(device.name)).join(', '),
+                })
+              : t('endpoints.answersLater', { phase: sayPhase(found.phase, t) })}{' '}
+            {t(found.mayPublish ? 'endpoints.mayPublish' : 'endpoints.mayRun')}
+          </span>
+        </p>
+      )}
     >
-      <form
-        id="add-endpoint"
-        className="flex flex-col gap-3.5"
-        onSubmit={(event) => {
-          event.preventDefault()
-          if (ready && !busy) void add()
-        }}
-      >
-        <Field label={t('endpoints.address')} help={t('endpoints.addressNote')}>
-          {(ids) => (
-            <input {...ids} {...text('url', { required: true, placeholder: 'https://gpu.example.com:9000' })} />
-          )}
+      <Field label={t('endpoints.address')} help={t('endpoints.addressNote')}>
+        {(ids) => <input {...ids} {...text('url', { required: true, placeholder: 'https://gpu.example.com:9000' })} />}
+      </Field>
+      <Field label={t('endpoints.key')} help={t('endpoints.keyNote')} fault={faults.key}>
+        {(ids) => <input {...ids} {...text('key', { type: 'password', required: true, placeholder: 'sk_…' })} />}
+      </Field>
+      <div className="grid grid-cols-[1fr_auto] gap-3">
+        <Field label={t('endpoints.name')} help={t('endpoints.nameNote')} fault={faults.name}>
+          {(ids) => <input {...ids} {...text('name')} />}
         </Field>
-        <Field label={t('endpoints.key')} help={t('endpoints.keyNote')} fault={faults.key}>
-          {(ids) => <input {...ids} {...text('key', { type: 'password', required: true, placeholder: 'sk_…' })} />}
-        </Field>
-        <div className="grid grid-cols-[1fr_auto] gap-3">
-          <Field label={t('endpoints.name')} help={t('endpoints.nameNote')} fault={faults.name}>
-            {(ids) => <input {...ids} {...text('name')} />}
-          </Field>
-          <div>
-            <p className="label mb-1 flex min-h-5 items-center">{t('endpoints.atOnce')}</p>
-            <Stepper label={t('endpoints.atOnce')} value={capacity} most={MOST_IN_FLIGHT} onChange={setCapacity} />
-          </div>
+        <div>
+          <p className="label mb-1 flex min-h-5 items-center">{t('endpoints.atOnce')}</p>
+          <Stepper label={t('endpoints.atOnce')} value={capacity} most={MOST_IN_FLIGHT} onChange={setCapacity} />
         </div>
-        <div aria-live="polite">
-          {test.is === 'heard' && (
-            <p
-              className={`flex items-center gap-2 rounded-md px-3 py-2 ${test.found.phase === null ? 'tone-good' : 'tone-warn'}`}
-            >
-              <CircleCheck size={16} className="shrink-0" aria-hidden />
-              <span>
-                {test.found.phase === null
-                  ? t('endpoints.answers', {
-                      version: test.found.comfyuiVersion ?? '?',
-                      ms: format.number(test.found.latencyMs),
-                      devices: test.found.devices.map((device) => sayDevice(device.name)).join(', '),
-                    })
-                  : t('endpoints.answersLater', { phase: sayPhase(test.found.phase, t) })}{' '}
-                {t(test.found.mayPublish ? 'endpoints.mayPublish' : 'endpoints.mayRun')}
-              </span>
-            </p>
-          )}
-          {test.is === 'failed' && <ErrorNotice compact cause={test.cause} />}
-        </div>
-      </form>
-    </Modal>
+      </div>
+    </TestAndAdd>
   )
 }
 

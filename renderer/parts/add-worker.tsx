@@ -1,11 +1,12 @@
-import { CircleCheck, Zap } from 'lucide-react'
+import { CircleCheck } from 'lucide-react'
 import { useState } from 'react'
 import type { WorkerFound } from '../../core/contract/worker.ts'
 import { call, failureOf, refresh } from '../client/client.ts'
 import { useWords } from '../i18n.ts'
-import { Button, ErrorNotice } from './basics.tsx'
+import { ErrorNotice } from './basics.tsx'
 import { Field, Segmented } from './forms.tsx'
-import { Modal, say } from './overlays.tsx'
+import { say } from './overlays.tsx'
+import { type Test, TestAndAdd } from './test-and-add.tsx'
 
 type Way = 'address' | 'ssh' | 'shared'
 const FIRST_SSH_PORT = '22'
@@ -18,13 +19,7 @@ export function AddWorker({ onClose }: { onClose: () => void }) {
   const [way, setWay] = useState<Way>('address')
   const [typed, setTyped] = useState(none)
   const [name, setName] = useState('')
-  const [test, setTest] = useState<
-    | { is: 'not-yet' }
-    | { is: 'testing' }
-    | { is: 'adding' }
-    | { is: 'heard'; found: WorkerFound }
-    | { is: 'failed'; cause: unknown }
-  >({ is: 'not-yet' })
+  const [test, setTest] = useState<Test<WorkerFound>>({ is: 'not-yet' })
   const [left, setLeft] = useState<ReadonlySet<string>>(new Set())
 
   const portFault = (text: string) => {
@@ -96,127 +91,36 @@ export function AddWorker({ onClose }: { onClose: () => void }) {
     ...more,
   })
   return (
-    <Modal
-      open
+    <TestAndAdd
+      id="add-worker"
+      words={{
+        title: t('workers.add'),
+        note: t(`workers.ways.${way}Note`),
+        test: t('workers.test'),
+        add: t('workers.addThis'),
+      }}
+      ready={ready}
+      test={test}
+      onTest={() => void ask()}
+      onAdd={() => void add()}
       onClose={onClose}
-      title={t('workers.add')}
-      note={t(`workers.ways.${way}Note`)}
-      footer={
+      heard={(found) => (
         <>
-          <Button
-            icon={Zap}
-            disabled={!ready}
-            busy={test.is === 'testing'}
-            onClick={() => void ask()}
-            className="mr-auto"
-          >
-            {t('workers.test')}
-          </Button>
-          <Button onClick={onClose}>{t('common.cancel')}</Button>
-          <Button look="primary" type="submit" form="add-worker" disabled={!ready} busy={test.is === 'adding'}>
-            {t('workers.addThis')}
-          </Button>
-        </>
-      }
-    >
-      <form
-        id="add-worker"
-        className="flex flex-col gap-3.5"
-        onSubmit={(event) => {
-          event.preventDefault()
-          if (ready && test.is !== 'testing' && test.is !== 'adding') void add()
-        }}
-      >
-        <div>
-          <Segmented
-            label={t('workers.way')}
-            value={way}
-            choices={(['address', 'ssh', 'shared'] as const).map((value) => ({
-              value,
-              label: t(`workers.ways.${value}`),
-            }))}
-            onChange={(next) => {
-              setWay(next)
-              setTest({ is: 'not-yet' })
-            }}
-          />
-        </div>
-        {way === 'address' && (
-          <Field label={t('workers.address')} help={t('workers.addressNote')}>
-            {(ids) => <input {...ids} {...text('url', { required: true, placeholder: 'http://192.168.1.20:8188' })} />}
-          </Field>
-        )}
-        {way === 'shared' && (
-          <>
-            <Field label={t('workers.address')} help={t('workers.sharedNote')}>
-              {(ids) => (
-                <input {...ids} {...text('shared', { required: true, placeholder: 'http://192.168.1.20:8421' })} />
-              )}
-            </Field>
-            <Field label={t('workers.key')} help={t('workers.keyNote')} fault={faults.token}>
-              {(ids) => <input {...ids} {...text('token', { type: 'password', placeholder: 'ns_…' })} />}
-            </Field>
-          </>
-        )}
-        {way === 'ssh' && (
-          <>
-            <div className="grid grid-cols-[1fr_7rem] gap-3">
-              <Field label={t('workers.host')} fault={faults.host}>
-                {(ids) => <input {...ids} {...text('host', { required: true, placeholder: 'gpu.example' })} />}
-              </Field>
-              <Field label={t('workers.sshPort')} fault={faults.port}>
-                {(ids) => <input {...ids} {...text('port', { inputMode: 'numeric', placeholder: FIRST_SSH_PORT })} />}
-              </Field>
-            </div>
-            <div className="grid grid-cols-[1fr_7rem] gap-3">
-              <Field label={t('workers.user')} help={t('workers.userNote')}>
-                {(ids) => <input {...ids} {...text('user')} />}
-              </Field>
-              <Field label={t('workers.comfyPort')} fault={faults.comfy}>
-                {(ids) => (
-                  <input {...ids} {...text('comfy', { inputMode: 'numeric', placeholder: FIRST_COMFY_PORT })} />
-                )}
-              </Field>
-            </div>
-            <Field label={t('workers.keyFile')} help={t('workers.keyFileNote')}>
-              {(ids) => <input {...ids} {...text('keyFile', { placeholder: '/home/me/.ssh/id_ed25519' })} />}
-            </Field>
-          </>
-        )}
-        <Field label={t('workers.name')} help={t('workers.nameNote')} fault={faults.name}>
-          {(ids) => (
-            <input
-              {...ids}
-              value={name}
-              autoComplete="off"
-              onChange={({ target }) => setName(target.value)}
-              className="field"
-            />
-          )}
-        </Field>
-        {way !== 'shared' && (
-          <Field label={t('workers.header')} help={t('workers.headerNote')} fault={faults.header}>
-            {(ids) => (
-              <input {...ids} {...text('header', { type: 'password', placeholder: 'Authorization: Bearer …' })} />
-            )}
-          </Field>
-        )}
-        <div aria-live="polite">
-          {test.is === 'heard' && test.found.is === 'ready' && (
+          {found.is === 'ready' && (
             <p className="tone-good flex items-center gap-2 rounded-md px-3 py-2">
               <CircleCheck size={16} className="shrink-0" aria-hidden />
               {t('workers.answers', {
-                version: test.found.comfyuiVersion ?? '?',
-                ms: format.number(Math.round(test.found.latencyMs)),
-                devices: test.found.devices.map((device) => device.name).join(', '),
+                version: found.comfyuiVersion ?? '?',
+                ms: format.number(Math.round(found.latencyMs)),
+                devices: found.devices.map((device) => device.name).join(', '),
               })}
             </p>
           )}
-          {test.is === 'heard' && test.found.is === 'shared' && (
+          {found.is === 'shared' && (
             <fieldset className="tone-good flex flex-col gap-1.5 rounded-md px-3 py-2">
               <legend className="sr-only">{t('workers.choosePlaces')}</legend>
-              <p>{t('workers.shares', { count: test.found.places.length })}</p>
-              {test.found.places.map(({ id, device }) => (
+              <p>{t('workers.shares', { count: found.places.length })}</p>
+              {found.places.map(({ id, device }) => (
                 <label key={id} className="flex items-center gap-2">
                   <input
                     type="checkbox"
@@ -235,11 +139,83 @@ export function AddWorker({ onClose }: { onClose: () => void }) {
               ))}
             </fieldset>
           )}
-          {test.is === 'heard' && test.found.is === 'unreachable' && <ErrorNotice compact cause={test.found.because} />}
-          {test.is === 'failed' && <ErrorNotice compact cause={test.cause} />}
-        </div>
-      </form>
-    </Modal>
+          {found.is === 'unreachable' && <ErrorNotice compact cause={found.because} />}
+        </>
+      )}
+    >
+      <div>
+        <Segmented
+          label={t('workers.way')}
+          value={way}
+          choices={(['address', 'ssh', 'shared'] as const).map((value) => ({
+            value,
+            label: t(`workers.ways.${value}`),
+          }))}
+          onChange={(next) => {
+            setWay(next)
+            setTest({ is: 'not-yet' })
+          }}
+        />
+      </div>
+      {way === 'address' && (
+        <Field label={t('workers.address')} help={t('workers.addressNote')}>
+          {(ids) => <input {...ids} {...text('url', { required: true, placeholder: 'http://192.168.1.20:8188' })} />}
+        </Field>
+      )}
+      {way === 'shared' && (
+        <>
+          <Field label={t('workers.address')} help={t('workers.sharedNote')}>
+            {(ids) => (
+              <input {...ids} {...text('shared', { required: true, placeholder: 'http://192.168.1.20:8421' })} />
+            )}
+          </Field>
+          <Field label={t('workers.key')} help={t('workers.keyNote')} fault={faults.token}>
+            {(ids) => <input {...ids} {...text('token', { type: 'password', placeholder: 'ns_…' })} />}
+          </Field>
+        </>
+      )}
+      {way === 'ssh' && (
+        <>
+          <div className="grid grid-cols-[1fr_7rem] gap-3">
+            <Field label={t('workers.host')} fault={faults.host}>
+              {(ids) => <input {...ids} {...text('host', { required: true, placeholder: 'gpu.example' })} />}
+            </Field>
+            <Field label={t('workers.sshPort')} fault={faults.port}>
+              {(ids) => <input {...ids} {...text('port', { inputMode: 'numeric', placeholder: FIRST_SSH_PORT })} />}
+            </Field>
+          </div>
+          <div className="grid grid-cols-[1fr_7rem] gap-3">
+            <Field label={t('workers.user')} help={t('workers.userNote')}>
+              {(ids) => <input {...ids} {...text('user')} />}
+            </Field>
+            <Field label={t('workers.comfyPort')} fault={faults.comfy}>
+              {(ids) => <input {...ids} {...text('comfy', { inputMode: 'numeric', placeholder: FIRST_COMFY_PORT })} />}
+            </Field>
+          </div>
+          <Field label={t('workers.keyFile')} help={t('workers.keyFileNote')}>
+            {(ids) => <input {...ids} {...text('keyFile', { placeholder: '/home/me/.ssh/id_ed25519' })} />}
+          </Field>
+        </>
+      )}
+      <Field label={t('workers.name')} help={t('workers.nameNote')} fault={faults.name}>
+        {(ids) => (
+          <input
+            {...ids}
+            value={name}
+            autoComplete="off"
+            onChange={({ target }) => setName(target.value)}
+            className="field"
+          />
+        )}
+      </Field>
+      {way !== 'shared' && (
+        <Field label={t('workers.header')} help={t('workers.headerNote')} fault={faults.header}>
+          {(ids) => (
+            <input {...ids} {...text('header', { type: 'password', placeholder: 'Authorization: Bearer …' })} />
+          )}
+        </Field>
+      )}
+    </TestAndAdd>
   )
 }
 

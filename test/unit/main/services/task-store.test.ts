@@ -1,31 +1,15 @@
 import { existsSync, readdirSync } from 'node:fs'
 import Sqlite from 'better-sqlite3'
 import { expect, test } from 'vitest'
-import type { Task } from '../../../../core/contract/agent.ts'
 import { FolderBucket } from '../../../../core/engine/store/bucket.ts'
 import { migrate } from '../../../../main/services/database/migrate.ts'
 import { migrations } from '../../../../main/services/database/migrations/index.ts'
 import { SqliteTasks } from '../../../../main/services/task-store.ts'
+import { aTask } from '../../../kit/a-task.ts'
 import { tempDir } from '../../../kit/temp-dir.ts'
 import { turnableClock } from '../../../kit/turnable-clock.ts'
 
-const task: Task = {
-  id: 't',
-  sha256: 'a',
-  promptId: 'p',
-  state: 'succeeded',
-  createdAt: 1,
-  updatedAt: 2,
-  attempt: 1,
-  leaseUntil: 3,
-  queuePosition: null,
-  release: null,
-  seeds: {},
-  failure: null,
-  refusal: null,
-  nodes: {},
-  files: [],
-}
+const task = aTask()
 
 test('the tables of tasks come to a database of the version before, and its rows stay', async () => {
   const database = new Sqlite(':memory:')

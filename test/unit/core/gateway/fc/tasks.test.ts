@@ -5,28 +5,21 @@ import type { Hook, Task } from '../../../../../core/contract/agent.ts'
 import { FolderBucket, within } from '../../../../../core/engine/store/bucket.ts'
 import { BucketTasks, type TaskStore } from '../../../../../core/gateway/fc/tasks.ts'
 import { SqliteTasks } from '../../../../../main/services/task-store.ts'
+import { aTask } from '../../../../kit/a-task.ts'
 import { fakeS3 } from '../../../../kit/fake-s3.ts'
 import { testDatabase } from '../../../../kit/queue-kit.ts'
 import { tempDir } from '../../../../kit/temp-dir.ts'
 import { turnableClock } from '../../../../kit/turnable-clock.ts'
 
-const task = (id: string, state: Task['state'] = 'running', createdAt = 1): Task => ({
-  id,
-  sha256: 'a',
-  promptId: 'p',
-  state,
-  createdAt,
-  updatedAt: 2,
-  attempt: 1,
-  leaseUntil: 3,
-  queuePosition: null,
-  release: null,
-  seeds: { 3: 2 ** 52 },
-  failure: null,
-  refusal: { error: { type: 'x' } },
-  nodes: { 图: { max: 1, value: 1, start: 1, last_updated: 1, images: null, cached: true } },
-  files: [],
-})
+const task = (id: string, state: Task['state'] = 'running', createdAt = 1) =>
+  aTask({
+    id,
+    state,
+    createdAt,
+    seeds: { 3: 2 ** 52 },
+    refusal: { error: { type: 'x' } },
+    nodes: { 图: { max: 1, value: 1, start: 1, last_updated: 1, images: null, cached: true } },
+  })
 const hook = (id: string, nextAt: number | null): Hook => ({
   id,
   url: 'https://receiver.example/done',

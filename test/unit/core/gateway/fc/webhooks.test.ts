@@ -6,27 +6,18 @@ import { FolderBucket } from '../../../../../core/engine/store/bucket.ts'
 import { Links } from '../../../../../core/gateway/fc/links.ts'
 import { BucketTasks } from '../../../../../core/gateway/fc/tasks.ts'
 import { Webhooks } from '../../../../../core/gateway/fc/webhooks.ts'
+import { aTask } from '../../../../kit/a-task.ts'
 import { serve } from '../../../../kit/serve.ts'
 import { tempDir } from '../../../../kit/temp-dir.ts'
 import { turnableClock } from '../../../../kit/turnable-clock.ts'
 
-const task = (id: string, state: Task['state']): Task => ({
-  id,
-  sha256: 'a',
-  promptId: 'p',
-  state,
-  createdAt: 1,
-  updatedAt: 2,
-  attempt: 1,
-  leaseUntil: 3,
-  queuePosition: null,
-  release: null,
-  seeds: {},
-  failure: null,
-  refusal: null,
-  nodes: { 9: { max: 1, value: 1, start: 1, last_updated: 1, images: null } },
-  files: [{ node: '9', index: 0, key: 'images', name: '猫.png', mediaType: 'image/png', sizeBytes: 3 }],
-})
+const task = (id: string, state: Task['state']) =>
+  aTask({
+    id,
+    state,
+    nodes: { 9: { max: 1, value: 1, start: 1, last_updated: 1, images: null } },
+    files: [{ node: '9', index: 0, key: 'images', name: '猫.png', mediaType: 'image/png', sizeBytes: 3 }],
+  })
 
 interface Told {
   headers: Record<string, string | string[] | undefined>
