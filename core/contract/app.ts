@@ -10,7 +10,6 @@ import {
   EndpointAsked,
   EndpointForm,
   EndpointFound,
-  EndpointKey,
   EndpointLine,
   EndpointName,
   EndpointSettings,
@@ -36,16 +35,8 @@ import { Failure } from './errors.ts'
 import { FoundModel, GetAsk, GetPlan, HubId } from './hub.ts'
 import { Job, JobDetail, JobFilter, JobId, JobProgress, JobSelection, Page, PauseState, QueueState } from './job.ts'
 import { isJsonObject, walkable } from './json.ts'
-import { Key, KeyName, KeyScope, ShareSettings, TaskDoorSettings } from './key.ts'
-import {
-  MirrorKind,
-  MirrorKindView,
-  NetworkChange,
-  NetworkView,
-  ProxyCredentials,
-  TokenHost,
-  TokenText,
-} from './mirror.ts'
+import { Key, KeyName, KeyScope, SecretText, ShareSettings, TaskDoorSettings } from './key.ts'
+import { MirrorKind, MirrorKindView, NetworkChange, NetworkView, ProxyCredentials, TokenHost } from './mirror.ts'
 import {
   CheckedModel,
   Duplicates,
@@ -95,11 +86,6 @@ const isSet = z.object({ isSet: z.boolean() })
 const FileBytes = z.object({ name: z.string(), base64: z.base64() })
 const OfEngine = z.object({ engine: EngineName.optional() })
 const Text = z.object({ name: z.string(), mediaType: z.string(), base64: z.base64() })
-
-export const AccountKey = z
-  .string()
-  .trim()
-  .regex(/^[\x21-\x7e]{8,500}$/)
 
 /** Walked only once it is known not to be nested without end. */
 const WalkablePanel = z
@@ -176,7 +162,7 @@ export const app = {
 
   /** The key of a ComfyUI account, for nodes that cost money: it can be set and removed, never read. */
   'account.get': query(nothing, isSet),
-  'account.set': command(z.object({ key: AccountKey }), isSet),
+  'account.set': command(z.object({ key: SecretText }), isSet),
   'account.remove': command(nothing, isSet),
 
   'workflow.import': command(FileBytes, WorkflowSummary),
@@ -321,7 +307,7 @@ export const app = {
   'endpoint.test': query(EndpointAddress, EndpointFound),
   'endpoint.add': command(EndpointAsked, Endpoint),
   'endpoint.set': command(z.object({ name: EndpointName, settings: EndpointSettings.partial() }), Endpoint),
-  'endpoint.setKey': command(z.object({ name: EndpointName, key: EndpointKey }), Endpoint),
+  'endpoint.setKey': command(z.object({ name: EndpointName, key: SecretText }), Endpoint),
   /** What was published there stays. */
   'endpoint.remove': command(z.object({ name: EndpointName }), changed),
   /** Asks it how it is at once, also where it was left alone for a while. */
@@ -561,7 +547,7 @@ export const app = {
     NetworkView,
   ),
   /** A token is asked whose it is before it is kept; it can be set and removed, never read. */
-  'token.set': command(z.object({ host: TokenHost, token: TokenText }), NetworkView),
+  'token.set': command(z.object({ host: TokenHost, token: SecretText }), NetworkView),
   'token.remove': command(z.object({ host: TokenHost }), NetworkView),
   /** Lets a mirror have it, which whoever runs that mirror can then use. */
   'token.give': command(z.object({ host: TokenHost, mirror: z.string().max(253), given: z.boolean() }), NetworkView),

@@ -1,15 +1,11 @@
 import { z } from 'zod'
 import { Failure } from './errors.ts'
+import { SecretText } from './key.ts'
 import { PublishedWorkflow, ReleaseView } from './release.ts'
-import { Device } from './worker.ts'
+import { Device, WorkerName } from './worker.ts'
 
 /** Its worker's name too: what batches call it. */
-export const EndpointName = z.string().regex(/^[^\s,]{1,60}$/u)
-/** What opens it: kept as a secret, sent to its address only. */
-export const EndpointKey = z
-  .string()
-  .trim()
-  .regex(/^[\x21-\x7e]{8,500}$/)
+export const EndpointName = WorkerName
 export const MOST_IN_FLIGHT = 64
 /** What may be changed of one. */
 export const EndpointSettings = z.object({
@@ -20,7 +16,7 @@ export const EndpointSettings = z.object({
   checkpoints: z.array(z.string().min(1).max(500)).max(200),
 })
 export type EndpointSettings = z.infer<typeof EndpointSettings>
-export const EndpointAddress = z.object({ url: z.string().max(2_000), key: EndpointKey.nullable().default(null) })
+export const EndpointAddress = z.object({ url: z.string().max(2_000), key: SecretText.nullable().default(null) })
 export const EndpointAsked = EndpointAddress.extend({
   name: EndpointName.optional(),
   capacity: EndpointSettings.shape.capacity.default(4),

@@ -7,6 +7,12 @@ import { z } from 'zod'
 export const KeyScope = z.enum(['comfyui', 'run', 'publish'])
 export type KeyScope = z.infer<typeof KeyScope>
 
+/** A key or token of somebody else's, as a person pastes it. Kept as a secret, sent to its own place only. */
+export const SecretText = z
+  .string()
+  .trim()
+  .regex(/^[\x21-\x7e]{8,500}$/)
+
 export const KeyName = z.string().trim().min(1).max(60)
 /** A key that lets another program in. What opens with it is shown once, when it is made, and kept only as a hash. */
 export const Key = z.object({

@@ -167,10 +167,6 @@ export const NetworkChange = z.object({
   mirrors: NetworkSettings.shape.mirrors.unwrap().optional(),
 })
 export const ProxyCredentials = z.object({ user: z.string().min(1).max(500), password: z.string().max(500) })
-export const TokenText = z
-  .string()
-  .trim()
-  .regex(/^[\x21-\x7e]{8,500}$/)
 export const NetworkView = z.object({
   settings: NetworkSettings,
   /** What is in use, without credentials; null: none. */

@@ -71,16 +71,14 @@ export const WorkerContents = z.object({
 })
 export type WorkerContents = z.infer<typeof WorkerContents>
 
+export const WorkerName = z.string().regex(/^[^\s,]{1,60}$/u)
 /**
  * `header`: `Name: value`, sent with every request to this worker only; `token`: one that stands for
  * `Authorization: Bearer token`. Both are kept as secrets. `url` may be `ssh://user@host:22/?comfyui=8188&key=FILE`.
  */
 export const WorkerAddress = z.object({
   url: z.string(),
-  name: z
-    .string()
-    .regex(/^[^\s,]{1,60}$/u)
-    .optional(),
+  name: WorkerName.optional(),
   header: z
     .string()
     .regex(/^[\w-]+:\s*\S.*$/)

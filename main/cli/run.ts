@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto'
 import { statSync } from 'node:fs'
 import path from 'node:path'
 import { parse as parseCsv } from 'csv-parse/sync'
-import { AccountKey } from '../../core/contract/app.ts'
 import type { Axis, BatchPlanInput, BatchPreview, RowFault, Values } from '../../core/contract/batch.ts'
 import { AppError, FailureError } from '../../core/contract/errors.ts'
 import { type Json, writeJson } from '../../core/contract/json.ts'
+import { SecretText } from '../../core/contract/key.ts'
 import type { WorkerView } from '../../core/contract/worker.ts'
 import { type Parameter, PresetId } from '../../core/contract/workflow.ts'
 import type { Client } from '../api/client.ts'
@@ -151,7 +151,7 @@ async function readKey(context: Context, values: Values_): Promise<string | null
         : ['NIGHTSHIFT_COMFY_API_KEY', context.env.NIGHTSHIFT_COMFY_API_KEY]
   if (given === undefined) return null
   if (option === '--api-key') context.terminal.note(said.keyOnArgv)
-  const key = AccountKey.safeParse(given)
+  const key = SecretText.safeParse(given)
   if (!key.success) throw usageError(reason.badKey, { option })
   return key.data
 }

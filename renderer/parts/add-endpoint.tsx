@@ -1,13 +1,13 @@
 import { CircleCheck } from 'lucide-react'
 import { useState } from 'react'
-import { type EndpointFound, MOST_IN_FLIGHT } from '../../core/contract/endpoint.ts'
+import { type EndpointFound, EndpointName, MOST_IN_FLIGHT } from '../../core/contract/endpoint.ts'
+import { SecretText } from '../../core/contract/key.ts'
 import { call, failureOf, refresh } from '../client/client.ts'
 import { sayDevice, useWords } from '../i18n.ts'
 import { Field, Stepper } from './forms.tsx'
 import { say } from './overlays.tsx'
 import { type Test, TestAndAdd } from './test-and-add.tsx'
 
-const KEY = /^[\x21-\x7e]{8,500}$/
 const FIRST_IN_FLIGHT = 4
 
 /** An agent by its address and one of its keys. */
@@ -18,8 +18,8 @@ export function AddEndpoint({ onClose }: { onClose: () => void }) {
   const [test, setTest] = useState<Test<EndpointFound>>({ is: 'not-yet' })
   const [url, key, name] = [typed.url.trim(), typed.key.trim(), typed.name.trim()]
   const faults = {
-    key: key && !KEY.test(key) ? t('workers.badToken') : null,
-    name: name && !/^[^\s,]{1,60}$/u.test(name) ? t('workers.badName') : null,
+    key: key && !SecretText.safeParse(key).success ? t('workers.badToken') : null,
+    name: name && !EndpointName.safeParse(name).success ? t('workers.badName') : null,
   }
   const ready = url !== '' && key !== '' && faults.key === null && faults.name === null
   const text = (part: keyof typeof typed, more: object = {}) => ({

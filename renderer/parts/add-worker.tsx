@@ -1,6 +1,7 @@
 import { CircleCheck } from 'lucide-react'
 import { useState } from 'react'
-import type { WorkerFound } from '../../core/contract/worker.ts'
+import { SecretText } from '../../core/contract/key.ts'
+import { type WorkerFound, WorkerName } from '../../core/contract/worker.ts'
 import { call, failureOf, refresh } from '../client/client.ts'
 import { useWords } from '../i18n.ts'
 import { ErrorNotice } from './basics.tsx'
@@ -28,9 +29,9 @@ export function AddWorker({ onClose }: { onClose: () => void }) {
   }
   const { header, token } = typed
   const faults = {
-    name: name.trim() && !/^[^\s,]{1,60}$/u.test(name.trim()) ? t('workers.badName') : null,
+    name: name.trim() && !WorkerName.safeParse(name.trim()).success ? t('workers.badName') : null,
     header: header.trim() && !/^[\w-]+:\s*\S.*$/.test(header.trim()) ? t('workers.badHeader') : null,
-    token: token.trim() && !/^[\x21-\x7e]{8,500}$/.test(token.trim()) ? t('workers.badToken') : null,
+    token: token.trim() && !SecretText.safeParse(token).success ? t('workers.badToken') : null,
     port: portFault(typed.port.trim()),
     comfy: portFault(typed.comfy.trim()),
     host: /[\s/@]/.test(typed.host.trim()) ? t('workers.badHost') : null,

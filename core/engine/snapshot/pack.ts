@@ -68,9 +68,6 @@ export class PackWriter {
   get isFull() {
     return this.#at >= FULL_BYTES
   }
-  get isEmpty() {
-    return this.#frames.length === 0
-  }
 
   /** `raw` is what the objects are, one after the other; they are compressed together: put what is small into one call. */
   add(raw: Uint8Array, objects: readonly { hash: string; length: number }[]) {

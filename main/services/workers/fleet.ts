@@ -8,7 +8,7 @@ import type { WorkerFiles } from '../../../core/domain/workflow/needs.ts'
 import { type ComfyAddress, readAddress, readHeader } from '../../../core/engine/comfy/address.ts'
 import { bundledDefinitions } from '../../../core/engine/definitions.ts'
 import { sweepOrphans } from '../../../core/engine/process/supervisor.ts'
-import type { RehearsalOptions, RehearsalServer } from '../../../core/engine/rehearsal/server.ts'
+import type { RehearsalOptions } from '../../../core/engine/rehearsal/server.ts'
 import { isSshAddress, readSshAddress, sshAddress, sshProgram } from '../../../core/engine/remote/ssh.ts'
 import type { Clock } from '../clock.ts'
 import type { Database } from '../database/open.ts'
@@ -92,11 +92,6 @@ export class Fleet implements Service {
     this.#workers.clear()
     await Promise.all([...remotes.map((worker) => worker.close()), this.#rehearsal?.close()])
     this.#rehearsal = undefined
-  }
-
-  /** The embedded server itself, for tests that make it stumble. */
-  get rehearsalServer(): RehearsalServer | undefined {
-    return this.#rehearsal?.server
   }
 
   list(): Worker[] {
