@@ -25,8 +25,9 @@ export const EXIT = { ok: 0, someFailed: 1, usage: 2, refused: 3, environment: 4
 /** A change of custom nodes that would break what works, or that nobody agreed to. */
 const NODES_REFUSED =
   /^nodes\.(clash|needs-consent|not-allowed|locked-changed|broken|classes-gone|changed-files|unsafe|withdrawn|undoes-more)$/
-const NODES_USAGE =
-  /^nodes\.(unknown|unknown-item|ambiguous|which-engine|bad-snapshot|bad-name|already|not-a-node|no-source|no-undo)$/
+const NODES_USAGE = /^nodes\.(unknown-item|ambiguous|bad-snapshot|already|not-a-node|no-source|no-undo)$/
+/** What was named is not there, could be several, or cannot be such a name. */
+const MISNAMED = /\.(unknown|which-engine|bad-name|bad-address|name-taken|duplicate)$/
 
 /** Whose fault a failure is, as an exit code. */
 export function exitCodeOf({ code }: Pick<Failure, 'code'>): number {
@@ -37,18 +38,8 @@ export function exitCodeOf({ code }: Pick<Failure, 'code'>): number {
   if (NODES_USAGE.test(code)) return EXIT.usage
   if (['app.usage', 'app.bad-request', 'app.too-large', 'app.not-found', 'app.unknown-procedure'].includes(code))
     return EXIT.usage
-  if (
-    [
-      'worker.bad-address',
-      'worker.duplicate',
-      'tunnel.bad-address',
-      'worker.shares-several',
-      'convert.no-definitions',
-      'mirror.unknown',
-      'mirror.bad-address',
-    ].includes(code)
-  )
-    return EXIT.usage
+  if (MISNAMED.test(code)) return EXIT.usage
+  if (['worker.shares-several', 'engine.not-found', 'engine.flag-ours'].includes(code)) return EXIT.usage
   if (/^publish\.(missing|no|paid|busy)/.test(code)) return EXIT.usage
   if (code === 'batch.no-worker') return EXIT.environment
   return /^(import|convert|parameter|table|batch|input|prompt)\./.test(code) ? EXIT.usage : EXIT.environment

@@ -6,7 +6,7 @@ import type { Publication, PublishPlan } from '../../core/contract/publish.ts'
 import type { Client } from '../api/client.ts'
 import { type Context, EXIT, onlyArgument, readWorkflowInput, wholeNumber } from './context.ts'
 import { hearInterruption } from './interruption.ts'
-import { sayPush } from './snapshot.ts'
+import { sayChange, sayPush } from './snapshot.ts'
 import { sayBytes, sayTime } from './terminal.ts'
 
 /** Of `endpoint deploy` and `endpoint rollback`. */
@@ -115,13 +115,12 @@ async function importOne(context: Context, client: Client, file: string): Promis
 
 function tellPlan(context: Context, plan: PublishPlan) {
   const { terminal } = context
-  const { endpoint: said, snapshot: kept } = terminal.speech.words
+  const { snapshot: kept } = terminal.speech.words
   terminal.event('plan', plan as unknown as Record<string, Json>)
   for (const secret of plan.secrets) terminal.note(kept.secret, { ...secret })
   if (terminal.json || !plan.push) return
   sayPush(context, plan.push, kept.would, kept.wouldModels)
-  for (const { what, name, before, after } of plan.changes ?? [])
-    terminal.say(said.change, { what, name, before: before ?? '–', after: after ?? '–' })
+  for (const change of plan.changes ?? []) sayChange(context, change)
 }
 
 /** Ctrl-C stops it where it is; what has arrived stays there. */

@@ -1,7 +1,13 @@
 import path from 'node:path'
 import { AppError, fill } from '../../core/contract/errors.ts'
 import type { Json } from '../../core/contract/json.ts'
-import type { PushPlan, SecretFound, SnapshotProgress, SnapshotView } from '../../core/contract/snapshot.ts'
+import type {
+  PushPlan,
+  SecretFound,
+  SnapshotChange,
+  SnapshotProgress,
+  SnapshotView,
+} from '../../core/contract/snapshot.ts'
 import { credentialsIn, isS3, writeCredentials } from '../../core/engine/store/open-store.ts'
 import { type Action, commandOf } from './actions.ts'
 import { type Context, onlyArgument, readKeyFile, usageError, wholeNumber } from './context.ts'
@@ -65,13 +71,9 @@ const actions: Record<string, Action<typeof OPTIONS>> = {
     if (before === undefined || after === undefined)
       throw usageError(terminal.speech.words.reason.missing, { what: 'ID' })
     const { changes } = await client.call('snapshot.diff', { before, after })
-    const { is } = terminal.speech.words.snapshot
     for (const change of changes) {
       terminal.event('change', change)
-      if (terminal.json) continue
-      const { what, name } = change
-      const from = [change.before, change.after].filter((part) => part !== null && part !== name)
-      terminal.say(`${is[change.is]} ${what} ${name} ${from.join(' → ')}`.trimEnd())
+      if (!terminal.json) sayChange(context, change)
     }
     if (changes.length === 0) terminal.note(terminal.speech.words.snapshot.same)
     return true
@@ -182,6 +184,12 @@ function draw({ terminal }: Context, { what, part, bytes, totalBytes, bytesPerSe
       left: etaSeconds === null ? '' : sayTime(etaSeconds),
     }),
   )
+}
+
+/** One thing that differs between two snapshots. */
+export function sayChange({ terminal }: Context, { what, is, name, before, after }: SnapshotChange) {
+  const from = [before, after].filter((part) => part !== null && part !== name)
+  terminal.say(`${terminal.speech.words.snapshot.is[is]} ${what} ${name} ${from.join(' → ')}`.trimEnd())
 }
 
 /** What of a snapshot travels, or did. */
