@@ -22,6 +22,7 @@ import type { Models } from '../../../../main/services/models.ts'
 import { eventually } from '../../../kit/eventually.ts'
 import { aCheckpoint, aLora, aPickle, put } from '../../../kit/model-files.ts'
 import { modelsKit as kit } from '../../../kit/models-kit.ts'
+import { stopwatch } from '../../../kit/stopwatch.ts'
 import { tempDir } from '../../../kit/temp-dir.ts'
 
 const names = (rows: readonly { name: string }[]) => rows.map(({ name }) => name)
@@ -297,15 +298,15 @@ test('five thousand models are shown, searched and sorted at once', async () => 
   })()
   await first.stop()
   const { models } = await kit({ dir: first.dir, data })
-  const began = performance.now()
+  const took = stopwatch()
   for (let round = 0; round < 20; round++) {
     expect(models.page({ search: 'style 49', sort: 'newest', limit: 100 }).rows[0]!.name).toBe('style 4999.safetensors')
     expect(models.state().models).toBe(5000)
   }
-  expect((performance.now() - began) / 20).toBeLessThan(150)
-  const paging = performance.now()
+  expect(took() / 20).toBeLessThan(150)
+  const paged = stopwatch()
   for (let offset = 0; offset < 5000; offset += 200) expect(models.page({ offset, limit: 200 }).rows).toHaveLength(200)
-  expect(performance.now() - paging).toBeLessThan(1000)
+  expect(paged()).toBeLessThan(1000)
 })
 
 test('the tables come to a database of the version before, and its rows stay', () => {
