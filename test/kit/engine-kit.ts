@@ -5,6 +5,7 @@ import { onTestFinished } from 'vitest'
 import type { EngineState } from '../../core/contract/engine.ts'
 import { LineLog } from '../../core/engine/process/line-log.ts'
 import { type Pace, Supervisor } from '../../core/engine/process/supervisor.ts'
+import { portsOfOthers } from './ports-of-others.ts'
 import { tempDir } from './temp-dir.ts'
 
 export const fakeComfy = path.join(import.meta.dirname, 'fake-comfy.mjs')
@@ -20,12 +21,6 @@ export const quick: Partial<Pace> = {
   stopMs: 4_000,
 }
 
-// engines of tests that run beside this one choose among the first ones, or in a range of their own
-const mine = 8700 + (Number(process.env.VITEST_POOL_ID ?? 0) % 24) * 20
-const portsOfOthers = new Set(
-  Array.from({ length: 1000 }, (_, at) => 8188 + at).filter((port) => port < mine || port >= mine + 20),
-)
-
 /** A supervisor of a program that behaves as its flags say. */
 export function supervise(
   flags: readonly string[] = [],
@@ -35,6 +30,8 @@ export function supervise(
     command = process.execPath,
     dir = tempDir(),
     hungAfterMs = undefined as (() => number | null) | undefined,
+    /** Between the choice of its port and its start. */
+    whenChosen = async (_port: number): Promise<unknown> => {},
   } = {},
 ) {
   const starts = path.join(dir, 'starts')
@@ -42,12 +39,11 @@ export function supervise(
   const log = new LineLog(path.join(dir, 'engine.log'), { now: Date.now })
   const supervisor = new Supervisor({
     id: 'local',
-    launch: (at) => ({
-      command,
-      args: [fakeComfy, '--port', String(at), '--starts', starts, '--asked', asked, ...flags],
-      cwd: dir,
-      env: process.env,
-    }),
+    launch: async (at) => {
+      await whenChosen(at)
+      const args = [fakeComfy, '--port', String(at), '--starts', starts, '--asked', asked, ...flags]
+      return { command, args, cwd: dir, env: process.env }
+    },
     port,
     taken: () => portsOfOthers,
     stateDir: path.join(dir, 'state'),

@@ -48,6 +48,7 @@ else {
   }
   say('Starting server\n')
   const server = createServer((request, response) => {
+    if (request.url === '/prompt' && given('--asked')) appendFileSync(given('--asked'), '.')
     if (hung) return
     const reply = (body) => response.end(JSON.stringify(body))
     if (unwell-- > 0) return response.writeHead(503).end('not yet')
@@ -55,7 +56,6 @@ else {
       const system = { comfyui_version: '0.33.0', argv: process.argv.slice(1), pid: process.pid }
       return reply({ system, devices: [] })
     }
-    if (request.url === '/prompt' && given('--asked')) appendFileSync(given('--asked'), '.')
     if (request.url === '/prompt' && ++prompts) return reply({ exec_info: { queue_remaining: has('--busy') ? 1 : 0 } })
     if (request.url === '/hang') {
       const timer = setInterval(() => {

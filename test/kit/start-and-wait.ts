@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { LineLog } from '../../core/engine/process/line-log.ts'
 import { Supervisor } from '../../core/engine/process/supervisor.ts'
+import { portsOfOthers } from './ports-of-others.ts'
 
 const dir = process.argv[2]!
 const starts = path.join(dir, 'starts')
@@ -17,6 +18,7 @@ const supervisor = new Supervisor({
     env: process.env,
   }),
   port: null,
+  taken: () => portsOfOthers,
   stateDir: path.join(dir, 'state'),
   log: new LineLog(path.join(dir, 'engine.log'), { now: Date.now }),
   newId: randomUUID,

@@ -4,12 +4,12 @@ import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { expect, onTestFinished, test } from 'vitest'
 import { sweepOrphans } from '../../../../../core/engine/process/supervisor.ts'
 import { alive } from '../../../../kit/alive.ts'
 import { supervise } from '../../../../kit/engine-kit.ts'
 import { eventually } from '../../../../kit/eventually.ts'
+import { stopwatch } from '../../../../kit/stopwatch.ts'
 import { tempDir } from '../../../../kit/temp-dir.ts'
 
 const onLinux = test.runIf(process.platform === 'linux')
@@ -123,13 +123,15 @@ test('a program that is not there is said to be', async () => {
 
 /** Somebody else's ComfyUI. */
 async function foreign(port = 0) {
-  const server = createServer((_, response) =>
-    response.end(JSON.stringify({ system: { argv: ['main.py', '--port', String(port)] }, devices: [] })),
-  )
+  let asked = 0
+  const server = createServer((_, response) => {
+    asked++
+    response.end(JSON.stringify({ system: { argv: ['main.py', '--port', String(port)] }, devices: [] }))
+  })
   server.listen(port, '127.0.0.1')
   await once(server, 'listening')
   onTestFinished(() => void server.close())
-  return { server, port: (server.address() as AddressInfo).port }
+  return { server, port: (server.address() as AddressInfo).port, asked: () => asked }
 }
 
 test('a port that another program has is left to it, and the program is named', async () => {
@@ -143,11 +145,13 @@ test('a port that another program has is left to it, and the program is named', 
 })
 
 onLinux('a stranger that takes the port after the choice is not taken for ours', async () => {
-  const kit = supervise(['--silent'], { pace: { silentMs: 700, crashes: 1 } })
-  kit.supervisor.begin()
-  await eventually(() => kit.started().length === 1)
-  await foreign(kit.supervisor.port!)
-  await expect(kit.supervisor.settled()).rejects.toMatchObject({ failure: { code: 'engine.silent' } })
+  let stranger: Awaited<ReturnType<typeof foreign>> | undefined
+  const whenChosen = async (port: number) => {
+    stranger = await foreign(port)
+  }
+  const kit = supervise(['--silent'], { pace: { silentMs: 100, crashes: 1 }, whenChosen })
+  await expect(kit.supervisor.start()).rejects.toMatchObject({ failure: { code: 'engine.silent' } })
+  expect(stranger!.asked()).toBeGreaterThan(0)
   expect(kinds(kit.states)).not.toContain('ready')
 })
 
@@ -157,11 +161,27 @@ test('one that answers with an error at first is asked again, and nothing of our
   expect(ready(kit).pid).toBe(kit.started()[0])
 })
 
+/** Gives a process that stands still a limit, and any other one a long one, since a busy machine may stand still as well. */
+function limited(within: number | null) {
+  let still: number | null = null
+  const hungAfterMs = (kit: ReturnType<typeof supervise>) =>
+    kit.supervisor.state.is === 'ready' && kit.supervisor.state.pid === still ? within : 60_000
+  return {
+    hungAfterMs,
+    from: (pid: number) => {
+      still = pid
+    },
+  }
+}
+
 test('one that stops answering while it has nothing to do is ended and started again', async () => {
-  const kit = supervise([], { pace: { answerWithinMs: 500, hungIdleMs: 600 } })
+  const usual = limited(null)
+  const pace = { answerWithinMs: 500, hungIdleMs: 600 }
+  const kit: ReturnType<typeof supervise> = supervise([], { pace, hungAfterMs: () => usual.hungAfterMs(kit) })
   await kit.supervisor.start()
   const { url, pid } = ready(kit)
   await fetch(`${url}/hang`)
+  usual.from(pid)
   await readyAnew(kit, pid)
   expect(kit.states.find(({ is }) => is === 'pausing')).toMatchObject({ because: { code: 'engine.hung' } })
   expect(alive(pid)).toBe(false)
@@ -173,8 +193,9 @@ test.skipIf(process.platform === 'win32').each([
 ])(
   'one that stands still %s says so, and is ended and started again after as long as the person said',
   async (_when, flags) => {
-    let hungAfterMs: number | null = 60_000
-    const kit = supervise(flags, { pace: { answerWithinMs: 200, tellSilentMs: 50 }, hungAfterMs: () => hungAfterMs })
+    const said = limited(100)
+    const pace = { answerWithinMs: 200, tellSilentMs: 50 }
+    const kit: ReturnType<typeof supervise> = supervise(flags, { pace, hungAfterMs: () => said.hungAfterMs(kit) })
     await kit.supervisor.start()
     const { pid } = ready(kit)
     await eventually(() => kit.asked() > 0) // it was seen to be busy, or not
@@ -187,7 +208,7 @@ test.skipIf(process.platform === 'win32').each([
     await eventually(() => kit.supervisor.state.is === 'ready' && kit.supervisor.state.silentSince === null)
     expect(kit.started()).toEqual([pid])
     process.kill(pid, 'SIGSTOP')
-    hungAfterMs = 100
+    said.from(pid)
     await readyAnew(kit, pid)
     expect(kit.states.find(({ is }) => is === 'pausing')).toMatchObject({ because: { code: 'engine.hung' } })
     expect(alive(pid)).toBe(false)
@@ -195,13 +216,19 @@ test.skipIf(process.platform === 'win32').each([
 )
 
 test('one that is silent while it works is given time', async () => {
-  const kit = supervise(['--busy'], { pace: { answerWithinMs: 200, hungIdleMs: 100, hungBusyMs: 60_000 } })
+  const usual = limited(null)
+  const pace = { answerWithinMs: 200, tellSilentMs: 50, hungIdleMs: 50, hungBusyMs: 60_000 }
+  const kit: ReturnType<typeof supervise> = supervise(['--busy'], { pace, hungAfterMs: () => usual.hungAfterMs(kit) })
   await kit.supervisor.start()
   const { url, pid } = ready(kit)
+  // asked anew, and not known to be silent: it said that it works
+  await eventually(() => kit.asked() > 1 && ready(kit).silentSince === null)
+  usual.from(pid)
   await fetch(`${url}/hang`)
-  const seen = kit.states.length
-  await expect(eventually(() => kit.states.length > seen, 800)).rejects.toThrow('did not happen')
-  expect(alive(pid)).toBe(true)
+  const asked = kit.asked()
+  await eventually(() => kit.asked() > asked + 2)
+  expect(kit.started()).toEqual([pid])
+  expect(kinds(kit.states)).toEqual(['starting', 'ready'])
 })
 
 test('a restart that ComfyUI-Manager asks for comes at once and is no crash', async () => {
@@ -217,13 +244,18 @@ test('a flood of 100 MB of log leaves us responsive, and is bounded', async () =
   const kit = supervise()
   await kit.supervisor.start()
   const { url, pid } = ready(kit)
-  const delay = monitorEventLoopDelay({ resolution: 5 })
   const before = process.memoryUsage().rss
-  delay.enable()
+  // how long others would have waited for us
+  let longestMs = 0
+  let worked = stopwatch()
+  const looking = setInterval(() => {
+    longestMs = Math.max(longestMs, worked())
+    worked = stopwatch()
+  }, 5)
+  onTestFinished(() => clearInterval(looking))
   await fetch(`${url}/flood`)
-  await eventually(() => kit.log.lastLines(300).includes('the flood is over'), 30_000)
-  delay.disable()
-  expect(delay.max / 1e6).toBeLessThan(1_000)
+  await eventually(() => kit.log.lastLines(300).includes('the flood is over'))
+  expect(longestMs).toBeLessThan(1_000)
   expect(process.memoryUsage().rss - before).toBeLessThan(250 * 1024 * 1024)
   const written = readdirSync(kit.dir)
     .filter((name) => name.startsWith('engine.log'))
@@ -266,9 +298,7 @@ onLinux('what a crash of ours left running is ended at the next start, and nothi
   host.kill('SIGKILL')
   await once(host, 'exit')
   expect(pids.filter(alive)).toHaveLength(3)
-  const started = performance.now()
   expect(await sweepOrphans(path.join(dir, 'state'))).toBe(3)
-  expect(performance.now() - started).toBeLessThan(10_000)
   expect(pids.filter(alive)).toEqual([])
   expect(alive(stranger.pid!)).toBe(true)
   expect(existsSync(path.join(dir, 'state', 'local.pid.json'))).toBe(false)
