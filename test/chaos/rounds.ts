@@ -2,7 +2,6 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { Artifact, Sidecar } from '../../core/contract/artifact.ts'
@@ -12,6 +11,7 @@ import { isJsonObject, parseJson, writeJson } from '../../core/contract/json.ts'
 import { textsIn } from '../../core/engine/metadata/read-file.ts'
 import { connect, type SocketClient } from '../../main/api/client.ts'
 import { eventually } from '../kit/eventually.ts'
+import { ownPort } from '../kit/own-port.ts'
 
 /** Where a job's way is cut, in the order it comes by. */
 export const points = [
@@ -51,7 +51,7 @@ export async function playRound(options: { jobs: number; victim: Victim; hits: H
   const dir = mkdtempSync(path.join(tmpdir(), 'nightshift-chaos-'))
   const outDir = path.join(dir, 'out')
   mkdirSync(outDir)
-  const server = new Server(path.join(dir, 'server'), await freePort())
+  const server = new Server(path.join(dir, 'server'), await ownPort())
   const host = new Host(path.join(dir, 'data'))
   try {
     await server.start()
@@ -280,14 +280,6 @@ class Host extends Program {
     this.child?.kill('SIGTERM')
     await this.died()
   }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as { port: number }
-  await new Promise((closed) => probe.close(closed))
-  return port
 }
 
 /** A picture from text, long enough to be caught at it: twenty steps of 25 ms. */

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import path from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { type ComfyAddress, readAddress } from '../../core/engine/comfy/address.ts'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { FolderBucket } from '../../core/engine/store/bucket.ts'
@@ -70,7 +70,7 @@ test('agents whose clocks differ leave each other’s tasks alone, and take over
   const [here, there] = [await aComfy(), await aComfy()]
   const { store } = aStore()
   here.comfyui.onNext('hold')
-  const patient = { leaseMs: 1_000 }
+  const patient = { leaseMs: 2_000 }
   const places = (release: number | null) => (release === null ? here.places : []) // 'gone' is not for it
   const behind = aRunner(store, [], { ...patient, places, now: () => Date.now() - 3_600_000 })
   await behind.start()
@@ -86,6 +86,47 @@ test('agents whose clocks differ leave each other’s tasks alone, and take over
   here.comfyui.release()
   expect(await other.result('t', soon())).toMatchObject({ state: 'succeeded', attempt: 1 })
   expect([here.comfyui.submissions, there.comfyui.submissions]).toEqual([1, 1])
+})
+
+test('agents of a machine that stood still a while leave each other’s tasks alone', async () => {
+  const [here, there] = [await aComfy(), await aComfy()]
+  const { store, dir } = aStore()
+  const seen = new BucketTasks(new FolderBucket(dir))
+  const { get } = seen
+  let looks = 0
+  seen.get = async (id) => {
+    const task = await get.call(seen, id)
+    looks += 1
+    return task
+  }
+  here.comfyui.onNext('hold')
+  const patient = { leaseMs: 2_000 }
+  const one = aRunner(store, here.places, patient)
+  const other = aRunner(seen, there.places, patient)
+  await one.start()
+  await one.submit('t', aWorkflow(1))
+  await here.comfyui.held()
+  await eventually(async () => (await store.get('t'))?.state === 'running')
+  await other.start()
+  // whoever has it is the last to go on
+  const { marked } = store
+  const goesOn = Promise.withResolvers<void>()
+  store.marked = async (id, mark) => {
+    await goesOn.promise
+    return marked.call(store, id, mark)
+  }
+  const { leaseUntil } = (await store.get('t'))!
+  const looksBy = (more: number, wanted = looks + more) => eventually(() => looks >= wanted)
+  await looksBy(1)
+  const now = performance.now.bind(performance)
+  const stood = vi.spyOn(performance, 'now').mockImplementation(() => now() + 60_000)
+  onTestFinished(() => stood.mockRestore())
+  await looksBy(2)
+  goesOn.resolve()
+  await eventually(async () => (await store.get('t'))!.leaseUntil > leaseUntil)
+  here.comfyui.release()
+  expect(await other.result('t', soon())).toMatchObject({ state: 'succeeded', attempt: 1 })
+  expect([here.comfyui.submissions, there.comfyui.submissions]).toEqual([1, 0])
 })
 
 test.each([
@@ -226,6 +267,7 @@ test('a ComfyUI that answers nothing for a while, as while it loads a model, is 
   comfyui.onNext('hold')
   await runner.submit('runs', aWorkflow(1))
   await eventually(async () => (await runner.status('runs'))?.state === 'running')
+  await comfyui.held()
   front.freeze()
   await runner.submit('comes', aWorkflow(2))
   const unheard = () => heard.filter((event) => event === 'task.unheard').length

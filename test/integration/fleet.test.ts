@@ -10,6 +10,7 @@ import { EndpointWorker } from '../../main/services/workers/endpoint.ts'
 import { Fleet } from '../../main/services/workers/fleet.ts'
 import { anAgent, KEY } from '../kit/agent-kit.ts'
 import { eventually } from '../kit/eventually.ts'
+import { ownPort } from '../kit/own-port.ts'
 import { serve } from '../kit/serve.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 
@@ -46,7 +47,7 @@ async function aFleet({
   return fleet
 }
 async function aComfyui() {
-  const server = new RehearsalServer({ dir: tempDir(), stepMs: 0 })
+  const server = new RehearsalServer({ dir: tempDir(), stepMs: 0, port: await ownPort() })
   await server.start()
   onTestFinished(() => server.stop())
   return server

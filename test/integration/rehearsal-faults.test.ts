@@ -6,13 +6,14 @@ import { readAddress } from '../../core/engine/comfy/address.ts'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { ComfyWorker } from '../../main/services/workers/comfy-worker.ts'
 import { eventually } from '../kit/eventually.ts'
+import { ownPort } from '../kit/own-port.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 import { all, anAttempt, aPicture, fetched, filesOf, soon } from './worker-promises.ts'
 
 const test = plain.extend<{ server: RehearsalServer; worker: ComfyWorker }>({
   // biome-ignore lint/correctness/noEmptyPattern: vitest reads the names a fixture asks for
   server: async ({}, use) => {
-    const server = new RehearsalServer({ dir: tempDir(), stepMs: 0 })
+    const server = new RehearsalServer({ dir: tempDir(), stepMs: 0, port: await ownPort() })
     await server.start()
     await use(server)
     await server.stop()

@@ -85,7 +85,7 @@ describe.skipIf(!python)('a release', { timeout: 120_000 }, () => {
   })
 
   test('takes over while the one before ends what it runs; going back is the same way; the others of the store follow', async () => {
-    const desk = aDesk({ stepMs: 150 })
+    const desk = aDesk()
     const box = await desk.agent()
     const one = await box.publish({ snapshotId: await desk.push() })
     await box.promote(one)
@@ -93,11 +93,13 @@ describe.skipIf(!python)('a release', { timeout: 120_000 }, () => {
     const workflows = [published({ panel: null, parameters: [] })]
     const two = await box.publish({ snapshotId: await desk.push(), workflows, note: '第二版' })
     await box.until(two, 'ready')
-    const long = box.ask('/api/run', { body: aWorkflow(1, { steps: 8 }), headers: { 'task-id': 'long' } })
+    desk.hold()
+    const long = box.ask('/api/run', { body: aWorkflow(1), headers: { 'task-id': 'long' } })
     await eventually(async () => (await box.ask('/api/status?id=long')).json()[''].state === 'running')
     expect((await box.promote(two)).json().state).toEqual({ is: 'live' })
     expect((await box.view(one)).state).toEqual({ is: 'retired' })
     expect((await box.ask('/api/status?id=long')).json()[''].state).toBe('running')
+    desk.letGo()
     expect((await long).status).toBe(200)
     const other = await desk.agent()
     expect((await other.ask('/readyz')).status).toBe(503)
@@ -149,13 +151,14 @@ describe.skipIf(!python)('a release', { timeout: 120_000 }, () => {
   })
 
   test('of a ComfyUI that is killed a task is done by the next; two share what comes', async () => {
-    const desk = aDesk({ stepMs: 100 })
+    const desk = aDesk()
     const id = await desk.push()
     const box = await desk.agent({ snapshot: id.slice(0, 12), workers: 2, inFlight: 1 })
     await eventually(async () => (await box.ask('/readyz')).status === 200)
     expect((await box.ask('/v1/releases')).json().rows).toMatchObject([{ snapshotId: id, state: { is: 'live' } }])
+    desk.hold()
     const runs = [1, 2].map((seed) =>
-      box.ask('/api/run', { body: aWorkflow(seed, { steps: 6 }), headers: { 'task-id': `t${seed}` } }),
+      box.ask('/api/run', { body: aWorkflow(seed), headers: { 'task-id': `t${seed}` } }),
     )
     const state = async (id: string) => (await box.ask(`/api/status?id=${id}`)).json()[''].state
     await eventually(async () => (await state('t1')) === 'running' && (await state('t2')) === 'running')
@@ -164,6 +167,7 @@ describe.skipIf(!python)('a release', { timeout: 120_000 }, () => {
       return JSON.parse(text).root as { pid: number } | null
     })
     process.kill(pid, 'SIGKILL')
+    desk.letGo()
     expect((await Promise.all(runs)).map(({ status }) => status)).toEqual([200, 200])
     expect(box.logged.filter(({ event }) => event === 'task.again')).toHaveLength(1)
     const said = (await box.ask('/api/snapshot')).json()

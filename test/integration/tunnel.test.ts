@@ -7,6 +7,7 @@ import { systemClock } from '../../main/services/clock.ts'
 import { Fleet } from '../../main/services/workers/fleet.ts'
 import { alive } from '../kit/alive.ts'
 import { eventually } from '../kit/eventually.ts'
+import { ownPort } from '../kit/own-port.ts'
 import { testDatabase } from '../kit/queue-kit.ts'
 import { startApp } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
@@ -37,7 +38,7 @@ function fakeSsh(dir = tempDir()) {
 }
 
 async function aComfyui() {
-  const server = new RehearsalServer({ dir: tempDir(), stepMs: 0 })
+  const server = new RehearsalServer({ dir: tempDir(), stepMs: 0, port: await ownPort() })
   await server.start()
   onTestFinished(() => server.stop())
   return { server, port: Number(new URL(server.url).port) }

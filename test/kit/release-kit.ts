@@ -10,11 +10,15 @@ import { eventually } from './eventually.ts'
 import { tempDir } from './temp-dir.ts'
 
 /** A desk, and agents on its store. */
-export function aDesk({ stepMs = 0 } = {}) {
-  const desk = deskAt(tempDir(), tempDir(), { stepMs })
+export function aDesk() {
+  const gate = path.join(tempDir(), 'gate')
+  const desk = deskAt(tempDir(), tempDir(), { gate })
   const { here, storeDir } = desk
   return {
     ...desk,
+    /** What is sent from now on runs until it is let go. */
+    hold: () => writeFileSync(gate, ''),
+    letGo: () => rmSync(gate),
     async agent(options: Partial<AgentOptions> = {}) {
       const cache = tempDir()
       const logged: { event: string; [fact: string]: unknown }[] = []

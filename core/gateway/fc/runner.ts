@@ -338,7 +338,7 @@ export class ComfyRunner implements Runner {
     const seen = this.#see(left)
     const attempt = seen.next
     if (!(await store.mark(left.id, `attempt-${attempt}`))) {
-      Object.assign(seen, { next: attempt + 1, at: performance.now() }) // unless whoever has it says so within a lease
+      Object.assign(seen, { next: attempt + 1, silentMs: 0 }) // unless whoever has it says so within a lease
       return null
     }
     const task = { ...left, attempt, leaseUntil: now() + this.#leaseMs, updatedAt: now() }
@@ -670,19 +670,25 @@ export class ComfyRunner implements Runner {
 
   /** Whoever works on it says so again and again. How long it said nothing is measured here: clocks of others may be wrong. */
   #isLeft(task: Task): boolean {
-    const { at, next } = this.#see(task)
-    return (task.leaseUntil === 0 && next === task.attempt + 1) || performance.now() - at > this.#leaseMs
+    const { silentMs, next } = this.#see(task)
+    return (task.leaseUntil === 0 && next === task.attempt + 1) || silentMs > this.#leaseMs
   }
-  /** Since when it is as it is, and which attempt is the next that nobody is known to have claimed. */
+  /** For how long it was looked at and is as it is, and which attempt is the next that nobody is known to have claimed. */
   #see({ id, attempt, leaseUntil }: Task) {
     const as = `${attempt} ${leaseUntil}`
+    const lookedAt = performance.now()
     const before = this.#seen.get(id)
-    if (before?.as === as) return before
-    const seen = { as, at: performance.now(), next: attempt + 1 }
+    if (before?.as === as) {
+      // a machine that stood still for longer kept the others of it from saying anything, too
+      before.silentMs += Math.min(lookedAt - before.lookedAt, this.#leaseMs / 2)
+      before.lookedAt = lookedAt
+      return before
+    }
+    const seen = { as, lookedAt, silentMs: 0, next: attempt + 1 }
     this.#seen.set(id, seen)
     return seen
   }
-  readonly #seen = new Map<string, { readonly as: string; at: number; next: number }>()
+  readonly #seen = new Map<string, { readonly as: string; lookedAt: number; silentMs: number; next: number }>()
 
   /** It has waited long for any ComfyUI here to be there: another agent may have one. */
   #isStranded(held: Held): boolean {
