@@ -11,12 +11,14 @@ const lockOf = (dir: string) => path.join(dir, 'nightshift.lock')
 const writeLock = (dir: string, owner: object) => writeFileSync(lockOf(dir), JSON.stringify(owner))
 const now = () => Date.now() - process.uptime() * 1000
 
-/** Another process that lives until the test ends. */
+/** Another process that lives until the test ends, and when it began. */
 async function neighbour() {
+  const before = Date.now()
   const child = spawn(process.execPath, ['-e', 'console.log(1); setInterval(() => {}, 1000)'])
+  const startedAt = (before + Date.now()) / 2
   onTestFinished(() => void child.kill('SIGKILL'))
   await once(child.stdout, 'data')
-  return { pid: child.pid!, child }
+  return { pid: child.pid!, startedAt, child }
 }
 
 test('a folder that is not there yet is made, private, and its lock says who has it and where to speak', async () => {
@@ -60,9 +62,8 @@ test('a process id that was given to another program since is no owner', async (
 
 test('a process that runs but does not listen yet is an owner', async () => {
   const dir = tempDir()
-  const before = Date.now()
-  const { pid } = await neighbour()
-  writeLock(dir, { pid, startedAt: (before + Date.now()) / 2, socket: path.join(dir, 'not-yet.sock') })
+  const { pid, startedAt } = await neighbour()
+  writeLock(dir, { pid, startedAt, socket: path.join(dir, 'not-yet.sock') })
   await expect(takeDataFolder(dir)).rejects.toMatchObject({ code: 'app.data-in-use', facts: { pid } })
 })
 

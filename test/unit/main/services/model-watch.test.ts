@@ -93,7 +93,7 @@ test('a model that is put into a folder, a new one too, is in the library withou
     eventually(() => {
       clock.turn(1_000)
       return names().join() === wanted.join()
-    }, 10_000)
+    })
   put(dir, { 'models/loras/b.safetensors': aLora(2) })
   await seen('a.safetensors', 'b.safetensors')
   put(dir, { 'models/loras/new/deep/c.safetensors': aLora(3) })

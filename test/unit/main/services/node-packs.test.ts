@@ -38,7 +38,7 @@ async function kit(...ways: Parameters<typeof listFarm>) {
       mirrors: () => readAllMirrors(dataDir, resourcesDir),
       clock,
       patienceMs: 20,
-      timeoutMs: 2_000,
+      timeoutMs: 30_000,
       ...(waitMs && { waitMs }),
     })
   return { ...farm, dataDir, resourcesDir, clock, open }
@@ -106,6 +106,7 @@ test('a list that takes long is not waited for, and there the next time', async 
     fetchedAt: null,
     because: { code: 'list.unreachable' },
   })
+  await eventually(() => answers.length > 0)
   for (const answer of answers) answer()
   await eventually(async () => (await packs.complete(blur)).customNodes[0]!.candidates.length === 1)
 })
@@ -129,7 +130,7 @@ test('a list that moved is asked for where it was before when nobody has it wher
   const lists = { 'extension-node-map': { url: now!.href, formerly: before!.href, licence: 'GPL-3.0' } }
   writeFileSync(path.join(resourcesDir, 'mirrors.json'), writeJson({ lists }))
   const mirrors = () => readAllMirrors(dataDir, resourcesDir)
-  const packs = new NodePacks({ dataDir, mirrors, clock: turnableClock(), patienceMs: 2_000, timeoutMs: 5_000 })
+  const packs = new NodePacks({ dataDir, mirrors, clock: turnableClock(), patienceMs: 2_000, timeoutMs: 30_000 })
   const { customNodes, nodeLists } = await packs.complete(blur)
   expect(customNodes).toMatchObject([{ candidates: ['a/Pack'] }])
   expect(nodeLists).toMatchObject({ url: before!.href, because: null })
