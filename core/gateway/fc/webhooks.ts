@@ -51,6 +51,8 @@ export class Webhooks {
   /** When a try of another was first seen to be claimed. */
   readonly #claimed = new Map<string, number>()
   readonly #telling = new Map<string, Promise<void>>()
+  /** Those that came to be due while they were being looked at. */
+  readonly #again = new Set<string>()
   #watch: Promise<void> = Promise.resolve()
   #key: Promise<Buffer> | undefined
 
@@ -121,10 +123,14 @@ export class Webhooks {
   /** It may be due now. */
   look(id: string) {
     this.#lookAt.delete(id)
-    if (this.#telling.has(id) || this.#stopped.signal.aborted) return
+    if (this.#stopped.signal.aborted) return
+    if (this.#telling.has(id)) return void this.#again.add(id)
     const telling = this.#tell(id)
       .catch((cause) => this.#options.log?.('webhook.unreadable', { id, reason: reasonOf(cause) }))
-      .finally(() => this.#telling.delete(id))
+      .finally(() => {
+        this.#telling.delete(id)
+        if (this.#again.delete(id)) this.look(id)
+      })
     this.#telling.set(id, telling)
   }
 
@@ -136,7 +142,7 @@ export class Webhooks {
         const owed = await store.owed()
         for (const id of this.#lookAt.keys()) if (!owed.includes(id)) this.#lookAt.delete(id)
         for (const id of owed) {
-          if ((this.#lookAt.get(id) ?? 0) > now()) continue
+          if ((this.#lookAt.get(id) ?? 0) > now() || this.#telling.has(id)) continue
           while (this.#telling.size >= MOST_AT_ONCE) await Promise.race(this.#telling.values())
           this.look(id)
         }

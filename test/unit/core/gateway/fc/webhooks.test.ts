@@ -47,7 +47,7 @@ function agents() {
   return { store, clock, links, start }
 }
 const anywhere = () => true
-const OPTIONS = { timeout: 10_000, interval: 5 }
+const OPTIONS = { timeout: 30_000, interval: 5 }
 
 test('who asked is told once the task is over, signed for its key, with links', async () => {
   const { store, start, links } = agents()
@@ -72,6 +72,27 @@ test('who asked is told once the task is over, signed for its key, with links', 
   await links.check(new URL(link!).searchParams)
   await vi.waitFor(async () => expect(await store.owed()).toEqual([]), OPTIONS)
   expect(await store.hook('t')).toMatchObject({ tries: 1, nextAt: null, reason: null })
+})
+
+test('a task that ends while it is being looked at is told of at once', async () => {
+  const { store, start } = agents()
+  const { told, url } = await aReceiver()
+  const hooks = start(anywhere)
+  await store.put(task('t', 'running'))
+  const [seen, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const get = store.get.bind(store)
+  store.get = async (id) => {
+    const found = await get(id)
+    seen.resolve()
+    await goOn.promise
+    return found
+  }
+  await hooks.owe('t', url, 'k', '')
+  await seen.promise
+  await store.put(task('t', 'succeeded'))
+  hooks.look('t')
+  goOn.resolve()
+  await vi.waitFor(() => expect(told).toHaveLength(1), OPTIONS)
 })
 
 test('a receiver that is down is told later, and later still, under the same id', async () => {
