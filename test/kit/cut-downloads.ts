@@ -55,13 +55,13 @@ export async function fetchWithCuts(
   for (let cuts = 0; ; cuts++) {
     const atTheEnd = random() < 0.1
     let timer: NodeJS.Timeout | undefined
-    const running = fetchApart(wanted, ({ is, reason }) => {
+    const running = fetchApart(wanted, ({ is, doneBytes = 0, reason }) => {
       if (is === 'failed') so.violations.push(`it failed: ${reason}`)
       if (cuts >= most) return
       if (atTheEnd && is === 'verifying') {
         so.atTheEnd += 1
         timer = setTimeout(() => running.kill(), random() * 20)
-      } else if (!atTheEnd && is === 'fetching' && !timer) {
+      } else if (!atTheEnd && is === 'fetching' && doneBytes > 0 && !timer) {
         timer = setTimeout(() => running.kill(), random() * withinMs)
       }
     })

@@ -31,7 +31,7 @@ export function supervise(
     dir = tempDir(),
     hungAfterMs = undefined as (() => number | null) | undefined,
     /** Between the choice of its port and its start. */
-    whenChosen = async (_port: number): Promise<unknown> => {},
+    whenChosen = (_port: number) => Promise.resolve(),
   } = {},
 ) {
   const starts = path.join(dir, 'starts')

@@ -41,6 +41,8 @@ export interface Behaviour {
   /** Of one connection, over all its requests. */
   readonly bytesPerSecond?: number
   readonly delayMs?: number
+  /** Waited for before each answer. */
+  readonly holds?: () => Promise<unknown>
   /** More at once are turned away with 429. */
   readonly connections?: number
   readonly packed?: boolean
@@ -126,6 +128,7 @@ export class MirrorFarm {
     if (!behaviour) return reply(404)
     const { delayMs, redirect } = behaviour
     if (delayMs) await pause(delayMs)
+    await behaviour.holds?.()
     if (request.method === 'HEAD' && behaviour.refusesHead) return reply(405)
     if (redirect) {
       const signature = `${path}-${count}`

@@ -421,7 +421,7 @@ export class Transfer {
     }
     const { at: from, to } = victim
     victim.to = victim.at
-    this.#stop(victim, new SourceError('rest', 'it stalled'))
+    this.#stop(victim, Number.isFinite(seconds) ? DONE : new SourceError('rest', 'it stalled')) // to be slower is no fault
     return { kind: 'part', from, to }
   }
 

@@ -86,11 +86,13 @@ test.each(Object.keys(behaviours))(
 test('what was fetched before a stop is continued; without a known hash it begins anew', async () => {
   const to = path.join(tempDir(), 'file.bin')
   const [cut, good] = [await host(behaviours.resets!), await host(serve)]
-  const asked = { to, limitBytes: 10_000_000, dispatcher: dispatcher(), stallMs: 300 }
-  await expect(fetchFile({ ...asked, addresses: [cut], sha256 })).rejects.toMatchObject({ code: 'install.unreachable' })
+  const asked = { to, limitBytes: 10_000_000, dispatcher: dispatcher() }
+  const soon = { ...asked, addresses: [cut], stallMs: 300 }
+  await expect(fetchFile({ ...soon, sha256 })).rejects.toMatchObject({ code: 'install.unreachable' })
   const got = await fetchFile({ ...asked, addresses: [good], sha256 })
-  expect(got.fetchedBytes).toBe(bytes.length - half)
-  await expect(fetchFile({ ...asked, addresses: [cut] })).rejects.toMatchObject({ code: 'install.unreachable' })
+  expect(got.fetchedBytes).toBeGreaterThanOrEqual(bytes.length - half)
+  expect(got.fetchedBytes).toBeLessThan(bytes.length * 0.75) // where it is slow, connections that share the rest overlap a little
+  await expect(fetchFile(soon)).rejects.toMatchObject({ code: 'install.unreachable' })
   expect((await fetchFile({ ...asked, addresses: [good] })).fetchedBytes).toBe(bytes.length)
 })
 
@@ -130,7 +132,7 @@ test.skipIf(!posix).each(['403', 'has a portal', 'never answers', 'sends somethi
       platform: 'linux',
       arch: process.arch,
       pythons: [],
-      stallMs: 300,
+      stallMs: name === 'never answers' ? 3_500 : 15_000, // of the good one as well
     })
     expect(uv).toBe(path.join(dir, 'uv', '9.9.9', 'uv'))
     expect(switched.map(({ from }) => from)).toContain(new URL(bad).host)

@@ -49,7 +49,7 @@ test('a copy that is still right is not sent again, and its mark goes only to wh
 
 test('when nobody gives it, the reason of each is told; when the time is over, it ends', async () => {
   const { addresses } = await listFarm(refuses(404), gives('{}'))
-  const failure = await fetchList({ ...asked, addresses }).catch((cause) => cause)
+  const failure = await fetchList({ ...asked, addresses, patienceMs: 60_000 }).catch((cause) => cause)
   expect(failure).toMatchObject({ code: 'list.unreachable' })
   expect(failure.facts.reasons).toEqual([
     `${addresses[0]!.host}: HTTP 404`,

@@ -20,6 +20,11 @@ async function listening(host?: string) {
 test('a port is not free while something listens on it, be it on every address', async () => {
   const [here, everywhere] = [await listening('127.0.0.1'), await listening()]
   expect([await isFree(here), await isFree(everywhere)]).toEqual([false, false])
+})
+
+test('the first free port is one that is not left out and that nothing listens on', async () => {
+  let here = 65_535
+  while (here > 65_000) here = await listening('127.0.0.1') // that has some after it
   expect(await freePort(here, new Set([here + 1]))).toBeGreaterThan(here + 1)
 })
 
