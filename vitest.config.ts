@@ -22,8 +22,8 @@ export default defineConfig({
     // of two cores, too, both have work to do: most tests wait for what they started
     maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
-      project('unit', 60_000),
-      project('integration', 60_000),
+      project('unit', 120_000),
+      project('integration', 180_000),
       project('e2e', 120_000),
       project('electron', 120_000, false),
       project('pack', 300_000, false),

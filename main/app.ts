@@ -7,6 +7,7 @@ import { AppError, toFailure } from '../core/contract/errors.ts'
 import { placesOf as nodePlacesOf } from '../core/engine/custom-nodes/site.ts'
 import { placesOf } from '../core/engine/download/mirrors.ts'
 import { officialAddress, sourcesOf } from '../core/engine/hubs/sources.ts'
+import type { Look } from '../core/engine/installs.ts'
 import type { Log } from '../core/engine/log.ts'
 import type { RehearsalOptions } from '../core/engine/rehearsal/server.ts'
 import { FolderBucket } from '../core/engine/store/bucket.ts'
@@ -87,6 +88,8 @@ export interface AppOptions {
   readonly ssh?: ConstructorParameters<typeof Fleet>[0]['ssh']
   /** For tests: how long engines are waited for. */
   readonly enginePace?: ConstructorParameters<typeof LocalEngine>[0]['pace']
+  /** For tests: where ComfyUIs of this machine are looked for. */
+  readonly look?: Look
   /** For tests: how the embedded server behaves. */
   readonly rehearsal?: Partial<RehearsalOptions>
 }
@@ -143,6 +146,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     dataDir,
     idle: options.idle,
     pace: options.enginePace,
+    look: options.look,
     picturesDir: () => settings.get().outputDir || outputDir,
     hasEnded: (promptId) => queue.hasEnded(promptId),
   })
@@ -203,6 +207,7 @@ export async function createApp(options: AppOptions): Promise<RunningApp> {
     civitai: () => network.mirrors.all().kinds.civitai?.official.replace(/\/$/, '') ?? null,
     isBusy: () => queue.counts().running > 0,
     published: (file, tell, signal) => catalogue.published(file, tell, signal),
+    look: options.look,
     idle: options.idle,
   })
   const trash = new ModelTrash({ ...shared, database, models })

@@ -33,7 +33,7 @@ function aRunner(store: BucketTasks, places: readonly ComfyAddress[], options: P
   onTestFinished(() => runner.stop(0))
   return runner
 }
-const soon = () => AbortSignal.timeout(15_000)
+const soon = () => AbortSignal.timeout(60_000)
 
 test('a task that could not be kept as it came is taken in when it is sent again', async () => {
   const { places } = await aComfy()

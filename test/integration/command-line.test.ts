@@ -329,7 +329,6 @@ test.skipIf(process.platform === 'win32')(
     const third = await cliRun([...command, '--dry-run'])
     expect(third.code).toBe(0)
   },
-  120_000,
 )
 
 test('while another process has the folder, the command line speaks to it', async () => {
@@ -378,7 +377,6 @@ test.skipIf(process.platform === 'win32')(
     expect(last(ran)).toMatchObject({ ok: true, done: 6 })
     expect(pictures(out)).toHaveLength(6)
   },
-  60_000,
 )
 
 test('queue: batches and jobs are listed, shown, retried, cancelled, moved and reported', async () => {
@@ -405,7 +403,7 @@ test('queue: batches and jobs are listed, shown, retried, cancelled, moved and r
   expect((await queue('show', 'x9')).code).toBe(2)
   expect((await queue('show', 'b99')).code).toBe(2)
   expect((await queue('juggle')).code).toBe(2)
-}, 60_000)
+})
 
 test('workers: one is tested, added, asked and removed; one that does not answer is refused', async () => {
   const { data } = workplace()
@@ -423,7 +421,7 @@ test('workers: one is tested, added, asked and removed; one that does not answer
   const nobody = await workers('add', 'http://127.0.0.1:9')
   expect([nobody.code, named(nobody, 'error')[0]?.code]).toEqual([4, 'worker.unreachable'])
   expect((await workers('add', 'not an address')).code).toBe(2)
-}, 60_000)
+})
 
 test('inspect and convert print one document, and need no data folder', async () => {
   const { workflow, data, dir } = workplace(sampled)

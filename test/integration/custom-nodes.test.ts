@@ -256,7 +256,7 @@ test('what the workflows lack is gathered, with who uses it', async () => {
   ])
 })
 
-test('an engine that is forgotten in the middle of a change is left as it was', { timeout: 40_000 }, async () => {
+test('an engine that is forgotten in the middle of a change is left as it was', async () => {
   const { client, repository, dataDir, live } = await kit()
   await client.call('nodes.plan', { items: [repository] })
   const { plan } = await settled(client, 'planned')
@@ -268,9 +268,7 @@ test('an engine that is forgotten in the middle of a change is left as it was', 
   expect([existsSync(path.join(live, 'flip')), of('node-change.json'), of('trial')]).toEqual([false, false, false])
 })
 
-test('a change that was cut off while it was planned again is gone on with by the next start', {
-  timeout: 40_000,
-}, async () => {
+test('a change that was cut off while it was planned again is gone on with by the next start', async () => {
   const { client, repository, dataDir, stop, live } = await kit()
   await client.call('nodes.plan', { items: [repository] })
   const { plan } = await settled(client, 'planned')

@@ -101,4 +101,4 @@ test('downloads are listed, steered, limited and followed to the end from the co
   expect([followed.code, followed.ended]).toEqual([0, true])
   expect(followed.events[0]).toMatchObject({ event: 'download', id: a, state: 'done', to: at('a.bin') })
   expect(readFileSync(at('a.bin'))).toEqual(bytes)
-}, 30_000)
+})

@@ -8,6 +8,7 @@ import { type AgentOptions, startAgent } from '../../agent/agent.ts'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { EndpointWorker, type EndpointWorkerOptions } from '../../main/services/workers/endpoint.ts'
 import { eventually } from '../kit/eventually.ts'
+import { ownPort } from '../kit/own-port.ts'
 import { httpProxy } from '../kit/proxies.ts'
 import { startApp } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
@@ -85,11 +86,11 @@ test('the same task given twice is one, and its files come from any agent of the
 test('an agent that goes away is unreachable, and what it had is found when it is back', async () => {
   const store = tempDir()
   const comfyUrl = await comfy()
-  const { agent, worker } = await open({ firstRetryMs: 50, patienceMs: 200 }, { store, worker: comfyUrl })
+  const port = await ownPort()
+  const { agent, worker } = await open({ firstRetryMs: 50, patienceMs: 200 }, { store, port, worker: comfyUrl })
   const attempt = anAttempt(slowPicture(30))
   const steps = worker.run(attempt, soon())[Symbol.asyncIterator]()
   expect((await steps.next()).value).toEqual({ is: 'submitted' })
-  const port = Number(new URL(agent.url).port)
   await agent.stop(0)
   const rest = async () => {
     for (;;) if ((await steps.next()).done) return
@@ -97,7 +98,7 @@ test('an agent that goes away is unreachable, and what it had is found when it i
   await expect(rest()).rejects.toMatchObject({ code: 'worker.unreachable' })
   await eventually(() => worker.health.is === 'unreachable')
   await agentOn(store, { port, worker: comfyUrl })
-  await eventually(() => worker.health.is === 'ready', 10_000)
+  await eventually(() => worker.health.is === 'ready')
   expect(filesOf(await all(worker.follow(attempt.promptId, soon())))).toHaveLength(1)
 })
 
@@ -111,23 +112,22 @@ test('a key that is not right is said, and the worker takes nothing', async () =
 
 test('one that fails three times in a row is left alone, until somebody asks; one success, and it is trusted again', async () => {
   const news: string[] = []
-  const comfyUrl = await comfy()
+  const [comfyUrl, port] = [await comfy(), await ownPort()]
   const { worker, agent } = await open(
-    { firstRetryMs: 50, patienceMs: 0, onNews: (text) => news.push(text) },
-    { worker: comfyUrl },
+    { firstRetryMs: 50, patienceMs: 0, onNews: (text) => news.push(text), now: () => 0 }, // its rest does not end by itself
+    { worker: comfyUrl, port },
   )
   expect(worker.capacity).toBe(4)
-  const port = Number(new URL(agent.url).port)
   await agent.stop(0)
   for (let at = 0; at < 3; at += 1)
     await expect(all(worker.run(anAttempt(aPicture()), soon()))).rejects.toMatchObject({ code: 'worker.unreachable' })
   expect(worker.capacity).toBe(1)
   await agentOn(tempDir(), { port, worker: comfyUrl })
-  await eventually(() => worker.state.is === 'resting', 10_000)
+  await eventually(() => worker.state.is === 'resting')
   expect(worker.health).toMatchObject({ is: 'unreachable', because: { code: 'worker.unreachable' } })
   expect(news.at(-1)).toContain('3 failures in a row')
   worker.lookNow()
-  await eventually(() => worker.health.is === 'ready', 10_000)
+  await eventually(() => worker.health.is === 'ready')
   await all(worker.run(anAttempt(aPicture()), soon()))
   expect(worker.capacity).toBe(4)
 })
@@ -211,7 +211,8 @@ test('with another key what is under way is found again', async () => {
 
 test('what runs on an endpoint that is removed is let go of at once, for a person to decide on', async () => {
   const { client, submit } = await startApp()
-  const server = new RehearsalServer({ dir: tempDir(), stepMs: 500 })
+  const server = new RehearsalServer({ dir: tempDir() })
+  server.onNext('hold')
   await server.start()
   onTestFinished(() => server.stop())
   await client.call('endpoint.add', {
@@ -219,10 +220,11 @@ test('what runs on an endpoint that is removed is let go of at once, for a perso
     key: KEY,
     name: 'gpu',
   })
-  const { batchId } = await submit({ workers: ['gpu'] }, slowPicture(30))
+  const { batchId } = await submit({ workers: ['gpu'] })
+  await server.held()
   await eventually(async () => (await client.call('queue.state', {})).running.length === 1)
   await client.call('endpoint.remove', { name: 'gpu' })
-  await eventually(async () => (await client.call('batch.get', { id: batchId })).counts.parked === 1, 5_000)
+  await eventually(async () => (await client.call('batch.get', { id: batchId })).counts.parked === 1)
 })
 
 test('two endpoints, each for a checkpoint, get their own jobs of one batch', async () => {
@@ -276,7 +278,7 @@ test('a task that is ended while its agent has no room is never given to it', as
   const busy = { code: 'agent.busy', message: 'x', error: {}, facts: { count: 1000 } }
   const url = await serve(({ method }, reply) => {
     if (method === 'POST') asked += 1
-    reply.writeHead(method === 'POST' ? 429 : 404, { 'retry-after': '1' })
+    reply.writeHead(method === 'POST' ? 429 : 404, { 'retry-after': '60' })
     reply.end(JSON.stringify(method === 'POST' ? busy : { ...busy, code: 'agent.no-task' }))
   })
   const { worker } = made({ address: { url, key: KEY } })

@@ -64,7 +64,7 @@ test('engine start stays until it is interrupted; others stop and start it meanw
   const { dir, python } = comfyFolder()
   await start(data, 'engine', 'adopt', dir, '--python', python, '--no-auto-start').ended
   const owner = start(data, 'engine', 'start')
-  const ready = await eventually(() => of(owner.events(), 'engine')[0], 30_000)
+  const ready = await eventually(() => of(owner.events(), 'engine')[0])
   const pid = Number(processOf(ready).state.pid)
   expect(alive(pid)).toBe(true)
   expect(of((await start(data, 'engine', 'stop').ended).events, 'engine')[0]).toMatchObject({

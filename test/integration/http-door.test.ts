@@ -234,7 +234,7 @@ test('a body is limited, more generously where files are sent', async () => {
     status: 400,
     envelope: { failure: { code: 'app.bad-request' } },
   })
-}, 30_000)
+})
 
 test('a seed keeps all its digits on the wire', async () => {
   const { call } = await served()

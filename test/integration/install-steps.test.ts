@@ -106,7 +106,7 @@ async function install(
     env: {
       PATH: `${path.dirname(uv ?? '')}${path.delimiter}${process.env.PATH}`,
       UV_PYTHON_DOWNLOADS: 'never',
-      UV_HTTP_TIMEOUT: '2',
+      UV_HTTP_TIMEOUT: '5',
       UV_HTTP_RETRIES: '0',
       ...(others.temp && { TMPDIR: others.temp }),
     },
@@ -115,7 +115,7 @@ async function install(
     arch: process.arch,
     pythons: [],
     now: Date.now,
-    signal: AbortSignal.timeout(60_000),
+    signal: AbortSignal.timeout(180_000),
     onStep: () => {},
   }).finally(() => dispatcher.destroy())
   return { journal, dir, log }
@@ -152,7 +152,7 @@ describe.skipIf(why !== null)(`steps of an installation with the real uv${why ==
     ['that works stays, with its flag', '0.001', '', ['--use-sage-attention']],
     ['whose kernel computes something else is left out', '0.5', '', []],
     ['that ComfyUI does not start with is left out, and it starts without', '0.001', 'exits', []],
-  ])('a speed-up %s', { timeout: 60_000 }, async (_, off, start, flags) => {
+  ])('a speed-up %s', async (_, off, start, flags) => {
     const comfy = await tinyComfy(
       start === 'exits'
         ? 'import sys\nif "--use-sage-attention" in sys.argv: sys.exit("it cannot be used here")\n'
@@ -178,7 +178,6 @@ describe.skipIf(why !== null)(`steps of an installation with the real uv${why ==
 
   test.each(['403', 'stalls', 'resets', 'a wrong size', 'a wrong hash'] as const)(
     'an index that gives %s is passed over: the packages come from the next, nothing twice, and it is told',
-    { timeout: 60_000 },
     async (fault) => {
       const comfy = await tinyComfy()
       const bad = await indexOf(comfy.wheels, fault)

@@ -77,7 +77,7 @@ const of = (events: readonly JsonObject[], name: string) => events.filter(({ eve
 
 describe.skipIf(why !== null)(`installing a tiny ComfyUI with the real uv${why === null ? '' : ` (${why})`}`, () => {
   test('from nothing to a picture; update; a version that does not start is refused; back; mended; removed', {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const { run, install, current, commits, home } = await kit()
     const installed = await install()

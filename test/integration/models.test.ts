@@ -23,6 +23,7 @@ const of = (events: readonly JsonObject[], name: string) => events.filter(({ eve
 test('models: folders are scanned, a file taken in, copies told, merged and undone, damage found, and one put aside', async () => {
   const data = tempDir()
   writeFileSync(path.join(data, 'mirrors.json'), mirrorsOf(await hubFarm({})))
+  await startApp({ dataDir: data }) // it knows of no ComfyUI of whoever runs this
   const dir = path.join(tempDir(), 'store')
   put(dir, {
     'loras/a.safetensors': aLora(1),

@@ -86,7 +86,9 @@ test('what a workflow needs is told for each server, with packages and sizes; in
 
     empty.die()
     await eventually(async () =>
-      (await client.call('worker.list', {})).rows.some(({ health }) => health.is === 'unreachable'),
+      (await client.call('worker.list', {})).rows.some(
+        ({ id, health }) => id === 'empty' && health.is === 'unreachable',
+      ),
     )
     const off = await client.call('workflow.needs', { id, workerId: 'empty' })
     expect(off.definitions).toMatchObject({ from: 'empty', cachedAt: expect.any(Number) })

@@ -59,7 +59,6 @@ const version = async (engine: Engine, name: string) => {
 
 describe.skipIf(why !== null)(
   `custom nodes of a tiny ComfyUI with the real uv${why === null ? '' : ` (${why})`}`,
-  { timeout: 60_000 },
   () => {
     let engine: Engine
     beforeAll(async () => {
@@ -372,7 +371,7 @@ describe.skipIf(why !== null)(`a change of custom nodes${why === null ? '' : ` (
     expect(readdirSync(engine.live)).toHaveLength(13)
   })
 
-  test('killed at any point, it is all as it was or all as it should be', { timeout: 120_000 }, async () => {
+  test('killed at any point, it is all as it was or all as it should be', { timeout: 300_000 }, async () => {
     const engine = await tinyInstalled()
     const repository = path.join(engine.root, 'pack')
     nodeRepository(repository, {

@@ -18,7 +18,7 @@ const picture = (seed: number) => ({
   2: { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: 'p' } },
 })
 
-describe.skipIf(!python)('a release', { timeout: 120_000 }, () => {
+describe.skipIf(!python)('a release', { timeout: 300_000 }, () => {
   test('is made ready while nothing changes, can be tried, serves once it is promoted; one that lacks something never does', async () => {
     const desk = aDesk()
     const box = await desk.agent()
@@ -196,6 +196,6 @@ test('a task that waits where no ComfyUI comes up is done by another agent of th
   await stranded.start()
   await stranded.submit('t', picture(1))
   await other.start()
-  const task = await stranded.result('t', AbortSignal.timeout(20_000))
+  const task = await stranded.result('t', AbortSignal.timeout(60_000))
   expect(task).toMatchObject({ state: 'succeeded', attempt: 2 })
 })

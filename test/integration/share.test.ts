@@ -14,8 +14,8 @@ import { tempDir } from '../kit/temp-dir.ts'
 const tokens: Record<string, string> = { 'key-of-ann': 'ann', 'key-of-bob': 'bob' }
 
 /** One ComfyUI shared to Ann and Bob. */
-async function aDoor({ names = [] as string[], now = Date.now, stepMs = 0, mostAtOnce = 2_000 } = {}) {
-  const comfyui = new RehearsalServer({ dir: tempDir(), stepMs, assumeModels: true })
+async function aDoor({ names = [] as string[], now = Date.now, mostAtOnce = 2_000 } = {}) {
+  const comfyui = new RehearsalServer({ dir: tempDir(), stepMs: 0, assumeModels: true })
   await comfyui.start()
   const logged: object[] = []
   const door = new ShareDoor({
@@ -202,7 +202,8 @@ test('the list says which there are; one that does not run says so; nothing tell
 })
 
 test('what came with one key is neither seen nor ended with another', async () => {
-  const { ask, comfyui } = await aDoor({ stepMs: 200 })
+  const { ask, comfyui } = await aDoor()
+  comfyui.onNext('hold')
   const submit = async (key: string, more = {}) => {
     const id = randomUUID()
     const reply = await ask('prompt', {
@@ -230,6 +231,7 @@ test('what came with one key is neither seen nor ended with another', async () =
   expect((await end('queue', { clear: true })).status).toBe(403)
   expect((await end('queue', { delete: [bob.id] })).status).toBe(200)
   expect((await end(`api/jobs/${bob.id}/cancel`, {})).json()).toEqual({ cancelled: false })
+  comfyui.release()
   expect((await ask(`history/${bob.id}`)).json()).toEqual({})
   const entry = await eventually(async () => (await ask(`history/${bob.id}`, { key: 'key-of-bob' })).json()[bob.id])
   expect(entry.status.status_str).toBe('success')

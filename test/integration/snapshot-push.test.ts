@@ -74,7 +74,6 @@ const said = (dataDir: string) => {
 
 test.skipIf(!python)(
   'an environment and its model go to an agent with a key that may publish; none of five secrets goes along',
-  { timeout: 60_000 },
   async () => {
     const { snapshots, nodesDir, base, packagesDir, model, dataDir } = desk()
     const key = `sk_${secret()}`
@@ -130,7 +129,7 @@ test.skipIf(!python)(
   },
 )
 
-test.skipIf(!python)('a push to an agent is cancelled, and the next one goes on', { timeout: 60_000 }, async () => {
+test.skipIf(!python)('a push to an agent is cancelled, and the next one goes on', async () => {
   const { snapshots } = desk()
   const { id } = (await snapshots.create({})).snapshot!
   const { agent } = await anAgent({ keys: ['sk_key'] })
@@ -144,7 +143,6 @@ test.skipIf(!python)('a push to an agent is cancelled, and the next one goes on'
 
 test.skipIf(!python)(
   'an environment and its model go to object storage once, with credentials that stay here, and come back from it',
-  { timeout: 60_000 },
   async () => {
     const storage = await fakeS3()
     const { snapshots, dataDir, packagesDir } = desk()
@@ -171,7 +169,6 @@ test.skipIf(!python)(
 
 test.skipIf(!python)(
   'damage is mended by the next snapshot; one that cannot be read keeps all others from being tidied away',
-  { timeout: 60_000 },
   async () => {
     const { snapshots, nodesDir, dataDir } = desk()
     const dir = path.join(dataDir, 'snapshots')

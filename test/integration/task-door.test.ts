@@ -80,5 +80,5 @@ test('what waited or ran as the app stopped is done after its next start', async
   await next.client.call('worker.enable', { id: 'rehearsal', enabled: true })
   const { url } = await next.client.call('taskDoor.state', {})
   const again = asking({ url: url! })
-  for (const id of ['waits', 'runs']) await eventually(async () => (await stateOf(id, again)) === 'succeeded', 30_000)
+  for (const id of ['waits', 'runs']) await eventually(async () => (await stateOf(id, again)) === 'succeeded')
 })

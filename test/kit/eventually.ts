@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 type Truthy<T> = Exclude<T, null | undefined | false | 0 | ''>
 
 /** Asks again until `look` gives something truthy; fails after `withinMs` with the last thing seen. */
-export async function eventually<T>(look: () => T | Promise<T>, withinMs = 30_000, everyMs = 20): Promise<Truthy<T>> {
+export async function eventually<T>(look: () => T | Promise<T>, withinMs = 60_000, everyMs = 20): Promise<Truthy<T>> {
   const until = performance.now() + withinMs
   let seen: unknown
   while (performance.now() < until) {

@@ -4,6 +4,7 @@ import { onTestFinished } from 'vitest'
 import type { BatchPlanInput } from '../../core/contract/batch.ts'
 import type { Prompt } from '../../core/contract/comfyui.ts'
 import { writeJson } from '../../core/contract/json.ts'
+import { thisMachine } from '../../core/engine/installs.ts'
 import { connectInProcess } from '../../main/api/client.ts'
 import { type HostOptions, openHost } from '../../main/open-host.ts'
 import { eventually } from './eventually.ts'
@@ -21,7 +22,8 @@ export async function startApp(options: Partial<HostOptions> = {}) {
   const dataDir = options.dataDir ?? tempDir()
   const outputDir = options.outputDir ?? path.join(dataDir, 'pictures')
   mkdirSync(dataDir, { recursive: true })
-  const host = await openHost({ door: 'headless', locale: 'en', ...options, dataDir, outputDir })
+  const look = { ...thisMachine(process.env), home: path.join(dataDir, 'nobody'), list: async () => [] } // not a person’s own
+  const host = await openHost({ door: 'headless', locale: 'en', look, ...options, dataDir, outputDir })
   const client = connectInProcess(host.served)
   const stop = async () => {
     client.close()
@@ -45,7 +47,7 @@ export async function startApp(options: Partial<HostOptions> = {}) {
       return eventually(async () => {
         const batch = await client.call('batch.get', { id })
         return batch.endedAt !== null && batch
-      }, 50_000)
+      }, 120_000)
     },
   }
 }

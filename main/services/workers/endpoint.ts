@@ -83,9 +83,8 @@ export class EndpointWorker implements Worker {
   #restUntil = 0
   #rested: Failure | null = null
   #definitions: { asked: Promise<ObjectInfo>; at: number } | undefined
-  /** Under way here, and those of them that are to end. */
-  readonly #giving = new Set<string>()
-  readonly #cancelled = new Set<string>()
+  /** Under way here; aborted: it is to end. */
+  readonly #giving = new Map<string, AbortController>()
   readonly #there = new Set<string>()
   readonly #hashes = new Map<string, string>()
 
@@ -219,7 +218,7 @@ export class EndpointWorker implements Worker {
         yield { is: 'failed', failure: cause.failure, retryable: RETRYABLE.has(cause.failure.code) }
         return
       }
-      if (this.#cancelled.has(promptId)) await this.cancel(promptId, signal) // asked while the agent did not know it yet
+      if (this.#giving.get(promptId)?.signal.aborted) await this.cancel(promptId, signal) // asked while the agent did not know it yet
       yield { is: 'submitted' }
       yield* this.#listen(promptId, Object.keys(prompt).length, alone ? asked : null, signal)
     })
@@ -239,7 +238,7 @@ export class EndpointWorker implements Worker {
   }
 
   async cancel(promptId: string, signal?: AbortSignal): Promise<void> {
-    if (this.#giving.has(promptId)) this.#cancelled.add(promptId)
+    this.#giving.get(promptId)?.abort()
     try {
       await this.client.cancel(promptId, signal)
       for (;;) {
@@ -344,7 +343,8 @@ export class EndpointWorker implements Worker {
   /** Where it has no room, or not yet, it is asked again when it says, for a while. False: it was to end before. */
   async #whenItMay(promptId: string, give: () => Promise<void>, signal: AbortSignal): Promise<boolean> {
     const until = performance.now() + BUSY_PATIENCE_MS
-    while (!this.#cancelled.has(promptId)) {
+    const ended = this.#giving.get(promptId)!.signal
+    while (!ended.aborted) {
       try {
         await give()
         return true
@@ -353,7 +353,9 @@ export class EndpointWorker implements Worker {
         if (!LATER.has(codeOf(cause))) throw cause
         if (performance.now() > until) throw this.#lostTouch(cause)
         const seconds = cause instanceof FailureError ? Number(cause.failure.facts.retryAfterSeconds) : Number.NaN
-        await pause(Math.min(60, seconds > 0 ? seconds : 2) * 1000, undefined, { signal })
+        const either = AbortSignal.any([signal, ended])
+        await pause(Math.min(60, seconds > 0 ? seconds : 2) * 1000, undefined, { signal: either }).catch(() => {})
+        signal.throwIfAborted()
       }
     }
     return false
@@ -373,7 +375,7 @@ export class EndpointWorker implements Worker {
 
   async *#counted(promptId: string, steps: (this: EndpointWorker) => AsyncGenerator<JobStep>): AsyncGenerator<JobStep> {
     this.#inFlight++
-    this.#giving.add(promptId)
+    this.#giving.set(promptId, new AbortController())
     try {
       for await (const step of steps.call(this)) {
         if (step.is === 'failed') this.#tell(`${promptId} failed: ${step.failure.message}`)
@@ -388,7 +390,6 @@ export class EndpointWorker implements Worker {
     } finally {
       this.#inFlight--
       this.#giving.delete(promptId)
-      this.#cancelled.delete(promptId)
     }
   }
 
