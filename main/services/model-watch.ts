@@ -46,6 +46,11 @@ export class ModelWatch {
     if (blind > 0) this.#next = this.#deps.clock.after(LOOK_EVERY_MS, this.#tell)
   }
 
+  /** This one too, until the next `follow`. */
+  also(dir: string) {
+    if (!this.#watched.has(dir)) this.#begin(dir)
+  }
+
   close() {
     this.follow([])
     this.#callOff?.()

@@ -157,6 +157,8 @@ export class Models implements Service {
   #byHash = new Map<string, Entry[]>()
   #byBase = new Map<string, Entry[]>()
   #scannedAt: number | null = null
+  /** For all who ask for a look while one is under way. */
+  #nextScan: Promise<void> | null = null
   #running = false
   #rescan: (() => void) | null = null
   #recount: (() => void) | null = null
@@ -496,11 +498,20 @@ export class Models implements Service {
     return [...this.#jobs.values()].map(({ progress }) => progress)
   }
 
-  /** Looks through every folder; one that is under way already is waited for. */
+  /** Looks through every folder, after the look that is under way: that one may have passed by what is new. */
   async scan(): Promise<ModelState> {
+    const look = () => this.#job('scan', 0, 0, (signal, news) => this.#scan(signal, news))
     const under = this.#jobs.get('scan')
-    if (under) await under.done
-    else await this.#job('scan', 0, 0, (signal, news) => this.#scan(signal, news))
+    if (!under) await look()
+    else {
+      this.#nextScan ??= under.done
+        .catch(() => {})
+        .then(() => {
+          this.#nextScan = null
+          if (this.#running) return look()
+        })
+      await this.#nextScan
+    }
     this.#hashLater()
     return this.state()
   }
@@ -510,14 +521,20 @@ export class Models implements Service {
     const faults = await this.#roots.find()
     const found = new Map<string, { file: FoundModel; places: ModelPlace[] }>()
     const folders = new Set<string>()
+    const watches = !this.#deps.idle && this.#running
+    // watched before they are looked into: what comes after that is heard
+    const onFolder = (dir: string) => {
+      folders.add(dir)
+      if (watches && this.#running) this.#watch.also(dir)
+    }
     for (const root of this.#roots.all) {
-      folders.add(root.dir)
+      onFolder(root.dir)
       // one that is not there yet is made in the folder above
-      for (const { dir } of root.folders) folders.add(path.dirname(dir))
+      for (const { dir } of root.folders) onFolder(path.dirname(dir))
       faults.push(
         ...(await scanRoot(root, {
           signal,
-          onFolder: (dir) => folders.add(dir),
+          onFolder,
           onFile: (file) => {
             const known = found.get(file.real) ?? { file, places: [] }
             found.set(file.real, known)

@@ -62,7 +62,12 @@ export async function scanRoot(
     signal,
     onFile,
     onFolder,
-  }: { signal?: AbortSignal; onFile: (file: FoundModel) => void; onFolder?: (dir: string) => void },
+  }: {
+    signal?: AbortSignal
+    onFile: (file: FoundModel) => void
+    /** Before it is looked into. */
+    onFolder?: (dir: string) => void
+  },
 ): Promise<FolderFault[]> {
   const faults: FolderFault[] = []
   const starts = [
@@ -84,11 +89,11 @@ export async function scanRoot(
 
     async function look(one: { at: string; real: string; linked: boolean; folder: string | null }) {
       const deeper: (typeof one)[] = []
+      onFolder?.(one.real)
       const entries = await readdir(one.at, { withFileTypes: true }).catch((cause: unknown) => {
         if (!isAbsent(cause)) faults.push({ path: one.at, failure: unreadable(one.at, cause) })
         return []
       })
-      onFolder?.(one.real)
       const beside = besideByStem(entries.map(({ name }) => name))
       for (const entry of entries) {
         const { name } = entry

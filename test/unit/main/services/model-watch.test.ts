@@ -1,5 +1,6 @@
 import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { ModelWatch } from '../../../../main/services/model-watch.ts'
 import { eventually } from '../../../kit/eventually.ts'
@@ -76,6 +77,20 @@ test('folders that are let go are no longer heard; one that is not there yet doe
   await heard(() => writeFileSync(path.join(two, 'b.pt'), 'b'))
   clock.turn(2_100)
   expect(told()).toBe(1)
+})
+
+test('a model that comes while a folder is looked through for the first time is seen too', async () => {
+  const dir = tempDir()
+  put(dir, { 'models/loras/a.safetensors': aLora(1) })
+  const { models, clock } = await modelsKit({ dir })
+  clock.turn(2_000) // the first look
+  // the folder is listed, and what is in it is read
+  while (models.state().scannedAt === null && !models.progress()[0]?.files) await turn()
+  put(dir, { 'models/loras/b.safetensors': aLora(2) })
+  await eventually(() => {
+    clock.turn(1_000)
+    return models.page({}).total === 2
+  })
 })
 
 test('a model that is put into a folder, a new one too, is in the library without a word', async () => {

@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import path from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import Sqlite from 'better-sqlite3'
 import { expect, test } from 'vitest'
 import type { Artifact } from '../../../../core/contract/artifact.ts'
@@ -52,6 +53,17 @@ test('what a look found is there again after a restart, hashes and all, and noth
   put(dir, { 'models/loras/c.safetensors': aLora(3) })
   await again.models.scan()
   expect(again.models.state()).toMatchObject({ models: 2, unhashed: 1, faults: [] })
+})
+
+test('who asks for a look while one is under way hears of what that one passed by', async () => {
+  const { models, dir } = await kit()
+  put(dir, { 'models/loras/a.safetensors': aLora() })
+  const first = models.scan()
+  // the folder is listed, and what is in it is read
+  while (models.state().scannedAt === null && !models.progress()[0]?.files) await turn()
+  put(dir, { 'models/loras/b.safetensors': aLora(1) })
+  const [one, other] = await Promise.all([models.scan(), models.scan(), first])
+  expect([one.models, other.models, models.state().models]).toEqual([2, 2, 2])
 })
 
 test('the hash a file came with is kept, even where all ends just then', async () => {
