@@ -4,7 +4,7 @@ import { ComfyClient } from '../../../../../core/engine/comfy/client.ts'
 import { type JobStep, runPrompt } from '../../../../../core/engine/comfy/run-prompt.ts'
 import { readTrace, serveTrace, submissionOf } from '../../../../kit/trace-server.ts'
 
-const pace = { lookEveryMs: 200, absenceMs: 50, patienceMs: 1_000 }
+const pace = { lookEveryMs: 5_000, absenceMs: 50, patienceMs: 1_000 }
 
 async function replay(scene: string) {
   const trace = readTrace(scene)
@@ -12,7 +12,7 @@ async function replay(scene: string) {
   const client = new ComfyClient(readAddress(server.url), { clientId: '11112222333344445555666677778888' })
   onTestFinished(() => client.close())
   const steps: JobStep[] = []
-  for await (const step of runPrompt(client, submissionOf(trace), AbortSignal.timeout(10_000), pace)) steps.push(step)
+  for await (const step of runPrompt(client, submissionOf(trace), AbortSignal.timeout(50_000), pace)) steps.push(step)
   const progress = steps.filter((step) => step.is === 'progress')
   return {
     server,
