@@ -27,7 +27,7 @@ const GIVE_UP_AFTER = 6
 const STOP_WITHIN_MS = 15_000
 const LAST_LINES = 20
 
-/** `birth`: all that a host tells, from its first word on, and again from the next host's. */
+/** `birth`: all that a host tells, from its first word on, and again from the next host's; null: from the asking on. */
 type Since = number | 'birth' | null
 interface Subscription {
   last: Since
@@ -47,6 +47,8 @@ export class HostLink {
   #client: SocketClient | undefined
   /** The number before the first event of the host that is up. */
   #born = 0
+  /** The newest event anybody here has heard of. */
+  #newest = 0
   #subscriptions = new Set<Subscription>()
   #deaths = 0
   #wellTimer: NodeJS.Timeout | undefined
@@ -142,6 +144,7 @@ export class HostLink {
   #up(socket: string, since: number) {
     if (this.#stopping) return
     this.#born = since
+    this.#newest = since
     const client = (this.#deps.connectTo ?? connect)(socket)
     this.#client = client
     this.#wellTimer = setTimeout(() => {
@@ -160,7 +163,6 @@ export class HostLink {
     client.close()
     for (const subscription of this.#subscriptions) {
       subscription.leave = undefined
-      subscription.last ??= 0 // from now on, what happens while it is away counts as missed
       subscription.listener({ seq: seqOf(subscription), name: 'connection', payload: 'disconnected' })
     }
     this.events.emit('down')
@@ -179,8 +181,10 @@ export class HostLink {
   }
 
   #attach(subscription: Subscription, client: SocketClient) {
+    subscription.last ??= this.#newest // what happens while its way to the host opens is not missed
     subscription.listener({ seq: seqOf(subscription), name: 'connection', payload: 'connected' })
     subscription.leave = client.subscribe(subscription.last === 'birth' ? this.#born : subscription.last, (frame) => {
+      this.#newest = Math.max(this.#newest, frame.seq)
       if (subscription.last !== 'birth') subscription.last = frame.seq
       subscription.listener(frame)
     })

@@ -10,7 +10,8 @@ import {
   Trash2,
   TriangleAlert,
 } from 'lucide-react'
-import { useRef, useState } from 'react'
+import { type DragEvent, useRef, useState } from 'react'
+import { flushSync } from 'react-dom'
 import {
   isGroup,
   itemFor,
@@ -33,6 +34,12 @@ export interface Edited {
   readonly chosen: Path | null
 }
 type Drop = { path: Path; where: 'before' | 'after' | 'in' }
+/** What is dropped there goes before this row, after it, or into the group that it is. */
+function whereIn({ currentTarget, clientY }: DragEvent, item: PanelItem): Drop['where'] {
+  const { top, height } = currentTarget.getBoundingClientRect()
+  const part = (clientY - top) / height
+  return isGroup(item) && part > 0.3 ? 'in' : part < 0.5 ? 'before' : 'after'
+}
 
 /** What is on a form, in order: chosen, moved, added and taken out. */
 export function Outline({
@@ -72,16 +79,14 @@ export function Outline({
   const step = (path: Path, to: 'up' | 'down' | 'into' | 'out') => {
     const done = stepped(items, path, to)
     if (!done) return
-    onChange(done.items, done.path)
-    // the row has moved; the focus goes with it
-    requestAnimationFrame(() =>
-      list.current?.querySelector<HTMLElement>(`[data-path="${done.path.join('.')}"]`)?.focus(),
-    )
+    // the row has moved before the next key comes, and the focus goes with it
+    flushSync(() => onChange(done.items, done.path))
+    list.current?.querySelector<HTMLElement>(`[data-path="${done.path.join('.')}"]`)?.focus()
   }
-  const land = () => {
+  const land = (drop: Drop) => {
     setDragged(null)
     setDrop(null)
-    if (!dragged || !drop) return
+    if (!dragged) return
     const to: Path =
       drop.where === 'in'
         ? [...drop.path, itemAt(items, drop.path)?.children?.length ?? 0]
@@ -155,14 +160,12 @@ export function Outline({
                   onDragOver={(event) => {
                     if (!dragged) return
                     event.preventDefault()
-                    const { top, height } = event.currentTarget.getBoundingClientRect()
-                    const part = (event.clientY - top) / height
-                    const where = isGroup(item) && part > 0.3 ? 'in' : part < 0.5 ? 'before' : 'after'
+                    const where = whereIn(event, item)
                     if (aim !== where) setDrop({ path, where })
                   }}
                   onDrop={(event) => {
                     event.preventDefault()
-                    land()
+                    land({ path, where: whereIn(event, item) })
                   }}
                   style={{ marginLeft: (path.length - 1) * 18 }}
                   className={`group relative flex items-center rounded-md ${

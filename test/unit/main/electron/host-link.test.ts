@@ -65,23 +65,25 @@ test('a host that dies is started again, and subscriptions go on where they were
   await eventually(() => hosts[1])
   ready(hosts[1], 'two', 500)
   expect(await link.send('app.info', {})).toEqual({ ok: true, value: 'two' })
-  expect(subscribed.map(({ since }) => since)).toEqual([null, 10, 12, 500])
+  expect(subscribed.map(({ since }) => since)).toEqual([10, 10, 12, 500])
   expect(page.map(({ seq, name, payload }) => [seq, name, payload])).toEqual([
-    [0, 'connection', 'connected'],
+    [10, 'connection', 'connected'],
     [12, 'batch.changed', {}],
     [12, 'connection', 'disconnected'],
     [12, 'connection', 'connected'],
   ])
 })
 
-test('a page that had heard nothing yet asks for all when the host comes back', async () => {
+test('what happens while the way of a new subscription opens is not missed, nor what happens while the host is away', async () => {
   const { link, hosts, subscribed } = start()
-  link.subscribe(null, () => {})
+  link.subscribe('birth', () => {})
   ready(hosts[0], 'one', 10)
+  subscribed[0]?.listener({ seq: 17, name: 'batch.changed', payload: {} })
+  link.subscribe(null, () => {})
   hosts[0]?.emit('exit', 1)
   await eventually(() => hosts[1])
   ready(hosts[1], 'two', 500)
-  expect(subscribed.map(({ since }) => since)).toEqual([null, 0])
+  expect(subscribed.map(({ since }) => since)).toEqual([10, 17, 500, 17])
 })
 
 test('a host that says why it cannot start is not tried again', async () => {
