@@ -82,7 +82,7 @@ test('parameters are moved by the keyboard, and the focus goes with the one that
   await page.keyboard.press('Alt+ArrowDown')
   const after = [before[1]!, before[2]!, before[0]!, ...before.slice(3)]
   await expect.poll(names).toEqual(after)
-  expect(await page.evaluate(() => (document.activeElement as HTMLInputElement).value)).toBe(before[0])
+  await expect.poll(() => page.evaluate(() => (document.activeElement as HTMLInputElement).value)).toBe(before[0])
   await page.keyboard.press('Alt+ArrowUp')
   const back = [before[1]!, before[0]!, ...before.slice(2)]
   await expect.poll(names).toEqual(back)

@@ -1,20 +1,21 @@
 import path from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { startAgent } from '../../agent/agent.ts'
+import { ownPort } from '../kit/own-port.ts'
 import { aPublishedDoor, published } from '../kit/published-kit.ts'
 import { tempDir } from '../kit/temp-dir.ts'
-import { barriers, go, openScreens } from './kit.ts'
+import { barriers, copied, go, openScreens } from './kit.ts'
 
 const KEY = 'sk_for_the_screens'
 
-async function agentOn(port = 0, store = tempDir()) {
+async function agentOn(port: number) {
   const agent = await startAgent({
     host: '127.0.0.1',
     port,
     names: [],
     origins: [],
     keys: [KEY],
-    store,
+    store: tempDir(),
     worker: 'rehearsal',
   })
   onTestFinished(() => agent.stop(0))
@@ -22,7 +23,8 @@ async function agentOn(port = 0, store = tempDir()) {
 }
 
 test('an endpoint is added with its key, runs a batch, tells of itself, loses its agent and finds it again', async () => {
-  const agent = await agentOn()
+  const port = await ownPort()
+  const agent = await agentOn(port)
   const { page, client, submit, ended } = await openScreens()
   await go(page, '/endpoints')
   await page.getByText('No endpoints yet').waitFor()
@@ -52,9 +54,7 @@ test('an endpoint is added with its key, runs a batch, tells of itself, loses it
   await card.getByRole('button', { name: 'Use from a program' }).click()
   await card.getByRole('button', { name: 'Python' }).click()
   await card.getByRole('button', { name: 'Copy' }).click()
-  const copied = await page.evaluate(() => navigator.clipboard.readText())
-  expect(copied).toContain(`URL = "${agent.url}/"`)
-  expect(copied).not.toContain(KEY)
+  expect(await copied(page, `URL = "${agent.url}/"`)).not.toContain(KEY)
   await card.getByRole('button', { name: 'Versions' }).click()
   await card.getByText('Nothing was published there yet.').waitFor()
   await card.getByRole('button', { name: 'Log' }).click()
@@ -74,7 +74,7 @@ test('an endpoint is added with its key, runs a batch, tells of itself, loses it
   await forms.getByRole('button', { name: 'Forms' }).click()
   const form = forms.getByRole('listitem', { name: 'Postcard' })
   await form.getByRole('button', { name: 'Copy link' }).click()
-  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(`${day.url}/form/postcard`)
+  expect(await copied(page, '/form/')).toBe(`${day.url}/form/postcard`)
   expect(await form.getByRole('link', { name: 'Open form' }).getAttribute('href')).toBe(`${day.url}/form/postcard`)
   await form.getByRole('button', { name: 'Share with a key' }).click()
   const share = page.getByRole('dialog')
@@ -90,7 +90,7 @@ test('an endpoint is added with its key, runs a batch, tells of itself, loses it
   await share.getByRole('button', { name: 'Copy link' }).click()
   expect(await barriers(page)).toEqual([])
   const opened = await page.context().newPage()
-  await opened.goto(await page.evaluate(() => navigator.clipboard.readText()))
+  await opened.goto(await copied(page, '#key='))
   await opened.getByRole('heading', { name: 'Postcard' }).waitFor()
   await opened.close()
   await page.keyboard.press('Escape')
@@ -99,7 +99,7 @@ test('an endpoint is added with its key, runs a batch, tells of itself, loses it
   await agent.stop(0)
   await client.call('endpoint.look', { name: 'night-gpu' })
   await card.getByText('No answer').waitFor()
-  await agentOn(Number(new URL(agent.url).port))
+  await agentOn(port)
   await card.getByRole('button', { name: 'Ask now' }).click()
   await card.getByText('Ready', { exact: true }).waitFor()
 

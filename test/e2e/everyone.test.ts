@@ -2,6 +2,7 @@ import type { Page } from 'playwright'
 import { expect, test } from 'vitest'
 import { comfyFolder } from '../kit/comfy-folder.ts'
 import { eventually } from '../kit/eventually.ts'
+import { ownPort } from '../kit/own-port.ts'
 import { startApp } from '../kit/start-app.ts'
 import { barriers, go, openScreens, paste } from './kit.ts'
 
@@ -163,12 +164,13 @@ test('cells are copied, filled, cleared and brought back', async () => {
 })
 
 test('when the host is gone the page says so, and goes on by itself when it is back', async () => {
-  const { page, stop, dataDir, origin } = await openScreens()
+  const port = await ownPort()
+  const { page, stop, dataDir } = await openScreens({}, { port })
   await page.getByRole('button', { name: 'Try the sample' }).waitFor()
   await stop()
   await page.getByText('The connection to Nightshift was lost.').waitFor()
   const { host, client } = await startApp({ dataDir })
-  await host.serve({ host: '127.0.0.1', port: Number(new URL(origin).port), rendererDir: null })
+  await host.serve({ host: '127.0.0.1', port, rendererDir: null })
   await page.getByText('The connection to Nightshift was lost.').waitFor({ state: 'detached' })
   await client.call('workflow.sample', {})
   await page.getByRole('link', { name: /Sample.*nodes/ }).waitFor()

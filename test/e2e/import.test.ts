@@ -121,9 +121,11 @@ test('text that is pasted or dropped is imported: JSON, or how A1111 made a pict
   await page.dispatchEvent('body', 'drop', { dataTransfer: transfer })
   await name.waitFor()
   await page.goBack()
+  await name.waitFor({ state: 'detached' })
   await paste(page, `  ${different(3)}`)
   await name.waitFor()
   await page.goBack()
+  await name.waitFor({ state: 'detached' })
   await paste(
     page,
     'a cat on a mat\nNegative prompt: dog\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x512, Model: sd15',

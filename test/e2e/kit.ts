@@ -3,6 +3,7 @@ import AxeBuilder from '@axe-core/playwright'
 import { type Browser, type BrowserContext, chromium, type Locator, type Page } from 'playwright'
 import { afterAll, onTestFinished } from 'vitest'
 import { ensureBuilt } from '../kit/built.ts'
+import { eventually } from '../kit/eventually.ts'
 import { startApp } from '../kit/start-app.ts'
 
 const rendererDir = path.resolve(import.meta.dirname, '../../out/renderer')
@@ -23,11 +24,14 @@ afterAll(async () => {
 type Options = Parameters<Browser['newContext']>[0]
 
 /** The real app on a folder of its own, its real pages in a real browser; a fault in a page fails the test. */
-export async function openScreens(options: Options = {}, app: Parameters<typeof startApp>[0] = {}) {
+export async function openScreens(
+  options: Options = {},
+  { port = 0, ...app }: Parameters<typeof startApp>[0] & { port?: number } = {},
+) {
   ensureBuilt()
   browser ??= await launchBrowser()
   const started = await startApp(app)
-  const { url } = await started.host.serve({ host: '127.0.0.1', port: 0, rendererDir })
+  const { url } = await started.host.serve({ host: '127.0.0.1', port, rendererDir })
   const context = await browser.newContext({
     viewport: { width: 1280, height: 800 },
     locale: 'en-GB',
@@ -89,8 +93,17 @@ export async function choose(page: Page, combobox: Locator, name: string) {
   await page.getByRole('option').first().waitFor({ state: 'detached' })
 }
 
+/** What the page has copied, once it is what is waited for: copying goes on after the click. */
+export async function copied(page: Page, text: string): Promise<string> {
+  return eventually(async () => {
+    const copy = await page.evaluate(() => navigator.clipboard.readText())
+    return copy.includes(text) && copy
+  })
+}
+
 /** What axe calls serious or critical, a line each; of the page as it stands once nothing fades in any more. */
 export async function barriers(page: Page): Promise<string[]> {
+  await page.emulateMedia({ reducedMotion: 'reduce' }) // nor will what comes while axe looks
   await page.evaluate(async () => {
     const ending = document.getAnimations().filter(({ effect }) => Number.isFinite(effect?.getComputedTiming().endTime))
     await Promise.allSettled(ending.map(({ finished }) => finished))

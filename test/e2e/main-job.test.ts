@@ -3,6 +3,7 @@ import path from 'node:path'
 import { expect, test } from 'vitest'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { eventually } from '../kit/eventually.ts'
+import { ownPort } from '../kit/own-port.ts'
 import { promptFile } from '../kit/start-app.ts'
 import { tempDir } from '../kit/temp-dir.ts'
 import { drop, go, openScreens, paste } from './kit.ts'
@@ -177,7 +178,7 @@ test('a failed job says what happened and what to do, and is made on retry', asy
 })
 
 test('a server that dies is shown dead, with the reason and the remedy, and comes back by itself', async () => {
-  const server = new RehearsalServer({ dir: tempDir() })
+  const server = new RehearsalServer({ dir: tempDir(), port: await ownPort() })
   await server.start()
   const { page } = await openScreens()
   try {
@@ -232,7 +233,7 @@ test('pictures are compared, and one is made again with a new seed', async () =>
   await page.getByRole('button', { name: 'Compare' }).click()
   await page.getByRole('complementary', { name: 'Differences' }).getByText('Seed').waitFor()
   await page.getByRole('button', { name: 'Side by side' }).click()
-  expect(await page.getByRole('dialog').getByRole('img').count()).toBe(2)
+  await expect.poll(() => page.getByRole('dialog').getByRole('img').count()).toBe(2)
   await page.keyboard.press('Escape')
   await page
     .getByRole('button', { name: /^Open .*png$/ })

@@ -166,13 +166,14 @@ test('pause now interrupts what runs, which waits again and is made on resume', 
 test('one job is cancelled while it runs and brought back; then everything is cancelled', async () => {
   const { page, server, counts } = await holding()
   try {
+    await act(page, 'Pause', 'Pause after this job')
+    await page.getByText('The queue is paused.').first().waitFor()
     await page
       .getByRole('list', { name: 'Being made now' })
       .getByRole('button', { name: /^Cancel / })
       .first()
       .click()
     await expect.poll(async () => (await counts()).cancelled).toBe(1)
-    await act(page, 'Pause', 'Pause after this job')
     await page.getByRole('button', { name: 'Undo' }).click()
     await expect.poll(async () => (await counts()).cancelled).toBe(0)
     await act(page, 'More actions', 'Cancel everything')

@@ -105,7 +105,7 @@ test('a switch brings the steps that count onto the form', async () => {
     .getByRole('combobox', { name: 'LoRA', exact: true })
     .or(page.getByRole('textbox', { name: 'LoRA', exact: true }))
     .waitFor()
-  expect([await steps.count(), await steps.inputValue()]).toEqual([1, '8'])
+  await expect.poll(async () => [await steps.count(), await steps.inputValue()]).toEqual([1, '8'])
 })
 
 test('parameters are called by their names in the language of the page', async () => {

@@ -39,9 +39,9 @@ test('whoever has the key fills in a published form, corrects what does not fit,
   await make.click()
   const result = page.getByRole('region', { name: 'Pictures' }).getByRole('img')
   await result.waitFor()
-  expect(await result.evaluate((image: HTMLImageElement) => [image.naturalWidth, image.naturalHeight])).toEqual([
-    96, 48,
-  ])
+  await expect
+    .poll(() => result.evaluate((image: HTMLImageElement) => [image.naturalWidth, image.naturalHeight]))
+    .toEqual([96, 48])
   expect(await barriers(page)).toEqual([])
   await page.reload()
   await result.waitFor() // what was made from this tab is found again

@@ -2,8 +2,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import type { Page } from 'playwright'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Settings } from '../../core/contract/settings.ts'
 import { takeDataFolder } from '../../main/services/data-folder.ts'
+import { alive } from '../kit/alive.ts'
 import { eventually } from '../kit/eventually.ts'
+import { tempDir } from '../kit/temp-dir.ts'
 import { call, callRaw, dataFolder, launchApp, startApp, withBrowser } from './kit.ts'
 import type { LaunchedApp } from './stand-in/launch.ts'
 
@@ -150,7 +153,9 @@ describe('a page in the window', () => {
     })
     expect(ran).toBe(false)
     await expect(page.evaluate(() => fetch('https://elsewhere.invalid/'))).rejects.toThrow()
-    expect(app.consoleLines.filter((line) => line.includes('Content Security Policy')).length).toBeGreaterThanOrEqual(2)
+    await eventually(
+      () => app.consoleLines.filter((line) => line.includes('Content Security Policy')).length >= 2, // one each
+    )
     expect(app.recorded('network')).toEqual([])
   })
 
@@ -247,8 +252,14 @@ describe('a page in the window', () => {
     })
     await eventually(async () => (await names()).includes('connection'))
     await call(page, 'settings.set', { stripMetadata: true })
-    await eventually(async () => (await names()).includes('settings.changed'))
-    expect((await names()).filter((name) => name === 'settings.changed').length).toBe(1)
+    const again = () =>
+      page.evaluate(() =>
+        window.heard.flatMap(({ name, payload }) =>
+          name === 'settings.changed' ? [(payload as Settings).stripMetadata] : [],
+        ),
+      )
+    await eventually(async () => (await again()).includes(true))
+    expect((await again()).filter(Boolean)).toEqual([true])
   })
 
   test('a page that crashes is drawn again', async () => {
@@ -272,7 +283,9 @@ describe('the window', () => {
         window?.close()
         return window?.isVisible()
       })
-    await eventually(async () => (await call(page, 'settings.get', {})).toldAboutTray === false)
+    await call(page, 'settings.set', { theme: 'dark' })
+    await eventually(() => app.evaluate(({ nativeTheme }) => nativeTheme.themeSource === 'dark')) // it has the settings
+    expect(await call(page, 'settings.get', {})).toMatchObject({ toldAboutTray: false })
     expect(await closeAndSee()).toBe(false)
     await eventually(async () => (await call(page, 'settings.get', {})).toldAboutTray)
     await app.evaluate(({ Tray }) => Tray.all[0]?.menu?.items.find(({ label }) => label === 'Open Nightshift')?.click())
@@ -291,19 +304,19 @@ describe('the window', () => {
   })
 
   test('opens where it was, unless that screen is gone', async () => {
-    const folder = dataFolder()
-    const first = await startApp({ dir: folder.dir })
+    const dir = tempDir()
+    const first = await startApp({ dir })
     await call(first.page, 'settings.set', { theme: 'dark' })
     await eventually(() => first.app.evaluate(({ nativeTheme }) => nativeTheme.themeSource === 'dark'))
     await first.app.evaluate(({ BrowserWindow }) =>
       BrowserWindow.getAllWindows()[0]?.setBounds({ x: 200, y: 150, width: 1000, height: 700 }),
     )
-    const file = path.join(folder.dir, 'data/window/state.json')
+    const file = path.join(dir, 'data/window/state.json')
     await eventually(() => readFileSync(file, 'utf8').includes('"x":200'))
     await first.app.evaluate(({ app }) => app.quit())
     expect(await first.app.exited).toEqual({ code: 0, signal: null })
 
-    const second = await startApp({ dir: folder.dir })
+    const second = await startApp({ dir })
     expect(second.app.recorded('BrowserWindow')[0]).toMatchObject({
       ...{ x: 200, y: 150, width: 1000, height: 700 },
       backgroundColor: '#0b0f1a',
@@ -311,9 +324,8 @@ describe('the window', () => {
     await second.app.evaluate(({ app }) => app.quit())
     await second.app.exited
     writeFileSync(file, '{"bounds":{"x":5000,"y":150,"width":1000,"height":700}}')
-    const third = await startApp({ dir: folder.dir })
+    const third = await startApp({ dir })
     expect(third.app.recorded('BrowserWindow')[0]?.x).toBeUndefined()
-    folder.remove()
   })
 
   test('speaks the system’s language, and changes it without a restart', async () => {
@@ -333,50 +345,47 @@ describe('the window', () => {
   })
 
   test('is brought forward by a second start, which ends at once; its files are opened here', async () => {
-    const folder = dataFolder()
-    const { app, page } = await startApp({ dir: folder.dir })
+    const dir = tempDir()
+    const { app, page } = await startApp({ dir })
     await call(page, 'app.info', {})
     await app.evaluate(({ BrowserWindow }) => BrowserWindow.getAllWindows()[0]?.hide())
-    const file = path.join(folder.dir, '空.json')
+    const file = path.join(dir, '空.json')
     writeFileSync(file, '')
-    const second = await launchApp({ dir: folder.dir, args: [file] })
+    const second = await launchApp({ dir, args: [file] })
     const told = new Promise<{ argv: string[]; dir: string; extra: unknown }>((resolve) =>
       second.events.once('second-instance', resolve),
     )
-    const { argv, dir, extra } = await told
+    const { argv, dir: startedIn, extra } = await told
     expect((await second.exited).code).toBe(0)
     expect(extra).toEqual({ files: [file] })
-    await app.emitOnApp('second-instance', argv, dir, extra)
+    await app.emitOnApp('second-instance', argv, startedIn, extra)
     expect(await app.evaluate(({ BrowserWindow }) => BrowserWindow.getAllWindows()[0]?.isVisible())).toBe(true)
     // an empty file is no workflow: the person hears which and why
     const said = await eventually(() => app.recorded('dialog.showMessageBox')[0])
     expect(said).toMatchObject({ type: 'error', message: '空.json could not be opened.' })
     expect(said.detail).toContain('empty')
-    folder.remove()
   })
 
   test('says so when the data folder belongs to another program, and goes on when it is let go', async () => {
-    const folder = dataFolder()
-    const held = await takeDataFolder(path.join(folder.dir, 'data'))
-    const { app, page } = await startApp({ dir: folder.dir })
+    const dir = tempDir()
+    const held = await takeDataFolder(path.join(dir, 'data'))
+    const { app, page } = await startApp({ dir })
     const said = await eventually(() => app.recorded('dialog.showMessageBox')[0])
     expect(said).toMatchObject({ type: 'error', buttons: ['Try again', 'Quit'] })
     expect(said.message).toContain(`process ${process.pid}`)
     expect(await callRaw(page, 'settings.get')).toMatchObject({ failure: { code: 'app.disconnected' } })
     await held.release() // the stand-in's person keeps pressing Try again
     await eventually(async () => (await callRaw(page, 'settings.get')).ok)
-    folder.remove()
   })
 
   test('does not open for a command: the program is the command line too', async () => {
-    const folder = dataFolder()
-    const app = await launchApp({ dir: folder.dir, args: ['version', '--json'] })
+    const dir = tempDir()
+    const app = await launchApp({ dir, args: ['version', '--json'] })
     expect(await app.exited).toEqual({ code: 0, signal: null })
     expect(JSON.parse(app.output().split('\n')[0] ?? '')).toMatchObject({ event: 'version', version: '0.1.0' })
     expect(app.recorded('BrowserWindow')).toEqual([])
-    const wrong = await launchApp({ dir: folder.dir, args: ['nonsense'] })
+    const wrong = await launchApp({ dir, args: ['nonsense'] })
     expect(await wrong.exited).toEqual({ code: 2, signal: null })
-    folder.remove()
   })
 
   test('quits without a question when there is no work, leaving no process', async () => {
@@ -385,17 +394,16 @@ describe('the window', () => {
     await app.evaluate(({ app }) => app.quit())
     expect(await app.exited).toEqual({ code: 0, signal: null })
     expect(app.recorded('dialog.showMessageBox')).toEqual([])
-    for (const pid of app.utilities) expect(() => process.kill(pid, 0)).toThrow(/ESRCH/)
+    expect(app.utilities.filter(alive)).toEqual([])
   })
 
   test('seals secrets with the system’s key store, and tells nobody the key', async () => {
-    const folder = dataFolder()
-    const { app, page } = await startApp({ dir: folder.dir })
+    const dir = tempDir()
+    const { app, page } = await startApp({ dir })
     await call(page, 'app.info', {})
-    const kept = readFileSync(path.join(folder.dir, 'data/window/secret-key'))
+    const kept = readFileSync(path.join(dir, 'data/window/secret-key'))
     expect(kept.subarray(0, 3).toString()).toBe('v10')
     const commandLine = readFileSync(`/proc/${app.utilities[0]}/cmdline`, 'utf8').split('\0')
     expect(commandLine.at(-2)).toBe('--key')
-    folder.remove()
   })
 })

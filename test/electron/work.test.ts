@@ -1,20 +1,31 @@
 import { existsSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import type { Page } from 'playwright'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
+import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { eventually } from '../kit/eventually.ts'
-import { call, dataFolder, startApp, withBrowser } from './kit.ts'
+import { tempDir } from '../kit/temp-dir.ts'
+import { call, startApp, withBrowser } from './kit.ts'
 import type { LaunchedApp } from './stand-in/launch.ts'
 
 withBrowser()
 
 const WITHIN_MS = 90_000
 
-/** The sample, so many times over, on the rehearsal. */
-async function submit(page: Page, jobs: number) {
+/** The sample, so many times over. */
+async function submit(page: Page, jobs: number, workers = ['rehearsal']) {
   const { id } = await call(page, 'workflow.sample', {})
-  const { batchId } = await call(page, 'batch.submit', { workflowId: id, repeat: jobs, workers: ['rehearsal'] })
+  const { batchId } = await call(page, 'batch.submit', { workflowId: id, repeat: jobs, workers })
   return batchId
+}
+/** A worker whose first job waits to be let go, so that work is seen while it runs. */
+async function holding(page: Page) {
+  const server = new RehearsalServer({ dir: tempDir(), assumeModels: true })
+  await server.start()
+  onTestFinished(() => server.stop())
+  server.onNext('hold')
+  await call(page, 'worker.add', { url: server.url, name: 'desk' })
+  return server
 }
 const batchOf = (page: Page, id: string) => call(page, 'batch.get', { id })
 const ended = async (page: Page, id: string) => {
@@ -40,13 +51,15 @@ const clickInTray = (app: LaunchedApp, id: string) =>
 
 test('a batch keeps the machine awake and shows in tray and taskbar; its end is told once, and leads to its pictures', async () => {
   const { app, page } = await startApp()
-  const id = await submit(page, 4)
+  const desk = await holding(page)
+  const id = await submit(page, 4, ['desk'])
   await eventually(() => app.recorded('powerSaveBlocker.start').length === 1)
   expect(app.recorded('powerSaveBlocker.start')[0]).toMatchObject({ type: 'prevent-app-suspension' })
   await eventually(async () => (await trayOf(app)).icon === 'tray-running.png')
   expect((await trayOf(app)).toolTip).toMatch(/^Nightshift · [0-4] of 4/)
   const progress = () => app.evaluate(({ BrowserWindow }) => BrowserWindow.getAllWindows()[0]?.progress)
   await eventually(async () => (await progress())?.mode === 'normal')
+  desk.release()
 
   const batch = await ended(page, id)
   expect(batch.counts).toMatchObject({ done: 4, failed: 0 })
@@ -128,9 +141,10 @@ test('a host that is killed is started again: the page hears of it, and the batc
 })
 
 test('quitting asks while work runs; what was parked is finished after the next start', async () => {
-  const folder = dataFolder()
-  const first = await startApp({ dir: folder.dir })
-  const id = await submit(first.page, 6)
+  const dir = tempDir()
+  const first = await startApp({ dir })
+  const desk = await holding(first.page)
+  const id = await submit(first.page, 6, ['rehearsal', 'desk'])
   await eventually(async () => (await batchOf(first.page, id)).counts.done >= 1, WITHIN_MS)
   await eventually(async () => (await trayOf(first.app)).icon === 'tray-running.png')
 
@@ -152,37 +166,32 @@ test('quitting asks while work runs; what was parked is finished after the next 
   expect(await first.app.exited).toEqual({ code: 0, signal: null })
   expect(first.app.recorded('powerSaveBlocker.stop').length).toBe(1)
 
-  const second = await startApp({ dir: folder.dir })
+  desk.release()
+  const second = await startApp({ dir })
   const { counts } = await ended(second.page, id)
   expect(counts).toMatchObject({ done: 6, failed: 0, parked: 0 })
   expect((await call(second.page, 'artifact.page', { batchId: id })).total).toBe(6)
-  await second.app.end()
-  folder.remove()
 })
 
 test('a workflow dropped on the window is imported and shown', async () => {
-  const folder = dataFolder()
-  const { app, page } = await startApp({ dir: folder.dir })
+  const dir = tempDir()
+  const { app, page } = await startApp({ dir })
   const { prompt } = aPrompt()
-  const file = path.join(folder.dir, '夜 workflow.json')
+  const file = path.join(dir, '夜 workflow.json')
   writeFileSync(file, JSON.stringify(prompt))
   await page.locator('main button').first().waitFor() // the page itself, not only its frame
   await app.dropFiles(page, [file])
   await eventually(async () => (await call(page, 'workflow.list', {})).rows[0]?.name === '夜 workflow')
   await eventually(() => page.url().includes('#/workflow/'))
-  await app.end()
-  folder.remove()
 })
 
 test('a workflow given at the start is imported and shown', async () => {
-  const folder = dataFolder()
-  const file = path.join(folder.dir, 'given.json')
+  const dir = tempDir()
+  const file = path.join(dir, 'given.json')
   writeFileSync(file, JSON.stringify(aPrompt().prompt))
-  const { app, page } = await startApp({ dir: folder.dir, args: [file] })
+  const { page } = await startApp({ dir, args: [file] })
   await page.waitForURL(/#\/workflow\//)
   expect((await call(page, 'workflow.list', {})).rows.map(({ name }) => name)).toEqual(['given'])
-  await app.end()
-  folder.remove()
 })
 
 const aPrompt = () => ({

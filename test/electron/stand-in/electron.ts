@@ -305,6 +305,7 @@ export class BrowserWindow extends EventEmitter {
   }
   setProgressBar(value: number, { mode = 'normal' } = {}) {
     this.progress = { value, mode }
+    record('window.setProgressBar', { value, mode })
   }
   close() {
     const closing = new PreventableEvent()
@@ -385,6 +386,7 @@ export class Tray extends EventEmitter {
   setImage(image: NativeImage) {
     if (image.isEmpty()) throw new Error('stand-in: a tray needs a picture')
     this.image = image
+    record('tray.setImage', { icon: path.basename(image.file) })
   }
   setToolTip(toolTip: string) {
     this.toolTip = toolTip

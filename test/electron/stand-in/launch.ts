@@ -68,7 +68,8 @@ export async function launch({ main, browser, args = [], env = {}, locale = 'en-
       if (process.env.STAND_IN_DEBUG) process.stderr.write(chunk)
     })
   const exited = new Promise<{ code: number | null; signal: string | null }>((resolve) => {
-    child.on('exit', (code, signal) => {
+    // not 'exit': what it said last may still be on its way then
+    child.on('close', (code, signal) => {
       line.cut(`main ended with ${code ?? signal}`)
       resolve({ code, signal })
     })
