@@ -184,7 +184,9 @@ async function opened(part: string) {
       await mkdir(path.dirname(part), { recursive: true, mode: 0o700 })
       return await open(part, 'wx', 0o600)
     } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT' || tries === 20) throw cause
+      const { code = '' } = cause as NodeJS.ErrnoException
+      // or while it was made, which is then told as if a file had been in its way
+      if (!['ENOENT', 'ENOTDIR'].includes(code) || tries === 20) throw cause
     }
   }
 }

@@ -100,7 +100,7 @@ test('a folder that was emptied has no folders left, also while others put somet
   const dir = tempDir()
   const bucket = new FolderBucket(dir)
   const comeAndGo = async (n: number) => {
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < 60; round++) {
       await bucket.put(`a/b/${n}`, 'x')
       await bucket.remove(`a/b/${n}`)
     }
