@@ -256,7 +256,7 @@ test('a folder of pictures becomes a column in the order people expect, and each
   const made = await eventually(async () => {
     const { rows, total } = await client.call('artifact.page', {})
     return total === 3 ? rows : undefined
-  }, 30_000)
+  })
   expect(made.map(({ width }) => width).sort()).toEqual([20, 30, 40])
 })
 

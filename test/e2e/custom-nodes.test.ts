@@ -66,7 +66,7 @@ test.skipIf(!hasGit || process.platform === 'win32')(
     expect(await barriers(page)).toEqual([])
     await plan.getByRole('button', { name: 'Carry out' }).click()
     const done = page.getByRole('dialog', { name: 'Custom nodes changed' })
-    await done.getByText('flipper/install.py was not run, since it was not allowed.').waitFor({ timeout: 60_000 })
+    await done.getByText('flipper/install.py was not run, since it was not allowed.').waitFor()
     await done.getByRole('button', { name: 'Close' }).last().click()
 
     await page.getByRole('button', { name: 'Installed', exact: true }).click()
@@ -74,7 +74,7 @@ test.skipIf(!hasGit || process.platform === 'win32')(
     await row.getByRole('button', { name: 'Actions for flipper' }).click()
     await page.getByRole('menuitem', { name: 'Switch off' }).click()
     await plan.getByRole('button', { name: 'Carry out' }).click()
-    await done.getByRole('button', { name: 'Close' }).last().click({ timeout: 60_000 })
+    await done.getByRole('button', { name: 'Close' }).last().click()
     await row.getByText('Off', { exact: true }).waitFor()
     expect((await client.call('nodes.list', {})).rows).toMatchObject([{ folder: 'flipper', enabled: false }])
   },

@@ -104,11 +104,11 @@ test('downloads are seen live by source, paused, moved by keys, and end in a lis
   await page.getByLabel('Most in all, MB/s').fill('')
   await page.getByRole('button', { name: 'Save' }).click()
   const ended = page.getByRole('region', { name: 'Ended' })
-  await ended.getByText('painter.safetensors').first().waitFor({ timeout: 60_000 })
+  await ended.getByText('painter.safetensors').first().waitFor()
   expect(existsSync(path.join(dataDir, 'models', 'checkpoints', 'painter.safetensors'))).toBe(true)
 
   const failed = page.getByRole('listitem', { name: 'lost.safetensors' })
-  await failed.getByRole('alert').waitFor({ timeout: 60_000 })
+  await failed.getByRole('alert').waitFor()
   await failed.getByRole('link', { name: 'Test the mirrors' }).waitFor()
   await failed.getByRole('button', { name: 'Cancel lost.safetensors' }).click()
   await page.getByRole('dialog').getByRole('button', { name: 'Cancel the download' }).click()

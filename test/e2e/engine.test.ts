@@ -144,7 +144,7 @@ test('an installed ComfyUI: its versions, back with a press, a check-up that men
   await page.getByRole('dialog').getByRole('button', { name: 'Mend' }).click()
   // there is nothing here that it could be installed from, so it fails, and what ran runs on
   const repair = page.getByRole('region', { name: 'Repairing local' })
-  await repair.getByRole('alert').waitFor({ timeout: 30_000 })
+  await repair.getByRole('alert').waitFor()
   await repair.getByRole('button', { name: 'Go on' }).waitFor()
   await repair.getByRole('button', { name: 'Log' }).click()
   await repair.getByRole('log').waitFor()

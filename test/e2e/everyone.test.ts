@@ -11,7 +11,7 @@ async function withWork() {
   const { client } = opened
   const { id: workflowId } = await client.call('workflow.sample', {})
   const { batchId } = await client.call('batch.submit', { workflowId, workers: ['rehearsal'], name: 'Night' })
-  await eventually(async () => (await client.call('batch.get', { id: batchId })).endedAt !== null, 60_000)
+  await eventually(async () => (await client.call('batch.get', { id: batchId })).endedAt !== null, 90_000)
   const [job] = (await client.call('job.page', { batchId })).rows
   const [picture] = (await client.call('artifact.page', { batchId })).rows
   await client.call('engine.adopt', comfyFolder())

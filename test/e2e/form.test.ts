@@ -193,7 +193,7 @@ test('the couple photo: both forms open, characters are tiles, and offline too a
   web.closeAllConnections()
   web.close()
   await page.getByRole('button', { name: 'Make a picture' }).click()
-  const artifact = await eventually(async () => (await client.call('artifact.page', {})).rows[0], 60_000)
+  const artifact = await eventually(async () => (await client.call('artifact.page', {})).rows[0])
   const { sidecar } = await client.call('artifact.get', { id: artifact.id })
   const image = (node: string) => String(sidecar.prompt[node]!.inputs.image)
   // what was seen is kept and was uploaded; the mask nobody saw could not be had any more

@@ -8,6 +8,8 @@ import { startApp } from '../kit/start-app.ts'
 
 const rendererDir = path.resolve(import.meta.dirname, '../../out/renderer')
 let browser: Browser | undefined
+/** How long a page may take for what is asked of it, on a slow machine at its busiest. */
+export const PATIENCE_MS = 60_000
 
 /** The browser `npm test` found, or Debian's. */
 export const launchBrowser = () =>
@@ -39,6 +41,7 @@ export async function openScreens(
     permissions: ['clipboard-read', 'clipboard-write'],
     ...options,
   })
+  context.setDefaultTimeout(PATIENCE_MS)
   const page = await context.newPage()
   const faults: string[] = []
   page.on('pageerror', (fault) => faults.push(fault.message))

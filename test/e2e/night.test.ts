@@ -301,7 +301,7 @@ test('a picture is downloaded whole, its settings copied, made again, and used o
   const again = await eventually(async () => {
     const { rows } = await client.call('artifact.page', {})
     return rows.length === 4 ? rows[0] : undefined
-  }, 30_000)
+  })
   const [before, after] = await Promise.all(
     [owl, again].map(async ({ id }) => (await client.call('artifact.get', { id })).sidecar),
   )

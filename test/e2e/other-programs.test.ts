@@ -28,7 +28,7 @@ test('a picture of AUTOMATIC1111 is dropped, what is lost is allowed, and it is 
   expect(await barriers(page)).toEqual([])
   await queue.click()
   await expect
-    .poll(async () => (await client.call('batch.list', {})).rows.map(({ counts }) => counts.done), { timeout: 20_000 })
+    .poll(async () => (await client.call('batch.list', {})).rows.map(({ counts }) => counts.done))
     .toEqual([1])
 
   await go(page, `/batch/${workflow!.id}`)

@@ -4,7 +4,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { KEY } from '../kit/agent-kit.ts'
 import { ensureBuilt } from '../kit/built.ts'
 import { aPublishedDoor, published } from '../kit/published-kit.ts'
-import { barriers, launchBrowser } from './kit.ts'
+import { barriers, launchBrowser, PATIENCE_MS } from './kit.ts'
 
 const pageDir = path.resolve(import.meta.dirname, '../../out/agent/form')
 
@@ -14,6 +14,7 @@ test('whoever has the key fills in a published form, corrects what does not fit,
   const browser = await launchBrowser()
   onTestFinished(() => browser.close())
   const context = await browser.newContext({ locale: 'en-GB', viewport: { width: 1280, height: 800 } })
+  context.setDefaultTimeout(PATIENCE_MS)
   const page = await context.newPage()
   const faults: string[] = []
   page.on('pageerror', ({ message }) => faults.push(message))
@@ -61,6 +62,7 @@ test('several published workflows are a list; none yet says so', async () => {
   const browser = await launchBrowser()
   onTestFinished(() => browser.close())
   const page = await browser.newPage({ locale: 'en-GB' })
+  page.setDefaultTimeout(PATIENCE_MS)
   await page.goto(`${url}/form/#key=${KEY}`)
   await page.getByRole('link', { name: '第二个' }).click()
   await page.getByRole('heading', { name: '第二个', level: 1 }).waitFor()

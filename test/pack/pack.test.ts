@@ -83,7 +83,7 @@ describe.skipIf(process.platform !== 'linux')('packed for Linux', () => {
     )
     if (status !== 0) throw new Error(`${stdout}\n${stderr}`)
     files = listPackage(archive, { isPack: false }).map((file) => file.replaceAll('\\', '/').slice(1))
-  }, 120_000)
+  })
   afterAll(() => rmSync(work, { recursive: true, force: true }))
 
   test('the archive holds the bundles, the resources and nothing of the sources', () => {

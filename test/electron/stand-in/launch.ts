@@ -130,6 +130,7 @@ export async function launch({ main, browser, args = [], env = {}, locale = 'en-
 
   async function openContext(partition: string) {
     const made = await browser.newContext({ locale, viewport: VIEWPORT, serviceWorkers: 'block' })
+    made.setDefaultTimeout(60_000)
     await made.route('**/*', (route) => answer(route, partition))
     // a window that a page opened: main was asked about it (Page.windowOpen), and Electron would not have made it
     made.on('page', async (page) => {
@@ -257,7 +258,7 @@ export async function launch({ main, browser, args = [], env = {}, locale = 'en-
       const first = await eventually(() => {
         if (child.exitCode !== null) throw new Error(`main ended with ${child.exitCode}\n${output}`)
         return [...windows.values()][0]
-      }, 30_000)
+      })
       const { page } = await first
       await page.waitForURL((url) => url.href !== 'about:blank')
       return page
