@@ -430,7 +430,7 @@ const stories: Scene[] = [
     name: 'waiting prompts: order, removal, places',
     async run(probe) {
       const slow = Object.fromEntries(
-        Array.from({ length: 8 }, (_, index) => [
+        Array.from({ length: 40 }, (_, index) => [
           `s${index}`,
           scale([index === 0 ? '1' : `s${index - 1}`, 0], { width: 1500, height: 1500 + index }),
         ]),
@@ -438,7 +438,7 @@ const stories: Scene[] = [
       const first = await probe.queue({
         1: empty({ width: 1500, height: 1500, color: chance() }),
         ...slow,
-        2: save(['s7', 0]),
+        2: save(['s39', 0]),
       })
       const quick = () => ({ 1: empty({ color: chance() }), 2: save(['1', 0]) })
       const second = await probe.queue(quick())

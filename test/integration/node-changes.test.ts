@@ -122,7 +122,7 @@ describe.skipIf(why !== null)(
       const consent = { ...none, builds: true }
       const plan = await planNodes(engine.site(), engine.tools(), [add(repository)], consent)
       expect(plan.builds).toEqual(['sleeper'])
-      const tools = engine.tools({ limits: { installMs: 1_500 } })
+      const tools = engine.tools({ limits: { installMs: 6_000 } })
       await expect(carryOutNodes(engine.site(), tools, plan.id, consent)).rejects.toMatchObject({
         code: 'nodes.too-long',
         facts: { what: expect.stringContaining('sleeper') },
