@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, statSync, utimesSync } from 'node:fs'
 import path from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import type { ObjectInfo } from '../../../core/contract/comfyui.ts'
@@ -34,7 +34,9 @@ export class DefinitionsCache {
     this.#read.delete(worker)
     const file = path.join(this.#dirOf(worker), `${setOf(definitions, version)}.json.gz`)
     writeWholeSync(file, gzipSync(writeJson({ worker, version: version ?? null, at, definitions }), { level: 1 }))
-    for (const old of this.#files(worker).slice(KEPT_SETS)) rmSync(old, { force: true })
+    utimesSync(file, at / 1000, at / 1000) // when it was written is too coarse to tell which is newest
+    const others = this.#files(worker).filter((other) => other !== file)
+    for (const old of others.slice(KEPT_SETS - 1)) rmSync(old, { force: true })
   }
 
   /** The latest; null: it never answered, or what was kept is damaged. */
