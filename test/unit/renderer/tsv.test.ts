@@ -38,6 +38,7 @@ test('what is copied is pasted back unchanged', () => {
       fc.pre(rows.at(-1)!.some((cell) => cell !== ''))
       expect(readTsv(writeTsv(rows))).toEqual(rows)
     }),
+    { seed: 19 },
   )
 })
 

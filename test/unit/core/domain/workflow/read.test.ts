@@ -451,7 +451,7 @@ test('JSON of any shape is read or refused in words, and converts', () => {
         expect((cause as { code?: string }).code).toMatch(/^import\./)
       }
     }),
-    { numRuns: 5000 },
+    { numRuns: 5000, seed: 14 },
   )
 })
 
