@@ -36,7 +36,7 @@ const violations: string[] = []
 const done = (what: string, facts: object) => console.log(JSON.stringify({ what, ...facts }))
 
 try {
-  const all: Cuts = { cuts: 0, atTheEnd: 0, flips: 0, powerCuts: 0, violations }
+  const all: Cuts = { cuts: 0, atTheEnd: 0, flips: 0, unread: 0, powerCuts: 0, violations }
   for (let round = 0; all.cuts < wantedCuts; round++) {
     const sources = [[one], [one, two], [two, liar, one]][round % 3]!
     const before = { sent: farm.sentBytes(), cuts: all.cuts, flips: all.flips, powerCuts: all.powerCuts }

@@ -36,6 +36,8 @@ export interface Cuts {
   cuts: number
   atTheEnd: number
   flips: number
+  /** Of them, those of bytes that had not been read since they came: that is seen in the end, and all of it comes again. */
+  unread: number
   powerCuts: number
   violations: string[]
 }
@@ -82,6 +84,7 @@ export async function fetchWithCuts(
     if (random() < 0.1) {
       so.flips += 1
       const at = Math.floor(random() * truth.length)
+      if (!wasRead(part, at)) so.unread += 1
       change(part, at, Buffer.from([readFileSync(part)[at]! ^ 0xff]))
     } else if (random() < 0.25) {
       so.powerCuts += 1
@@ -90,19 +93,33 @@ export async function fetchWithCuts(
   }
 }
 
-/** As if the machine had lost power: what was never synced is zeros, and it was started again. */
-function losePower(part: string) {
-  const lines = readFileSync(`${part}.json`, 'utf8').split('\n')
-  const parsed = lines.slice(1, -1).flatMap((line) => {
+type Line =
+  | ['wrote', from: number, to: number]
+  | ['read', firstBlock: number, checks: number[]]
+  | ['synced', count: number]
+const journalOf = (part: string) => readFileSync(`${part}.json`, 'utf8').split('\n')
+const parse = (lines: readonly string[]) =>
+  lines.slice(1, -1).flatMap((line) => {
     try {
-      return [JSON.parse(line) as [string, number, number]]
+      return [JSON.parse(line) as Line]
     } catch {
       return []
     }
   })
-  const synced = Math.max(0, ...parsed.filter(([what]) => what === 'synced').map(([, count]) => count))
-  for (const [, from, to] of parsed.filter(([what]) => what === 'wrote').slice(synced))
-    change(part, from, Buffer.alloc(to - from))
+
+function wasRead(part: string, at: number): boolean {
+  const lines = journalOf(part)
+  const block = Math.floor(at / (JSON.parse(lines[0]!) as { blockBytes: number }).blockBytes)
+  return parse(lines).some((line) => line[0] === 'read' && (line[2][block - line[1]] ?? 0) !== 0)
+}
+
+/** As if the machine had lost power: what was never synced is zeros, and it was started again. */
+function losePower(part: string) {
+  const lines = journalOf(part)
+  const parsed = parse(lines)
+  const synced = Math.max(0, ...parsed.flatMap((line) => (line[0] === 'synced' ? [line[1]] : [])))
+  const wrote = parsed.flatMap((line) => (line[0] === 'wrote' ? [line] : []))
+  for (const [, from, to] of wrote.slice(synced)) change(part, from, Buffer.alloc(to - from))
   lines[0] = lines[0]!.replace(/"boot":"[^"]*"/, '"boot":"another"')
   writeFileSync(`${part}.json`, lines.join('\n'))
 }
