@@ -85,6 +85,7 @@ test('on the command line: sharing is kept for the next start, and what is no ad
 
 test('on the command line: workflows of other programs are taken where it is said, by keys for that, until they are over', async () => {
   const there = await startApp({ tasks: { host: '127.0.0.1', port: 0 } })
+  await eventually(async () => (await there.client.call('taskDoor.state', {})).places.length > 0)
   const { url, places } = (await cli(there.dataDir, ['workers', 'tasks'])).first('tasks')
   expect(places).toEqual(['rehearsal'])
   const make = async (...more: string[]) =>

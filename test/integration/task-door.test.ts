@@ -10,7 +10,10 @@ async function open() {
   const app = await startApp({})
   const { client } = app
   await client.call('settings.set', { taskDoor: settings })
-  const state = await client.call('taskDoor.state', {})
+  const state = await eventually(async () => {
+    const seen = await client.call('taskDoor.state', {})
+    return seen.places.length > 0 && seen
+  })
   const { key, token } = await client.call('key.make', { name: 'script', scopes: ['run'] })
   return { ...app, key, token, state, ask: asking({ url: state.url! }) }
 }
