@@ -45,7 +45,9 @@ test('downloads are listed, steered, limited and followed to the end from the co
       text += String(chunk)
       return true
     })
-    const code = await runCli(['--data', data, '--json', 'downloads', ...args]).finally(() => heard.mockRestore())
+    const code = await runCli(['--data', data, '--json', 'downloads', ...args], { LANG: 'en_US.UTF-8' }).finally(() =>
+      heard.mockRestore(),
+    )
     const events = text.split('\n').filter(Boolean).map(parseJson).filter(isJsonObject)
     return { code, events, ended: events.at(-1)?.ok }
   }

@@ -26,7 +26,9 @@ test('mirrors are listed, tested and chosen from the command line; a token comes
       text += String(chunk)
       return true
     })
-    const code = await runCli(['--data', data, '--json', ...args]).finally(() => heard.mockRestore())
+    const code = await runCli(['--data', data, '--json', ...args], { LANG: 'en_US.UTF-8' }).finally(() =>
+      heard.mockRestore(),
+    )
     const lines = text.split('\n').filter((line) => line !== '')
     return { code, events: lines.map((line) => parseJson(line)).filter(isJsonObject), text }
   }
