@@ -50,7 +50,7 @@ function waiting(...wanted: ((dir: string) => DownloadWanted)[]): string {
     sourcesOf: () => Promise.reject(new Error('not started')),
   })
   for (const each of wanted) downloads.add(each(dataDir))
-  settings.set({ downloads: { ...settings.get().downloads, bytesPerSecond: 1_000_000 } })
+  settings.set({ downloads: { ...settings.get().downloads, bytesPerSecond: 250_000 } })
   database.close()
   return dataDir
 }

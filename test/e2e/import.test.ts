@@ -1,3 +1,4 @@
+import type { Browser } from 'playwright'
 import { expect, onTestFinished, test } from 'vitest'
 import { RehearsalServer } from '../../core/engine/rehearsal/server.ts'
 import { everyContainer, zip } from '../kit/containers.ts'
@@ -5,7 +6,7 @@ import { eventually } from '../kit/eventually.ts'
 import { imagePrompt } from '../kit/library-kit.ts'
 import { png, textChunk } from '../kit/pictures.ts'
 import { tempDir } from '../kit/temp-dir.ts'
-import { barriers, drop, openScreens, paste } from './kit.ts'
+import { barriers, drop, held, openScreens, paste } from './kit.ts'
 
 const different = (at: number) =>
   JSON.stringify(imagePrompt({ '9': { class_type: 'PreviewImage', inputs: { images: ['1', 0] }, at } }))
@@ -19,29 +20,45 @@ const mixed = (count: number, from = 0) =>
 const workflows = async (page: Awaited<ReturnType<typeof openScreens>>['client']) =>
   (await page.call('workflow.list', {})).total
 
-test('two hundred files dropped at once are in the library, and the page stays awake', async () => {
-  const { page, client } = await openScreens()
-  const files = mixed(200)
-  await page.evaluate(() => {
-    const beats = globalThis as unknown as { longest: number }
-    beats.longest = 0
-    let before = performance.now()
-    const beat = () => {
-      const now = performance.now()
-      beats.longest = Math.max(beats.longest, now - before)
-      before = now
-      requestAnimationFrame(beat)
+/** The longest piece of work, in milliseconds of processor time, that kept a page from everything else meanwhile. */
+async function longestTask(browser: Browser, meanwhile: () => Promise<unknown>): Promise<number> {
+  const devtools = await browser.newBrowserCDPSession()
+  const pages = new Set<string>()
+  const longest = new Map<string, number>()
+  devtools.on('Tracing.dataCollected', ({ value }) => {
+    for (const { name, pid, tid, tdur = 0, args } of value as unknown as TraceEvent[]) {
+      const thread = `${pid}/${tid}`
+      if (name === 'thread_name' && args.name === 'CrRendererMain') pages.add(thread)
+      if (name === 'ThreadControllerImpl::RunTask') longest.set(thread, Math.max(longest.get(thread) ?? 0, tdur / 1000))
     }
-    requestAnimationFrame(beat)
   })
-  await drop(page, files)
-  await page.evaluate(() => {
-    ;(globalThis as unknown as { longest: number }).longest = 0 // what the test itself did to the page is not counted
+  const traceConfig = { includedCategories: ['toplevel'], excludedCategories: ['*'] }
+  await devtools.send('Tracing.start', { transferMode: 'ReportEvents', traceConfig })
+  await meanwhile()
+  const complete = new Promise((told) => devtools.once('Tracing.tracingComplete', told))
+  await devtools.send('Tracing.end')
+  await complete
+  return Math.max(...[...pages].map((thread) => longest.get(thread) ?? 0))
+}
+interface TraceEvent {
+  name: string
+  pid: number
+  tid: number
+  /** Microseconds. */
+  tdur?: number
+  args: { name?: string }
+}
+
+test('two hundred files dropped at once are in the library, and the page stays awake', async () => {
+  const { page, client, context } = await openScreens()
+  const dataTransfer = await held(page, mixed(200))
+  const longest = await longestTask(context.browser()!, async () => {
+    await page.dispatchEvent('body', 'drop', { dataTransfer })
+    await page.getByText('200 workflows imported').waitFor()
   })
-  await page.getByRole('region', { name: 'Importing' }).waitFor()
-  await page.getByText('200 workflows imported').waitFor()
   expect(await workflows(client)).toBe(200)
-  expect(await page.evaluate(() => (globalThis as unknown as { longest: number }).longest)).toBeLessThan(1000)
+  expect(longest).toBeGreaterThan(0)
+  expect(longest).toBeLessThan(500)
 })
 
 test('of many files those that failed are listed with what to do, and the others are there', async () => {
@@ -74,11 +91,11 @@ test('of many files those that failed are listed with what to do, and the others
 test('an import of many can be cancelled; what was imported stays', async () => {
   const { page, client } = await openScreens()
   let released = () => {}
-  const held = new Promise<void>((release) => {
+  const goesOn = new Promise<void>((release) => {
     released = release
   })
   await page.route('**/files/workflow?name=night-2*', async (route) => {
-    await held
+    await goesOn
     await route.continue().catch(() => {})
   })
   await drop(page, mixed(20))

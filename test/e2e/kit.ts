@@ -61,9 +61,10 @@ export async function go(page: Page, to: string) {
   }, `#${to}`)
 }
 
-/** Lets files fall on the window, as from a folder. */
-export async function drop(page: Page, files: { name: string; mediaType: string; bytes: Uint8Array }[]) {
-  const transfer = await page.evaluateHandle(
+type DroppedFile = { name: string; mediaType: string; bytes: Uint8Array }
+/** Files in the page's hand, to be dropped. */
+export const held = (page: Page, files: readonly DroppedFile[]) =>
+  page.evaluateHandle(
     (files) => {
       const transfer = new DataTransfer()
       for (const { name, mediaType, base64 } of files) {
@@ -74,7 +75,10 @@ export async function drop(page: Page, files: { name: string; mediaType: string;
     },
     files.map(({ name, mediaType, bytes }) => ({ name, mediaType, base64: Buffer.from(bytes).toString('base64') })),
   )
-  await page.dispatchEvent('body', 'drop', { dataTransfer: transfer })
+
+/** Lets files fall on the window, as from a folder. */
+export async function drop(page: Page, files: readonly DroppedFile[]) {
+  await page.dispatchEvent('body', 'drop', { dataTransfer: await held(page, files) })
 }
 
 /** Pastes text into whatever has the focus, as a spreadsheet would give it. */
