@@ -22,7 +22,7 @@ export class Terminal {
   readonly #out: NodeJS.WritableStream
   readonly #err: NodeJS.WritableStream & { isTTY?: boolean; columns?: number }
   #bar = ''
-  #drawnAt = 0
+  #drawnAt = Number.NEGATIVE_INFINITY
 
   constructor(
     json: boolean,

@@ -5,6 +5,7 @@ import { expect, test } from 'vitest'
 import { FolderDepot } from '../../../../core/engine/snapshot/depot.ts'
 import { newSigningKey, seal } from '../../../../core/engine/snapshot/manifest.ts'
 import { PackWriter, packFile } from '../../../../core/engine/snapshot/pack.ts'
+import { freeBytes } from '../../../../core/engine/volume.ts'
 import { httpDepot, serveDepot } from '../../../kit/depot-server.ts'
 import { aManifest } from '../../../kit/manifest.ts'
 import { serve } from '../../../kit/serve.ts'
@@ -254,7 +255,10 @@ test('names that are no hashes lead nowhere, and nothing that comes malformed br
   expect(await ask(`/v1/models/${id}`, 'PUT', { 'content-range': 'bytes 5-9/10' }, '12345')).toBe(409)
   expect(await ask(`/v1/models/${id}`, 'PUT', { 'content-range': 'bytes 0-9/3' }, '1234567890')).toBe(400)
   expect(await ask(`/v1/models/${id}`, 'PUT', { 'content-range': 'nonsense' }, '')).toBe(422)
-  expect(await ask(`/v1/models/${id}`, 'PUT', { 'content-range': `bytes 0-1/${2 ** 49}` }, '12')).toBe(507)
+  const hasRoom = ((await freeBytes(tempDir())) ?? Number.POSITIVE_INFINITY) > 2 ** 49
+  expect(await ask(`/v1/models/${id}`, 'PUT', { 'content-range': `bytes 0-1/${2 ** 49}` }, '12')).toBe(
+    hasRoom ? 202 : 507,
+  )
   expect(await ask(`/v1/snapshots/${id}`, 'PUT', {}, '{')).toBe(422)
   expect(await ask(`/v1/models/${id}/fetch`, 'POST', {}, '{"size":-1}')).toBe(400)
   expect(await ask(`/v1/models/${id}/fetch`, 'POST', {}, '{"size":1,"sources":["file:///etc/passwd"]}')).toBe(400)
