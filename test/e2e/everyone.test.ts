@@ -122,6 +122,7 @@ test('everything on the way to a batch can be done with the keyboard', async () 
   ])
 
   await go(page, '/queue?state=waiting')
+  await page.getByRole('button', { name: /^Waiting/, pressed: true }).waitFor()
   const jobs = page.getByRole('list', { name: 'Jobs' }).getByRole('button')
   await jobs.first().focus()
   await press('Alt+ArrowDown')
