@@ -64,7 +64,7 @@ test('a workbook dropped on the batch is read with its formulas’ values, and a
   await page.getByRole('combobox', { name: 'Sheet' }).click()
   await page.getByRole('option', { name: 'Tuesday' }).click()
   await page.getByText('from 1 row ').waitFor()
-  expect(await mapping(page, 'CFG').inputValue()).toBe('CFG')
+  await expect.poll(() => mapping(page, 'CFG').inputValue()).toBe('CFG')
   const [job] = await queue('Queue 1')
   expect(job!.overrides).toMatchObject({ [keyOf('prompt')]: 'a boat', [keyOf('cfg')]: 0.5 })
 })
@@ -97,7 +97,7 @@ test('a CSV in GB18030 keeps every character, and its Chinese columns find their
   await page.getByText('from 2 rows').waitFor()
   await page.getByText('2 of 3 columns matched').waitFor()
   await page.getByText('gb18030').waitFor()
-  expect(await mapping(page, '编号').inputValue()).toBe('only for names')
+  await expect.poll(() => mapping(page, '编号').inputValue()).toBe('only for names')
   const jobs = await queue('Queue 2')
   expect(jobs.map(({ overrides }) => [overrides[keyOf('prompt')], overrides[keyOf('steps')]])).toEqual([
     ['一只猫在𠮷野家', 12],
@@ -125,7 +125,7 @@ test('a column’s parameter is guessed, shown and changed; one parameter is fil
   const map = (column: string, parameter: string) => choose(page, mapping(page, column), parameter)
   await map('Guess', 'CFG')
   await page.getByText('2 of 3 columns matched').waitFor()
-  expect(await mapping(page, 'Guess').inputValue()).toBe('CFG')
+  await expect.poll(() => mapping(page, 'Guess').inputValue()).toBe('CFG')
   await map('Other', 'CFG')
   await expect.poll(() => mapping(page, 'Guess').inputValue()).toBe('only for names')
   await map('Guess', 'Steps')

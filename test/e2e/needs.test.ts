@@ -45,7 +45,7 @@ test('a workflow shows what it needs on each server, who brings what is missing,
     await field.fill('comfyui-0123456789')
     await field.press('Enter')
     await page.getByText('A key is set.').waitFor()
-    expect(await field.inputValue()).toBe('')
+    await expect.poll(() => field.inputValue()).toBe('')
     expect(await page.content()).not.toContain('comfyui-0123456789')
     await go(page, `/workflow/${id}`)
     await page.getByRole('tab', { name: /Needs/ }).click()

@@ -45,10 +45,9 @@ test('a preset is shown as what it would change, applied as far as it is ticked,
   await dialog.getByRole('checkbox', { name: /Scheduler/ }).uncheck()
   await dialog.getByRole('button', { name: 'Apply 2 changes' }).click()
   await page.getByText('2 values changed').first().waitFor()
-  expect([await value('Steps'), await page.getByRole('combobox', { name: 'Sampler' }).inputValue()]).toEqual([
-    '50',
-    'dpmpp_2m',
-  ])
+  await expect
+    .poll(async () => [await value('Steps'), await page.getByRole('combobox', { name: 'Sampler' }).inputValue()])
+    .toEqual(['50', 'dpmpp_2m'])
   await bar.getByRole('button', { name: 'Undo' }).click()
   await page.getByText('As in the file').waitFor()
   expect(await value('Steps')).toBe('25')
