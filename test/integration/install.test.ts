@@ -116,7 +116,7 @@ describe.skipIf(why !== null)(`installing a tiny ComfyUI with the real uv${why =
   })
 
   test('killed at any step of an update, the next start is the old or the new whole, and the same command finishes', {
-    timeout: 300_000,
+    timeout: 900_000,
   }, async () => {
     const { run, install, current, commits } = await kit()
     expect((await install()).code).toBe(0)
