@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import path from 'node:path'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import type { SealedManifest } from '../../../../../core/contract/snapshot.ts'
 import { FolderDepot } from '../../../../../core/engine/snapshot/depot.ts'
 import { Keeper } from '../../../../../core/engine/snapshot/keep.ts'
