@@ -180,7 +180,7 @@ test('a workflow dropped on the window is imported and shown', async () => {
   const file = path.join(dir, '夜 workflow.json')
   writeFileSync(file, JSON.stringify(prompt))
   await page.locator('main button').first().waitFor() // the page itself, not only its frame
-  await app.dropFiles(page, [file])
+  await app.dropFiles(page, [file], page.getByText('Drop it here'))
   await eventually(async () => (await call(page, 'workflow.list', {})).rows[0]?.name === '夜 workflow')
   await eventually(() => page.url().includes('#/workflow/'))
 })

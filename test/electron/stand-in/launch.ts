@@ -4,7 +4,7 @@ import { EventEmitter } from 'node:events'
 import { readFileSync, statSync } from 'node:fs'
 import { stripTypeScriptTypes } from 'node:module'
 import path from 'node:path'
-import type { Browser, BrowserContext, CDPSession, Frame, Page, Request, Route } from 'playwright'
+import type { Browser, BrowserContext, CDPSession, Frame, Locator, Page, Request, Route } from 'playwright'
 import { eventually } from '../../kit/eventually.ts'
 import type { StandIn } from './electron.ts'
 import { makeLine } from './line.ts'
@@ -273,13 +273,14 @@ export async function launch({ main, browser, args = [], env = {}, locale = 'en-
     emitOnApp: (name: string, ...sent: unknown[]) => line.ask('emitOnApp', { name, args: sent }),
     permission: (name: string): Promise<{ granted: boolean; checked: boolean; device: boolean }> =>
       line.ask('permission', { window: 1, name }),
-    /** As the system does: a real drag of real files, whose paths the preload can learn. */
-    async dropFiles(page: Page, files: readonly string[]) {
+    /** As a person does: a real drag of real files, whose paths the preload can learn, let go once `shown` is there. */
+    async dropFiles(page: Page, files: readonly string[], shown: Locator) {
       const { cdp } = await announce(page, files)
       const { width, height } = page.viewportSize() ?? VIEWPORT
       const at = { x: width / 2, y: height / 2, data: { items: [], files: [...files], dragOperationsMask: 1 } }
-      for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
-        await cdp.send('Input.dispatchDragEvent', { type, ...at })
+      for (const type of ['dragEnter', 'dragOver'] as const) await cdp.send('Input.dispatchDragEvent', { type, ...at })
+      await shown.waitFor()
+      for (const type of ['dragOver', 'drop'] as const) await cdp.send('Input.dispatchDragEvent', { type, ...at })
     },
     /** Ends it without a question, and whatever it left. */
     async end() {
