@@ -6,8 +6,8 @@ import { AppError, type Facts, type Failure, fill, toFailure } from '../../core/
 import { writeJson } from '../../core/contract/json.ts'
 import { firstFile } from '../../core/engine/metadata/read-file.ts'
 import { openFile } from '../../core/engine/metadata/source.ts'
-import { languageOf } from '../language.ts'
 import type { Terminal } from './terminal.ts'
+import { speechIn } from './words.ts'
 
 /** What a command is given. */
 export interface Context {
@@ -193,8 +193,4 @@ export function rendererDir(): string {
     : path.resolve(import.meta.dirname, '../../out/renderer')
 }
 
-export const localeOf = (env: NodeJS.ProcessEnv) =>
-  languageOf('system', [
-    (env.LC_ALL ?? env.LANG ?? '').replace('_', '-'),
-    Intl.DateTimeFormat().resolvedOptions().locale,
-  ])
+export const localeOf = (env: NodeJS.ProcessEnv) => speechIn(undefined, env).language

@@ -47,7 +47,7 @@ export const calledInChinese = (parameters: readonly Parameter[], name: string):
 
 /** `given`: from --lang; else what the environment says. */
 export function speechIn(given: string | undefined, env: NodeJS.ProcessEnv): Speech {
-  const system = given ?? env.LC_ALL ?? env.LC_MESSAGES ?? env.LANG ?? Intl.DateTimeFormat().resolvedOptions().locale
+  const system = given || env.LC_ALL || env.LC_MESSAGES || env.LANG || Intl.DateTimeFormat().resolvedOptions().locale
   const language = languageOf('system', [system.replace('_', '-')])
   return {
     language,

@@ -1,6 +1,6 @@
 import { Writable } from 'node:stream'
 import { expect, test } from 'vitest'
-import { exitCodeOf, takeGlobals } from '../../../../main/cli/context.ts'
+import { exitCodeOf, localeOf, takeGlobals } from '../../../../main/cli/context.ts'
 import { sayTime, Terminal } from '../../../../main/cli/terminal.ts'
 import { speechIn } from '../../../../main/cli/words.ts'
 
@@ -36,6 +36,14 @@ test.each([
   ['app.interrupted', 130],
 ])('%s ends with %i', (code, exit) => {
   expect(exitCodeOf({ code })).toBe(exit)
+})
+
+test.each([
+  [{ LANG: 'zh_CN.UTF-8' }, 'zh-CN'],
+  [{ LC_ALL: '', LANG: 'zh_CN.UTF-8' }, 'zh-CN'],
+  [{ LC_ALL: 'C', LANG: 'zh_CN.UTF-8' }, 'en'],
+])('of the environment %o the language is %s', (env, language) => {
+  expect(localeOf(env)).toBe(language)
 })
 
 test.each([
