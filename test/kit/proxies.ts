@@ -131,3 +131,8 @@ function reader(socket: Socket) {
   }
   return read
 }
+
+/** Takes connections and says nothing. */
+export async function silentProxy(): Promise<{ host: string }> {
+  return { host: await listen(createServer(() => {})) }
+}

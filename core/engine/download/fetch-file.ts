@@ -6,6 +6,7 @@ import { AppError } from '../../contract/errors.ts'
 import { reasonOf } from '../comfy/client.ts'
 import { type DownloadNews, download, type Switched } from './download.ts'
 import { bytesWithin, follow } from './follow.ts'
+import { CONNECT_MS, tunnelling } from './proxy.ts'
 
 export type { Switched }
 export interface FileRequest {
@@ -26,7 +27,7 @@ export interface FileRequest {
 /** Speaks to the internet as this system does: its certificates, its proxy or the one given. `none`: directly. */
 export function dispatcherFor(proxy: string | null, env: NodeJS.ProcessEnv): Dispatcher {
   const connect = {
-    timeout: 10_000,
+    timeout: CONNECT_MS,
     ca: [...rootCertificates, ...getCACertificates('system'), ...getCACertificates('extra')],
   }
   if (proxy === 'none') return new Agent({ connect })
@@ -34,6 +35,7 @@ export function dispatcherFor(proxy: string | null, env: NodeJS.ProcessEnv): Dis
   const usable = (url: string | undefined) => (url && /^https?:/.test(url) ? url : '')
   return new EnvHttpProxyAgent({
     connect,
+    ...tunnelling(2 * CONNECT_MS),
     httpProxy: proxy ?? usable(given('http_proxy')),
     httpsProxy: proxy ?? usable(given('https_proxy')),
     noProxy: env.no_proxy ?? env.NO_PROXY ?? 'localhost,127.0.0.1,::1',

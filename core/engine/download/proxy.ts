@@ -1,5 +1,5 @@
 import { getCACertificates, rootCertificates } from 'node:tls'
-import { Dispatcher, EnvHttpProxyAgent } from 'undici'
+import { Dispatcher, EnvHttpProxyAgent, Pool } from 'undici'
 import { decoded } from '../../contract/address.ts'
 import { isPublic, lookupAmong } from './fetch-public.ts'
 
@@ -16,16 +16,22 @@ export interface Route {
 export const DIRECT: Route = { http: null, https: null, bypass: [] }
 /** What is of this machine is never asked of a proxy. */
 const ALWAYS_DIRECT = ['localhost', '127.0.0.1', '::1']
-const CONNECT_MS = 10_000
+export const CONNECT_MS = 10_000
+
+/** What EnvHttpProxyAgent asks a proxy by: one that takes connections and says nothing is given up. */
+export const tunnelling = (answerMs: number) => ({
+  clientFactory: (proxy: URL, options: object) => new Pool(proxy, { ...options, headersTimeout: answerMs }),
+})
 
 /** Speaks to the internet by a route, trusting what the system trusts. */
-export function dispatcherBy(route: Route): Dispatcher {
+export function dispatcherBy(route: Route, connectMs = CONNECT_MS): Dispatcher {
   const ca = trusted(route.certificates)
   const proxies = [route.https, route.http].flatMap((address) => (address === null ? [] : [new URL(address)]))
   const socks = proxies.find(({ protocol }) => protocol === 'socks5:')
   const proxied = {
-    connect: { timeout: CONNECT_MS, ca },
-    connectTimeout: CONNECT_MS,
+    connect: { timeout: connectMs, ca },
+    connectTimeout: connectMs,
+    ...tunnelling(2 * connectMs), // it has to reach the other, too
     requestTls: { ca },
     // undici takes it for a wish to speak TLS with a SOCKS proxy, and its user as it is written
     ...(socks ? userOf(socks) : { proxyTls: { ca } }),

@@ -11,7 +11,7 @@ import {
   routeInEnv,
   routeOfSystem,
 } from '../../../../../core/engine/download/proxy.ts'
-import { httpProxy, socksProxy } from '../../../../kit/proxies.ts'
+import { httpProxy, silentProxy, socksProxy } from '../../../../kit/proxies.ts'
 import { serve } from '../../../../kit/serve.ts'
 
 async function get(address: string, route: Route): Promise<string> {
@@ -50,6 +50,13 @@ test.each([
   const { port } = await somewhere()
   const proxy = await start('me:right')
   await expect(get(`http://only-there.invalid:${port}/`, by(`${scheme}://me:wrong@${proxy.host}`))).rejects.toThrow()
+})
+
+test.each(['http', 'socks5'])('a silent %s proxy is given up', async (scheme) => {
+  const { host } = await silentProxy()
+  const dispatcher = dispatcherBy(by(`${scheme}://${host}`), 50)
+  onTestFinished(() => dispatcher.destroy())
+  await expect(request('https://only-there.invalid/', { dispatcher })).rejects.toThrow()
 })
 
 test('many connections at once go through one SOCKS proxy', async () => {
