@@ -521,11 +521,10 @@ export class Models implements Service {
     const faults = await this.#roots.find()
     const found = new Map<string, { file: FoundModel; places: ModelPlace[] }>()
     const folders = new Set<string>()
-    const watches = !this.#deps.idle && this.#running
     // watched before they are looked into: what comes after that is heard
     const onFolder = (dir: string) => {
       folders.add(dir)
-      if (watches && this.#running) this.#watch.also(dir)
+      if (!this.#deps.idle && this.#running) this.#watch.also(dir)
     }
     for (const root of this.#roots.all) {
       onFolder(root.dir)

@@ -1,12 +1,11 @@
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
-import { getCACertificates, rootCertificates } from 'node:tls'
 import { Agent, type Dispatcher, EnvHttpProxyAgent, request } from 'undici'
 import { AppError } from '../../contract/errors.ts'
 import { reasonOf } from '../comfy/client.ts'
 import { type DownloadNews, download, type Switched } from './download.ts'
 import { bytesWithin, follow } from './follow.ts'
-import { CONNECT_MS, tunnelling } from './proxy.ts'
+import { CONNECT_MS, trusted, tunnelling } from './proxy.ts'
 
 export type { Switched }
 export interface FileRequest {
@@ -26,16 +25,13 @@ export interface FileRequest {
 
 /** Speaks to the internet as this system does: its certificates, its proxy or the one given. `none`: directly. */
 export function dispatcherFor(proxy: string | null, env: NodeJS.ProcessEnv): Dispatcher {
-  const connect = {
-    timeout: CONNECT_MS,
-    ca: [...rootCertificates, ...getCACertificates('system'), ...getCACertificates('extra')],
-  }
+  const connect = { timeout: CONNECT_MS, ca: trusted() }
   if (proxy === 'none') return new Agent({ connect })
   const given = (name: string) => env[name] ?? env[name.toUpperCase()] ?? env.all_proxy ?? env.ALL_PROXY
   const usable = (url: string | undefined) => (url && /^https?:/.test(url) ? url : '')
   return new EnvHttpProxyAgent({
     connect,
-    ...tunnelling(2 * CONNECT_MS),
+    ...tunnelling(CONNECT_MS),
     httpProxy: proxy ?? usable(given('http_proxy')),
     httpsProxy: proxy ?? usable(given('https_proxy')),
     noProxy: env.no_proxy ?? env.NO_PROXY ?? 'localhost,127.0.0.1,::1',

@@ -18,9 +18,9 @@ export const DIRECT: Route = { http: null, https: null, bypass: [] }
 const ALWAYS_DIRECT = ['localhost', '127.0.0.1', '::1']
 export const CONNECT_MS = 10_000
 
-/** What EnvHttpProxyAgent asks a proxy by: one that takes connections and says nothing is given up. */
-export const tunnelling = (answerMs: number) => ({
-  clientFactory: (proxy: URL, options: object) => new Pool(proxy, { ...options, headersTimeout: answerMs }),
+/** What EnvHttpProxyAgent asks a proxy by: one that takes connections and says nothing is given up. It has to reach the other, too. */
+export const tunnelling = (connectMs: number) => ({
+  clientFactory: (proxy: URL, options: object) => new Pool(proxy, { ...options, headersTimeout: 2 * connectMs }),
 })
 
 /** Speaks to the internet by a route, trusting what the system trusts. */
@@ -31,7 +31,7 @@ export function dispatcherBy(route: Route, connectMs = CONNECT_MS): Dispatcher {
   const proxied = {
     connect: { timeout: connectMs, ca },
     connectTimeout: connectMs,
-    ...tunnelling(2 * connectMs), // it has to reach the other, too
+    ...tunnelling(connectMs),
     requestTls: { ca },
     // undici takes it for a wish to speak TLS with a SOCKS proxy, and its user as it is written
     ...(socks ? userOf(socks) : { proxyTls: { ca } }),
